@@ -1,0 +1,103 @@
+"""What passes between the rooms: feature columns, model facts, segments, live updates, and the one error.
+
+The rooms meet only here: `features` writes what FEATURE_COLUMNS names, `training` reads it and writes a model
+folder with `cantowhisper.json`, `serving` reads that folder and yields segments.
+"""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cantowhisper import __version__
+
+FEATURE_COLUMNS = {
+    "id": "string",  # unique within the dataset; the clip's file name without its ending for Common Voice
+    "features": "float16 (n_frames, n_mels)",  # unpadded log-Mel, 10 ms a frame
+    "text": "string",  # text, not token ids: another tokenizer, packing and timestamps stay possible
+    "duration_s": "float32",
+    "speaker": "string",  # salted hash; the source's own speaker id never leaves
+    "source": "string",
+}
+SPLITS = ("train", "validation", "test")
+MODEL_FACTS_FILE = "cantowhisper.json"
+EXPORT_FOLDER = "ct2"  # the CTranslate2 export, inside the model folder
+
+
+class CantowhisperError(Exception):
+    """An error of the outside world (input, disk, network): one line that says what is wrong and what to do.
+
+    The command line prints it without a traceback and ends with exit code 1, or 2 for UsageError.
+    """
+
+
+class UsageError(CantowhisperError):
+    """The command or an option is wrong; nothing was started. Exit code 2."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What serving must know of a model and a stock checkpoint cannot say (`cantowhisper.json`).
+
+    Serving shortens the encoder input only where `trained_contexts` is "variable": a model that has seen
+    nothing but 30 s windows loops on short ones (LibriSpeech WER 2.8 → 79.7, github.com/futo-org/whisper-acft).
+    """
+
+    trained_contexts: str = "full"  # "full": 30 s windows only; "variable": also inputs as long as the clip
+    min_context_frames: int = 3000  # shortest encoder input seen in training, 10 ms frames
+    context_margin_frames: int = 128  # padding frames after the speech that training gave every clip
+    language_token: str = "<|zh|>"
+    script: str = "traditional"  # the script of the training text: "traditional" | "simplified" | "other"
+    feature_source: str = ""
+    feature_revision: str = ""
+    package_version: str = __version__
+
+    def __post_init__(self):
+        if self.trained_contexts not in ("full", "variable"):
+            raise CantowhisperError(
+                f"trained_contexts is {self.trained_contexts!r}; a model is trained on 'full' or 'variable' contexts"
+            )
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Write `cantowhisper.json` into a model folder (aside, then renamed) and return its path."""
+        path = Path(folder) / MODEL_FACTS_FILE
+        aside = path.with_suffix(".json.part")
+        aside.write_text(json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(aside, path)
+        return path
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> "ModelFacts":
+        """Read a model folder's facts; a folder without the file is any stock Whisper: full contexts.
+
+        Keys that a later version may add are ignored, so that an older page can still serve a newer model.
+        """
+        path = Path(folder) / MODEL_FACTS_FILE
+        if not path.exists():
+            return cls()
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{f.name: found[f.name] for f in dataclasses.fields(cls) if f.name in found})
+        except (ValueError, AttributeError, TypeError) as error:
+            raise CantowhisperError(f"{path} is not readable as model facts ({error}); export the model again") from error
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of recognised speech. Times are seconds from the start of the recording."""
+
+    start_s: float
+    end_s: float
+    text: str
+    confidence: float  # exp(mean token log-probability), 0 to 1
+    flags: tuple[str, ...] = ()  # e.g. "repetition", "low_confidence"
+
+
+@dataclass(frozen=True)
+class LiveUpdate:
+    """What a live page shows after a step: text that will never change, and the tail that still may."""
+
+    committed: str
+    tentative: str
+    lag_s: float  # how far the committed text is behind the microphone

@@ -1,0 +1,1 @@
+"""Recordings → feature dataset: sources, workers, Parquet shards."""

@@ -1,0 +1,1 @@
+"""Model → text: recogniser, segments, and what the two pages need. Imports neither torch nor transformers."""

@@ -1,0 +1,1 @@
+"""What a recording and a sentence are: waveforms, log-Mel spectrograms, text, language tokens."""

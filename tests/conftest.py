@@ -1,0 +1,35 @@
+"""Fixtures shared by all tests: where real recordings and weights lie, if they are there."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+
+def _folder(variable: str) -> Path:
+    found = os.environ.get(variable)
+    if not found or not Path(found).is_dir():
+        pytest.skip(f"{variable} is not set to a folder: this test needs it")
+    return Path(found)
+
+
+@pytest.fixture(scope="session")
+def real_speech() -> Path:
+    """Human recordings (environment variable REAL_SPEECH)."""
+    return _folder("REAL_SPEECH")
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> Path:
+    """The real whisper-base encoder and tokenizer (environment variable REAL_WEIGHTS)."""
+    return _folder("REAL_WEIGHTS")
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The synthetic Cantonese corpus of this repository, in the layout of a Common Voice release."""
+    return ROOT / "samples" / "corpus"
