@@ -1,0 +1,94 @@
+"""One clip, from its bytes to what is stored. The same function runs here, in worker processes and on a cluster."""
+
+import os
+import signal
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from cantowhisper.features.config import FeatureConfig
+from cantowhisper.features.plan import PlannedClip, Reject
+from cantowhisper.speech.audio import AudioError, load_audio
+from cantowhisper.speech.mel import SAMPLE_RATE, log_mel
+
+REASONS = {"unreadable": "unreadable", "empty": "empty", "too_long": "too long"}  # of AudioError
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    mel: np.ndarray  # float16 (n_frames, n_mels)
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What a worker sends back: columns that are ready to be written, so that the parent only passes them on."""
+
+    columns: pa.RecordBatch  # of dataset.COLUMNS, without the source's name
+    rejects: list[Reject]
+
+
+def clip_features(clip: PlannedClip, config: FeatureConfig) -> Features | str:
+    """Decode a recording and compute its log-Mel spectrogram, or say why it is rejected."""
+    try:
+        waveform = load_audio(clip.recording.read(), max_seconds=config.max_seconds)
+    except (FileNotFoundError, IsADirectoryError):
+        return "missing file"
+    except OSError:
+        return "unreadable"
+    except AudioError as error:
+        return REASONS[error.reason]
+    seconds = waveform.size / SAMPLE_RATE
+    if seconds < config.min_seconds:
+        return "too short"
+    if np.abs(waveform).max() < config.min_peak:
+        return "silent"
+    mel = log_mel(waveform, n_mels=config.n_mels)
+    return Features(np.ascontiguousarray(mel.T, dtype=np.float16), seconds)
+
+
+def process_chunk(clips: list[PlannedClip], split: str, config: FeatureConfig) -> Chunk:
+    """`clip_features` of some clips as columns, in their order."""
+    kept, found, rejects = [], [], []
+    for clip in clips:
+        features = clip_features(clip, config)
+        if isinstance(features, str):
+            rejects.append(Reject(clip.id, split, features))
+        else:
+            kept.append(clip)
+            found.append(features)
+    columns = {
+        "id": pa.array([clip.id for clip in kept], pa.string()),
+        "features": _nested([features.mel for features in found], config.n_mels),
+        "text": pa.array([clip.text for clip in kept], pa.string()),
+        "duration_s": pa.array([features.seconds for features in found], pa.float32()),
+        "speaker": pa.array([clip.speaker for clip in kept], pa.string()),
+    }
+    return Chunk(pa.RecordBatch.from_pydict(columns), rejects)
+
+
+def _nested(mels: list[np.ndarray], n_mels: int) -> pa.ListArray:
+    """Arrays (n_frames, n_mels) as one Arrow array of lists of lists, over a single buffer: no Python numbers."""
+    values = np.concatenate([mel.ravel() for mel in mels]) if mels else np.zeros(0, np.float16)
+    frames = pa.ListArray.from_arrays(np.arange(0, values.size + 1, n_mels, dtype=np.int32), pa.array(values))
+    ends = np.cumsum([0] + [len(mel) for mel in mels], dtype=np.int32)
+    return pa.ListArray.from_arrays(ends, frames)
+
+
+def start_worker() -> None:
+    """Runs first in every worker process."""
+    import torch
+
+    torch.set_num_threads(1)  # the processes are the parallelism; and the bytes do not depend on the core count
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot tell its workers to stop; they would wait for work for ever."""
+    import multiprocessing
+
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -1,0 +1,55 @@
+"""What one feature dataset is made with."""
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+
+from cantowhisper.contracts import UsageError
+
+SPLIT_POLICIES = ("official", "validated")
+RECIPE = 1  # raised whenever the same recordings would give other bytes; part of a dataset's identity
+_NOT_IN_THE_BYTES = ("workers",)  # fields that change how the work is done and nothing of what is written
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig:
+    """Settings of `build_features`. Every field except `workers` is part of the dataset's identity."""
+
+    n_mels: int = 80  # Mel bins: 80 for whisper-tiny … large-v2, 128 for large-v3 and turbo
+    split_policy: str = "official"  # or "validated": train on all validated clips that dev and test leave free
+    language: str | None = None  # of the dataset card; None takes the source's own
+    min_seconds: float = 0.3  # shorter than a spoken syllable with its onset: a slip of the record button
+    max_seconds: float = 30.0  # Whisper's window; what lies beyond it could never be seen
+    min_peak: float = 1e-3  # full scale is 1; below -60 dBFS a 16-bit recording has 33 levels left: silence
+    shard_megabytes: int = 256  # features in a Parquet file, before compression: about 4.5 hours
+    salt: str = "cantowhisper"  # speaker = sha256(salt + id); choose a secret one before sharing a dataset
+    workers: int | None = None  # processes; None takes one for each CPU core
+
+    def __post_init__(self):
+        if self.split_policy not in SPLIT_POLICIES:
+            raise UsageError(f"split_policy is {self.split_policy!r}; choose one of {', '.join(SPLIT_POLICIES)}")
+        if self.n_mels not in (80, 128):
+            raise UsageError(f"n_mels is {self.n_mels}; Whisper models take 80 (tiny … large-v2) or 128 (large-v3)")
+        if not 0 < self.min_seconds < self.max_seconds <= 30:
+            raise UsageError(f"min_seconds {self.min_seconds:g} < max_seconds {self.max_seconds:g} ≤ 30 must hold")
+        if self.shard_megabytes < 1 or (self.workers is not None and self.workers < 1):
+            raise UsageError("shard_megabytes and workers are at least 1")
+
+    @classmethod
+    def from_dict(cls, settings: dict) -> "FeatureConfig":
+        """A config from keyword and value; a keyword that does not exist is a UsageError that names those that do."""
+        return cls().with_overrides(**settings)
+
+    def with_overrides(self, **settings) -> "FeatureConfig":
+        """This config with some fields changed; unknown ones are refused."""
+        known = [field.name for field in dataclasses.fields(self)]
+        for name in settings:
+            if name not in known:
+                raise UsageError(f"features have no setting {name!r}; there are: {', '.join(known)}")
+        return dataclasses.replace(self, **settings)
+
+    def identity(self) -> dict:
+        """The fields that the dataset's bytes depend on, for stats.json; the salt only as a hash of itself."""
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in _NOT_IN_THE_BYTES}
+        fields["salt"] = "sha256:" + hashlib.sha256(self.salt.encode()).hexdigest()[:8]
+        return {"recipe": RECIPE, **fields}

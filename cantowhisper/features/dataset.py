@@ -1,0 +1,64 @@
+"""The feature dataset on disk: Parquet files that `datasets.load_dataset(folder)` reads with no code of ours.
+
+`features` is typed as Array2D((None, n_mels), "float16"), and the type is in the file. With it the `numpy` and
+`torch` formats of `datasets` give arrays ten times faster than nested lists do (0.4 against 4 ms for a clip of 4 s),
+and the `arrow` format gives a view in 0.1 ms. Readers that know nothing of `datasets` see list<list<halffloat>>.
+"""
+
+import os
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cantowhisper.contracts import FEATURE_COLUMNS
+
+
+def hf_features(n_mels: int) -> datasets.Features:
+    """The columns of the contract as `datasets` types."""
+    special = {
+        "features": datasets.Array2D(shape=(None, n_mels), dtype="float16"),
+        "duration_s": datasets.Value("float32"),
+    }
+    return datasets.Features({name: special.get(name, datasets.Value("string")) for name in FEATURE_COLUMNS})
+
+
+class ShardWriter:
+    """One Parquet file, as a context manager: written under a temporary name, renamed at the end."""
+
+    def __init__(self, path: Path, *, n_mels: int, source: str):
+        self.path = path
+        self.source = source
+        self.schema = hf_features(n_mels).arrow_schema
+        self._aside = path.with_name(path.name + ".part")
+        self._writer = pq.ParquetWriter(self._aside, self.schema, compression="zstd")
+
+    def write(self, columns: pa.RecordBatch) -> None:
+        """Append rows as one row group."""
+        if not columns.num_rows:
+            return
+        columns = columns.append_column("source", pa.array([self.source] * columns.num_rows, pa.string()))
+        arrays = [self._typed(columns.column(field.name), field.type) for field in self.schema]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
+
+    @staticmethod
+    def _typed(array: pa.Array, type_: pa.DataType) -> pa.Array:
+        return pa.ExtensionArray.from_storage(type_, array) if isinstance(type_, pa.ExtensionType) else array
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, error_type, error, traceback) -> None:
+        self._writer.close()
+        if error_type is None:
+            os.replace(self._aside, self.path)
+        else:
+            self._aside.unlink(missing_ok=True)
+
+
+def write_aside(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)

@@ -1,0 +1,99 @@
+"""Which files of a dataset are done, so that the same command goes on after an interruption.
+
+A dataset is built in `OUT.part` beside OUT and becomes OUT by one rename when all of it is there: a folder named OUT
+is whole. In `OUT.part`, `journal.jsonl` holds the dataset's identity and a line for each finished file.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from cantowhisper.contracts import CantowhisperError
+from cantowhisper.features.plan import Reject
+
+STATS_FILE = "stats.json"
+JOURNAL_FILE = "journal.jsonl"
+
+
+class Journal:
+    """The unfinished dataset `OUT.part`.
+
+    Parameters
+    ----------
+    identity : what the bytes depend on; `OUT.part` of another one is refused with CantowhisperError
+    """
+
+    def __init__(self, out: Path, identity: dict):
+        self.out = out
+        self.folder = out.with_name(out.name + ".part")
+        self.data = self.folder / "data"
+        self.finished: dict[str, list[Reject]] = {}  # file name → the clips that it leaves out
+        self._path = self.folder / JOURNAL_FILE
+        self.data.mkdir(parents=True, exist_ok=True)
+        if self._path.exists():
+            self._resume(identity)
+        else:
+            self._append({"identity": identity})
+
+    def _resume(self, identity: dict) -> None:
+        lines = [_parsed(line) for line in self._path.read_text(encoding="utf-8").splitlines()]
+        begun = (lines[0] if lines else None) or {}
+        refuse_other(begun.get("identity"), identity, self.folder)
+        for line in filter(None, lines[1:]):
+            if (self.data / line["file"]).exists():
+                self.finished[line["file"]] = [Reject(*reject) for reject in line["rejects"]]
+
+    def add(self, file_name: str, rejects: list[Reject]) -> None:
+        """Note that a file is whole."""
+        self.finished[file_name] = rejects
+        self._append({"file": file_name, "rejects": [[r.id, r.split, r.reason] for r in rejects]})
+
+    def _append(self, entry: dict) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            # A line cut off by a kill must not swallow the next one.
+            file.write(("\n" if file.tell() else "") + json.dumps(entry, ensure_ascii=False))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def publish(self) -> None:
+        """Rename the whole folder to OUT."""
+        self._path.unlink()
+        if self.out.exists():
+            self.out.rmdir()  # only an empty folder comes this far
+        os.replace(self.folder, self.out)
+
+
+def _parsed(line: str) -> dict | None:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def existing_stats(out: Path, identity: dict) -> dict | None:
+    """stats.json of a finished dataset with this identity; None if there is nothing at `out` yet.
+
+    Raises CantowhisperError when `out` holds anything else.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    stats = out / STATS_FILE
+    found = _parsed(stats.read_text(encoding="utf-8")) if stats.is_file() else None
+    if not isinstance(found, dict) or "identity" not in found:
+        raise CantowhisperError(f"{out} exists and is no feature dataset; choose another folder")
+    refuse_other(found["identity"], identity, out)
+    return found
+
+
+def refuse_other(found: dict | None, wanted: dict, folder: Path) -> None:
+    """Raise CantowhisperError, naming the differences, unless two identities are the same."""
+    found = found or {}
+    differences = [
+        f"{key} {found.get(key)!r} instead of {wanted.get(key)!r}"
+        for key in sorted(found.keys() | wanted.keys())
+        if found.get(key) != wanted.get(key)
+    ]
+    if differences:
+        raise CantowhisperError(
+            f"{folder} was made with {'; '.join(differences)}: choose another folder, or delete it to start over"
+        )

@@ -1,0 +1,149 @@
+"""What will be computed, decided before the first recording is opened.
+
+Everything that the tables alone can tell is settled here: identifiers, empty sentences, what two splits share, and
+which clips go into which file. So a dataset's layout depends on its source and config only, never on the number of
+workers or on which of them was faster, and an interrupted build knows what is left to do.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cantowhisper.contracts import SPLITS
+from cantowhisper.features.config import FeatureConfig
+from cantowhisper.features.sources import Clip, Recording, Source
+from cantowhisper.speech.text import cer_view, normalize
+
+FRAMES_PER_SECOND = 100
+USUAL_SECONDS = 5.0  # of a clip whose duration the source does not tell
+CLIPS_PER_CHUNK = 32  # what a worker gets at a time and one Parquet row group: 2 MB of features, a fifth of a second
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedClip:
+    id: str
+    text: str  # normalised
+    speaker: str  # salted hash, "" if unknown
+    recording: Recording
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    id: str
+    split: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Parquet file to be."""
+
+    split: str
+    index: int
+    of: int
+    clips: list[PlannedClip]
+
+    @property
+    def name(self) -> str:
+        return f"{self.split}-{self.index:05d}-of-{self.of:05d}.parquet"
+
+    def chunks(self) -> list[list[PlannedClip]]:
+        return [self.clips[i : i + CLIPS_PER_CHUNK] for i in range(0, len(self.clips), CLIPS_PER_CHUNK)]
+
+
+@dataclass
+class Plan:
+    shards: list[Shard] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    n_source_clips: int = 0
+    checksum: str = ""  # over everything that the source said about its clips
+
+    @property
+    def n_planned(self) -> int:
+        return sum(len(shard.clips) for shard in self.shards)
+
+
+def make_plan(source: Source, config: FeatureConfig) -> Plan:
+    """List a source and decide each clip's place. Raises what the source raises."""
+    by_split: dict[str, list[Clip]] = {split: [] for split in SPLITS}
+    digest = hashlib.sha256()
+    for clip in source.clips(split_policy=config.split_policy):
+        by_split[clip.split].append(clip)
+        digest.update("\t".join([clip.id, clip.split, clip.sentence, clip.speaker]).encode() + b"\n")
+    kept, rejects = _separate(by_split, config.salt)
+    plan = Plan(rejects=rejects, n_source_clips=sum(map(len, by_split.values())), checksum=digest.hexdigest())
+    for split in SPLITS:
+        plan.shards += _shards(split, kept[split], config)
+    assert plan.n_planned + len(rejects) == plan.n_source_clips
+    return plan
+
+
+def _separate(by_split: dict[str, list[Clip]], salt: str) -> tuple[dict[str, list], list[Reject]]:
+    """Sort out what the tables show to be wrong.
+
+    Test is settled first, then validation, then train: what two splits share stays in the one that is harder to
+    replace, and the training clip goes. Otherwise a score would partly measure memory.
+    """
+    kept, rejects = {}, []
+    seen = _Seen()
+    for split in reversed(SPLITS):
+        kept[split] = []
+        for clip in by_split[split]:
+            planned = PlannedClip(clip.id, normalize(clip.sentence), hash_speaker(clip.speaker, salt), clip.recording)
+            reason = seen.objection(planned, split)
+            if reason:
+                rejects.append(Reject(clip.id, split, reason))
+            else:
+                kept[split].append((planned, clip.seconds or USUAL_SECONDS))
+    return kept, rejects
+
+
+class _Seen:
+    """What earlier splits and clips have taken."""
+
+    def __init__(self):
+        self.ids: set[str] = set()
+        self.speakers: dict[str, str] = {}
+        self.sentences: dict[str, str] = {}
+
+    def objection(self, clip: PlannedClip, split: str) -> str | None:
+        """Why this clip cannot be in `split`; None notes it as taken."""
+        key = sentence_key(clip.text)
+        if clip.id in self.ids:
+            return "duplicate id"
+        self.ids.add(clip.id)
+        if not key:
+            return "no text"
+        if clip.speaker and self.speakers.get(clip.speaker, split) != split:
+            return f"speaker also in {self.speakers[clip.speaker]}"
+        if self.sentences.get(key, split) != split:
+            return f"sentence also in {self.sentences[key]}"
+        self.sentences[key] = split
+        if clip.speaker:
+            self.speakers[clip.speaker] = split
+        return None
+
+
+def sentence_key(text: str) -> str:
+    """Two sentences with the same key are the same to a model: they differ in punctuation, width or spaces only."""
+    return cer_view(text, "no_punctuation")
+
+
+def hash_speaker(speaker: str, salt: str) -> str:
+    """sha256(salt + source's id), 16 hexadecimal digits: enough to tell speakers apart, not who they are."""
+    return hashlib.sha256((salt + speaker).encode()).hexdigest()[:16] if speaker else ""
+
+
+def _shards(split: str, clips: Iterable[tuple[PlannedClip, float]], config: FeatureConfig) -> list[Shard]:
+    """Cut a split into files of about `shard_megabytes` by the clips' expected size."""
+    bytes_per_second = FRAMES_PER_SECOND * config.n_mels * 2
+    limit = config.shard_megabytes * 1e6
+    groups: list[list[PlannedClip]] = []
+    size = limit
+    for clip, seconds in clips:
+        if size >= limit:
+            groups.append([])
+            size = 0.0
+        groups[-1].append(clip)
+        size += seconds * bytes_per_second
+    return [Shard(split, index, len(groups), group) for index, group in enumerate(groups)]

@@ -1,0 +1,174 @@
+"""What a finished dataset says of itself: stats.json, rejected.tsv and the dataset card README.md."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from cantowhisper.contracts import SPLITS
+from cantowhisper.features.dataset import hf_features, write_aside
+from cantowhisper.features.journal import STATS_FILE
+from cantowhisper.features.plan import Reject, sentence_key
+from cantowhisper.features.sources import Source
+from cantowhisper.speech.language import language_code
+
+REJECTED_FILE = "rejected.tsv"
+CARD_FILE = "README.md"
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))  # the Hub's
+
+
+def collect_stats(data: Path, source: Source, identity: dict, rejects: list[Reject]) -> dict:
+    """The content of stats.json, counted from the written files.
+
+    Raises AssertionError if two splits share a speaker or a sentence, or an id occurs twice: then the plan is wrong.
+    """
+    splits, owners = {}, {}
+    for split in SPLITS:
+        files = sorted(data.glob(f"{split}-*.parquet"))
+        if files:
+            splits[split] = _split_stats(split, files, owners)
+    by_split = {split: Counter(r.reason for r in rejects if r.split == split) for split in SPLITS}
+    return {
+        "source": source.name,
+        "license": source.license,
+        "language": identity["language"],
+        "splits": splits,
+        "n_kept": sum(found["clips"] for found in splits.values()),
+        "n_rejected": len(rejects),
+        "rejected": {split: dict(sorted(counts.items())) for split, counts in by_split.items() if counts},
+        "identity": identity,
+    }
+
+
+def _split_stats(split: str, files: list[Path], owners: dict[tuple[str, str], str]) -> dict:
+    """Clips, hours, speakers and bytes of a split; notes in `owners` which split each speaker and sentence is in."""
+    speakers, ids, seconds, clips = set(), set(), 0.0, 0
+    for file in files:
+        table = pq.read_table(file, columns=["id", "text", "speaker", "duration_s"])
+        clips += table.num_rows
+        seconds += sum(table["duration_s"].to_pylist())
+        speakers.update(table["speaker"].to_pylist())
+        keys = [("sentence", sentence_key(text)) for text in table["text"].to_pylist()]
+        for key in [*keys, *(("speaker", speaker) for speaker in speakers if speaker)]:
+            owner = owners.setdefault(key, split)
+            assert owner == split, f"{split} and {owner} share a {key[0]}"
+        ids.update(table["id"].to_pylist())
+    assert len(ids) == clips, f"an id occurs twice in {split}"
+    return {
+        "clips": clips,
+        "hours": round(seconds / 3600, 4),
+        "speakers": len(speakers - {""}),
+        "bytes": sum(file.stat().st_size for file in files),
+    }
+
+
+def write_documents(folder: Path, source: Source, stats: dict, rejects: list[Reject]) -> None:
+    """Write rejected.tsv, README.md and, last of all, stats.json."""
+    lines = ["id\tsplit\treason", *(f"{r.id}\t{r.split}\t{r.reason}" for r in rejects)]
+    write_aside(folder / REJECTED_FILE, "\n".join(lines) + "\n")
+    write_aside(folder / CARD_FILE, card(source, stats))
+    write_aside(folder / STATS_FILE, json.dumps(stats, indent=2, ensure_ascii=False) + "\n")
+
+
+def card(source: Source, stats: dict) -> str:
+    """The dataset card: YAML front matter for the Hub, and what a reader must know."""
+    config = stats["identity"]
+    return CARD.format(
+        front_matter=_front_matter(source, stats),
+        title=f"Log-Mel features of {source.name}",
+        about=source.about,
+        splits="\n".join(_split_rows(stats)),
+        n_rejected=stats["n_rejected"],
+        n_source=stats["n_kept"] + stats["n_rejected"],
+        rejects="\n".join(_reject_rows(stats)),
+        settings="\n".join(f"| `{name}` | `{value}` |" for name, value in config.items()),
+        n_mels=config["n_mels"],
+    )
+
+
+def _front_matter(source: Source, stats: dict) -> str:
+    import yaml
+
+    size = next((name for limit, name in SIZES if stats["n_kept"] < limit), "n>1M")
+    files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in stats["splits"]]
+    columns = hf_features(stats["identity"]["n_mels"])._to_yaml_list()
+    front = {
+        "license": source.license,
+        "language": [language_code(stats["language"])],
+        "task_categories": ["automatic-speech-recognition"],
+        "size_categories": [size],
+        "tags": ["whisper", "log-mel", "cantowhisper"],
+        "configs": [{"config_name": "default", "data_files": files}],
+        "dataset_info": {"features": columns},
+    }
+    return yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()
+
+
+def _split_rows(stats: dict) -> list[str]:
+    return [
+        f"| {split} | {s['clips']:,} | {s['hours']:.2f} | {s['speakers'] or 'unknown'} | {s['bytes'] / 1e6:.1f} MB |"
+        for split, s in stats["splits"].items()
+    ]
+
+
+def _reject_rows(stats: dict) -> list[str]:
+    rows = [(split, reason, n) for split, counts in stats["rejected"].items() for reason, n in counts.items()]
+    return [f"| {split} | {reason} | {n} |" for split, reason, n in rows] or ["| – | none | 0 |"]
+
+
+CARD = """\
+---
+{front_matter}
+---
+
+# {title}
+
+{about}
+
+Whisper's log-Mel spectrograms of every usable clip, 10 ms a frame, **without the padding to 30 s** that other recipes
+store. They hold no sound, and the speakers' identifiers are salted hashes: do not try to identify speakers.
+
+| split | clips | hours | speakers | size |
+|---|---|---|---|---|
+{splits}
+
+No split shares a speaker or a sentence (compared without punctuation and spaces) with another.
+
+## Reading it
+
+```python
+import numpy as np
+from datasets import load_dataset
+
+clips = load_dataset(".", split="train").with_format("numpy")  # or the name of this dataset
+mel = clips[0]["features"]  # (n_frames, {n_mels})
+fill = max(mel.max() - 2, -1.5)  # what the transform of silence gives
+padded = np.pad(mel, ((0, 3000 - len(mel)), (0, 0)), constant_values=fill).T  # WhisperFeatureExtractor's, within 5e-4
+```
+
+| column | what it is |
+|---|---|
+| `id` | the clip's name in the source |
+| `features` | log-Mel spectrogram, float16, (n_frames, {n_mels}), n_frames = ceil(samples / 160) + 2 |
+| `text` | the sentence as written, NFC, single spaces |
+| `duration_s` | seconds |
+| `speaker` | salted hash |
+| `source` | which release it is from |
+
+## What was left out
+
+{n_rejected} of {n_source} clips; each with its reason in `rejected.tsv`.
+
+| split | reason | clips |
+|---|---|---|
+{rejects}
+
+## Made with
+
+cantowhisper, with these settings:
+
+| setting | value |
+|---|---|
+{settings}
+"""
