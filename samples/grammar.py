@@ -43,7 +43,7 @@ TEMPLATES = {
         點解{thing}咁貴㗎
         {thing}只係{price}啫
         {who}{past}買咗{one_thing}用咗{price}
-        {thing}有冇{size}碼呀
+        {worn}有冇{size}碼呀
         {thing}可唔可以平啲呀
         {thing}有冇{colour}色㗎
         {who}想買{colour}色嘅{wear}
@@ -157,7 +157,7 @@ TEMPLATES = {
     """,
     "nature_environment": """
         {soon}會落雨記得帶遮呀
-        今日{degrees}度好{feel}呀
+        今日{degrees}呀
         {place}{past}落大雨
         {soon}天氣{fine}不如去{area}囉
         {soon}會落雨就唔去{place}啦
@@ -243,6 +243,7 @@ SLOTS = {
     "fresh": "豬肉 牛肉 菜 魚 蝦 番茄",
     "fruit": "{n}個蘋果 {n}個橙 {n}個西瓜 {n}斤香蕉",
     # things
+    "worn": "呢件衫 呢條褲 呢條裙 呢對鞋",
     "thing": "呢件衫 呢條褲 呢條裙 呢對鞋 呢個袋 呢把遮 呢部電話",
     "one_thing": "{n}件衫 {n}條褲 {n}條裙 {n}對鞋 一個袋 一把遮 一部電話",
     "wear": "衫 褲 裙 鞋 袋",
@@ -273,11 +274,12 @@ SLOTS = {
     "ones": "一 二 三 四 五 六 七 八 九",
     "tens": "二十 三十 四十 五十 六十 七十 八十",
     "class_size": "二十{ones} 三十{ones}",
-    "degrees": "十{ones} 二十{ones} 三十",
+    "few": "一 二 三 四 五",
+    "degrees": "十{ones}度好凍 三十度好熱 三十{few}度好熱",
     "fever": "三十八 三十九 四十",
     "bus": "{small} {tens}{ones} 一百零{d} 一百{tens} 二百",
     "cheap": "{tens}蚊 {tens}{ones}蚊",
-    "low": "{tens}蚊 {tens}{ones}蚊 一百{tens}蚊",
+    "low": "一百{tens}蚊 二百蚊 二百{tens}蚊",
     "dear": "三百蚊 四百{tens}蚊 五百蚊 六百{tens}蚊 九百蚊",
     "price": "{tens}{ones}蚊 一百{tens}蚊 {d}百蚊 {d}百零{d}蚊",
 }

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-
 from pieces import PIECES, render_piece, share_out
 from rendering import RATE_HZ, encode, recording, room, silence
 from sentences import Sentence, compose
@@ -26,9 +25,21 @@ FIRST_CLIP = 9_000_001
 N_PROCESSES = 2
 # espeak-ng at 140 words a minute says about 3.25 characters a second; used to give long sentences to brisk speakers.
 SECONDS_PER_CHARACTER_AT_140 = 0.305
-COLUMNS = (
-    "client_id path sentence_id sentence sentence_domain up_votes down_votes age gender accents variant locale segment"
-).split()
+COLUMNS = [
+    "client_id",
+    "path",
+    "sentence_id",
+    "sentence",
+    "sentence_domain",
+    "up_votes",
+    "down_votes",
+    "age",
+    "gender",
+    "accents",
+    "variant",
+    "locale",
+    "segment",
+]
 REPORT_REASONS = ("grammar-or-spelling", "difficult-pronounce")
 
 
@@ -71,7 +82,7 @@ def plan() -> tuple[list[Clip], dict[str, list[str]]]:
     """Every clip of the corpus and the texts of every long piece; needs neither espeak-ng nor ffmpeg."""
     rng = random.Random(SEED)
     found = compose(seed=SEED, n_train=N_TRAIN, n_dev=N_DEV, n_test=N_TEST, n_more=N_MORE)
-    train, dev, test, more = found["train"], found["dev"], found["test"], found["more"]
+    train, test, more = found["train"], found["test"], found["more"]
     rows = {split: assign(found[split], speakers(split), rng) for split in ("train", "dev")}
     rows["test"] = assign(test[N_UNSEEN:], speakers("test"), rng) + assign(test[:N_UNSEEN], unseen_speakers(), rng)
     rng.shuffle(rows["test"])
@@ -135,7 +146,7 @@ def write_tables(clips: list[Clip], durations_ms: list[int], folder: Path) -> No
     durations = [[clip.path, str(ms)] for clip, ms in zip(clips, durations_ms, strict=True)]
     write_table(folder / "clip_durations.tsv", ["clip", "duration[ms]"], durations)
     texts = [clip.sentence.text for clip in clips if clip.split == "other"]
-    reports = [[text, sentence_id(text), "yue", reason] for text, reason in zip(texts, REPORT_REASONS)]
+    reports = [[text, sentence_id(text), "yue", why] for text, why in zip(texts[: len(REPORT_REASONS)], REPORT_REASONS, strict=True)]
     write_table(folder / "reported.tsv", ["sentence", "sentence_id", "locale", "reason"], reports)
 
 
@@ -158,14 +169,13 @@ def build(out: Path) -> None:
     recordings.mkdir(parents=True)
     long.mkdir()
     with ProcessPoolExecutor(N_PROCESSES) as workers:
-        durations_ms = watched(
-            workers.map(render, clips, [recordings] * len(clips), chunksize=8), len(clips), "corpus"
-        )
+        durations_ms = watched(workers.map(render, clips, [recordings] * len(clips), chunksize=8), len(clips), "corpus")
         names = [piece.file for piece in PIECES]
         results = workers.map(render_piece, names, [texts[name] for name in names], [long] * len(names))
         references = watched(results, len(names), "clips")
     write_tables(clips, durations_ms, partial / "corpus")
-    rows = [[name, f"{s:.2f}", f"{e:.2f}", text] for name, ref in zip(names, references) for s, e, text in ref]
+    named = zip(names, references, strict=True)
+    rows = [[name, f"{start:.2f}", f"{end:.2f}", text] for name, ref in named for start, end, text in ref]
     write_table(long / "references.tsv", ["file", "start_s", "end_s", "text"], rows)
     for name in ("corpus", "clips"):
         shutil.rmtree(out / name, ignore_errors=True)
@@ -180,8 +190,10 @@ def main() -> int:
         return 2
     for program in ("espeak-ng", "ffmpeg"):
         if not shutil.which(program):
-            print(f"{program} is not installed: install the system package {program}, then run this again",
-                  file=sys.stderr)
+            print(
+                f"{program} is not installed: install the system package {program}, then run this again",
+                file=sys.stderr,
+            )
             return 1
     build(Path(sys.argv[1]) if len(sys.argv) == 2 else Path(__file__).parent)
     return 0

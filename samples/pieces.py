@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
 from rendering import MP3, RATE_HZ, encode, pink_noise, room, silence, speak
 from sentences import Sentence
 from voices import UNSEEN_VOICE, Speaker
@@ -49,7 +48,9 @@ PIECES = (
         STEREO_FILTERS,
     ),
     Piece("voice_memo.m4a", "general", 5, (Speaker("yue+f1", 140, 44),), ("-c:a", "aac", "-b:a", "32k")),
-    Piece("voice_message.ogg", "agriculture_food", 5, (Speaker("yue+m2", 148, 50),), ("-c:a", "libopus", "-b:a", "24k")),
+    Piece(
+        "voice_message.ogg", "agriculture_food", 5, (Speaker("yue+m2", 148, 50),), ("-c:a", "libopus", "-b:a", "24k")
+    ),
     Piece("video_news.mp4", "nature_environment", 5, (Speaker("yue+f2", 146, 50),), VIDEO, VIDEO_FILTERS),
     Piece("silence.wav", "general", 0, (), ("-ar", "16000")),
 )

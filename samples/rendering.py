@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-
 from sentences import normalise
 from voices import Speaker
 
@@ -80,7 +79,7 @@ def pink_noise(n_samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def encode(samples: np.ndarray, path: Path, options: tuple[str, ...] = MP3, *, filters: tuple[str, ...] = ()) -> None:
-    """Write mono samples at RATE_HZ to ``path`` as ``options`` say; the file appears under its name when it is whole."""
+    """Write mono samples at RATE_HZ to ``path`` as ``options`` say; a file has its name only when it is whole."""
     pcm = (np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes()
     partial = path.with_name("partial-" + path.name)
     source = ["-f", "s16le", "-ar", str(RATE_HZ), "-ac", "1", "-i", "pipe:0"]

@@ -1,8 +1,8 @@
 """The speakers of the corpus: espeak-ng voice variants, each with its own speed and pitch.
 
-A *voice* is an espeak-ng variant of Cantonese (``yue+m3``); a *speaker* is a voice with a speed and a pitch, and has one
-client_id. No speaker occurs in two splits. Most test speakers have a voice that train has too (a known voice at another
-speed and pitch); the speakers of UNSEEN_VOICE occur in test only.
+A *voice* is an espeak-ng variant of Cantonese (``yue+m3``); a *speaker* is a voice with a speed and a pitch, and has
+one client_id. No speaker occurs in two splits. Most test speakers have a voice that train has too (a known voice at
+another speed and pitch); the speakers of UNSEEN_VOICE occur in test only.
 """
 
 import hashlib
