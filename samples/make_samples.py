@@ -146,7 +146,8 @@ def write_tables(clips: list[Clip], durations_ms: list[int], folder: Path) -> No
     durations = [[clip.path, str(ms)] for clip, ms in zip(clips, durations_ms, strict=True)]
     write_table(folder / "clip_durations.tsv", ["clip", "duration[ms]"], durations)
     texts = [clip.sentence.text for clip in clips if clip.split == "other"]
-    reports = [[text, sentence_id(text), "yue", why] for text, why in zip(texts[: len(REPORT_REASONS)], REPORT_REASONS, strict=True)]
+    reported = zip(texts[: len(REPORT_REASONS)], REPORT_REASONS, strict=True)
+    reports = [[text, sentence_id(text), "yue", why] for text, why in reported]
     write_table(folder / "reported.tsv", ["sentence", "sentence_id", "locale", "reason"], reports)
 
 
