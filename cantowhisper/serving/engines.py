@@ -1,0 +1,177 @@
+"""The two programs that run a Whisper: CTranslate2 (int8, no torch), and transformers for a model without export.
+
+Both take a batch of log-Mels of one length and a prompt, and give token ids with the mean log-probability. Greedy and
+beam search are deterministic; sampling, for a second try, is seeded so that the same command gives the same text.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError
+
+SAMPLING_SEED = 20
+
+
+class Decoded(NamedTuple):
+    """What was decoded for one piece, without prompt and end token."""
+
+    token_ids: list[int]
+    mean_log_prob: float
+
+
+class Engine(Protocol):
+    """Decode log-Mels. `takes_short_input` says whether fewer than 3,000 frames are possible at all."""
+
+    name: str
+    n_mels: int
+    takes_short_input: bool
+
+    def decode(
+        self,
+        mels: np.ndarray,
+        prompt: list[int],
+        *,
+        max_new_tokens: int,
+        suppress: list[int],
+        beam_size: int = 1,
+        temperature: float = 0.0,
+    ) -> list[Decoded]:
+        """mels: float32 (batch, n_mels, n_frames). temperature 0 is greedy or beam search, above it one sample."""
+        ...
+
+
+def open_engine(folder: Path, *, threads: int, backend: str = "auto") -> Engine:
+    """The engine for a model folder: its CTranslate2 export if there is one, else transformers.
+
+    Raises
+    ------
+    CantowhisperError : the folder holds no model, or none that `backend` or the installed packages can run
+    """
+    export = find_export(folder)
+    if backend == "ctranslate2" and export is None:
+        raise CantowhisperError(
+            f"{folder} holds no CTranslate2 export; make one with: cantowhisper export {folder} OUT"
+        )
+    if backend in ("auto", "ctranslate2") and export is not None:
+        return CTranslate2Engine(export, threads=threads)
+    if backend not in ("auto", "transformers"):
+        raise CantowhisperError(f"{backend!r} is no backend; choose auto, ctranslate2 or transformers")
+    if not any(folder.glob("*.safetensors")) and not (folder / "pytorch_model.bin").exists():
+        raise CantowhisperError(f"{folder} holds neither a CTranslate2 export nor weights; is it a model folder?")
+    return TransformersEngine(folder, threads=threads)
+
+
+def find_export(folder: Path) -> Path | None:
+    """The CTranslate2 folder: `ct2/` of a model folder, or the folder itself when it is an export."""
+    for candidate in (folder / EXPORT_FOLDER, folder):
+        if (candidate / "model.bin").exists() and (candidate / "config.json").exists():
+            return candidate
+    return None
+
+
+class CTranslate2Engine:
+    """The int8 export on the CPU. Takes input of any length as it is."""
+
+    name = "ctranslate2"
+    takes_short_input = True
+
+    def __init__(self, folder: str | os.PathLike, *, threads: int):
+        import ctranslate2
+
+        self._ct2 = ctranslate2
+        ctranslate2.set_random_seed(SAMPLING_SEED)  # is read once, when the worker below starts
+        try:
+            # int8 is what the export holds; one worker, because two would share the same cores and slow each other.
+            self._model = ctranslate2.models.Whisper(
+                str(folder), device="cpu", compute_type="int8", inter_threads=1, intra_threads=threads
+            )
+        except (RuntimeError, ValueError) as error:
+            raise CantowhisperError(f"cannot load the export in {folder} ({error}); export the model again") from error
+        self.n_mels = self._model.n_mels
+
+    def encode(self, mels: np.ndarray):
+        """Encoder output, a StorageView of shape (batch, n_frames / 2, d_model)."""
+        return self._model.encode(self._ct2.StorageView.from_array(np.ascontiguousarray(mels)))
+
+    def decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, temperature=0.0):
+        encoded = self.encode(mels)
+        results = self._model.generate(
+            encoded,
+            [prompt] * len(mels),
+            beam_size=1 if temperature > 0 else beam_size,
+            sampling_topk=0 if temperature > 0 else 1,  # 0 draws from all tokens
+            sampling_temperature=temperature or 1.0,
+            max_length=len(prompt) + max_new_tokens,
+            suppress_blank=True,  # the model's own begin_suppress_tokens
+            suppress_tokens=[-1, *suppress],  # -1 stands for the model's own suppress_tokens
+            return_scores=True,
+        )
+        return [Decoded(list(r.sequences_ids[0]), float(r.scores[0])) for r in results]
+
+
+class TransformersEngine:
+    """The checkpoint itself through transformers, always with 30 s of input; slower, but needs no export."""
+
+    name = "transformers"
+    takes_short_input = False  # stock Whisper encoders refuse any length but 3,000 frames
+
+    def __init__(self, folder: str | os.PathLike, *, threads: int):
+        try:
+            import torch
+            from transformers import WhisperForConditionalGeneration
+        except ImportError as error:
+            raise CantowhisperError(
+                f"{folder} has no CTranslate2 export, and without torch and transformers its weights cannot be run; "
+                "export it where it was trained (cantowhisper export MODEL OUT)"
+            ) from error
+        self._torch = torch
+        if not torch.cuda.is_available():
+            torch.set_num_threads(threads)
+        try:
+            model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+        except (OSError, ValueError) as error:
+            raise CantowhisperError(f"cannot load the weights in {folder} ({str(error).splitlines()[0]})") from error
+        self._model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+        self.n_mels = model.config.num_mel_bins
+
+    def decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, temperature=0.0):
+        torch, model = self._torch, self._model
+        if temperature > 0:
+            torch.manual_seed(SAMPLING_SEED)
+        # Not WhisperForConditionalGeneration.generate(): that one rebuilds the prompt and adds its own fallbacks.
+        from transformers import GenerationMixin
+
+        search = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature > 0 else {}
+        with torch.inference_mode():
+            prompts = torch.tensor([prompt] * len(mels), device=model.device)
+            features = torch.from_numpy(np.ascontiguousarray(mels)).to(model.device)
+            out = GenerationMixin.generate(
+                model,
+                input_features=features,
+                attention_mask=torch.ones_like(features[:, 0], dtype=torch.long),  # all of it, silence too
+                decoder_input_ids=prompts,
+                decoder_attention_mask=torch.ones_like(prompts),
+                max_new_tokens=max_new_tokens,
+                max_length=None,
+                num_beams=1 if temperature > 0 else beam_size,
+                **search,
+                suppress_tokens=sorted({*(model.generation_config.suppress_tokens or []), *suppress}),
+                return_dict_in_generate=True,
+                output_scores=True,
+            )
+            steps = model.compute_transition_scores(
+                out.sequences, out.scores, getattr(out, "beam_indices", None), normalize_logits=True
+            )
+        end = model.generation_config.eos_token_id
+        rows = zip(out.sequences[:, len(prompt) :].tolist(), steps.tolist(), strict=True)
+        return [_until_end(ids, scores, end) for ids, scores in rows]
+
+
+def _until_end(ids: list[int], scores: list[float], end: int) -> Decoded:
+    """Cut a generated row at its end token, whose probability still counts: knowing where to stop is part of it."""
+    length = ids.index(end) if end in ids else len(ids)
+    counted = scores[: length + 1]
+    return Decoded(ids[:length], sum(counted) / max(len(counted), 1))

@@ -1,0 +1,58 @@
+"""From the name of a model, a folder or a Hub id, to a folder on disk."""
+
+import os
+import re
+from pathlib import Path
+
+from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError
+
+_CONFIG_FILES = ["*.json", "*.txt"]
+
+
+def model_folder(model: str | os.PathLike) -> Path:
+    """The folder of a model, fetched from the Hugging Face Hub (or its cache) when `model` is no folder here.
+
+    Only what serving needs is fetched: the CTranslate2 export if the repository has one (a quarter of the bytes),
+    else the checkpoint.
+
+    Raises
+    ------
+    CantowhisperError : neither a folder nor a Hub id, or the Hub does not give it
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        return folder
+    name = str(model)
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
+        raise CantowhisperError(f"there is no model folder {name}, and a Hub id looks like owner/name")
+    return _fetch(name)
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        files = HfApi().list_repo_files(name)
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        try:  # no network, or the Hub is down: what was fetched before still serves
+            return Path(snapshot_download(name, local_files_only=True))
+        except (LocalEntryNotFoundError, OSError, ValueError):
+            reason = str(error).strip().splitlines()[0]
+            raise CantowhisperError(f"there is no folder {name}, and the Hub does not give it: {reason}") from error
+    try:
+        return Path(snapshot_download(name, allow_patterns=_wanted(files)))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CantowhisperError(f"fetching {name} from the Hub failed ({reason}); try again") from error
+
+
+def _wanted(files: list[str]) -> list[str]:
+    """Patterns of the files to fetch from a repository with these files."""
+    if f"{EXPORT_FOLDER}/model.bin" in files:
+        return [f"{EXPORT_FOLDER}/*", "tokenizer.json", "cantowhisper.json"]
+    if "model.bin" in files:  # a repository that is itself an export
+        return ["model.bin", *_CONFIG_FILES]
+    if any(f.endswith(".safetensors") for f in files):
+        return ["*.safetensors", *_CONFIG_FILES]
+    return ["pytorch_model*.bin", *_CONFIG_FILES]

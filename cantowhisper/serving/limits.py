@@ -1,0 +1,51 @@
+"""Every limit of the pages in one place. The pages enforce exactly these and show them to visitors."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cantowhisper.contracts import CantowhisperError
+
+
+class LimitError(CantowhisperError):
+    """A visitor's request is over a limit; the message says which, and what to do, in Chinese and English."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one page serves, on a machine of two CPU cores and 16 GB that all visitors share."""
+
+    max_file_bytes: int = 200_000_000  # a talk as video; the file is only read once and never held in memory
+    max_audio_s: float = 1800.0  # half an hour: 115 MB as a waveform, and some ten minutes of work for whisper-small
+    max_work_s: float = 1200.0  # then the transcript ends where it is: nobody may hold the machine for longer
+    max_queue: int = 20  # visitors waiting: beyond that "try later" is more honest than a wait of hours
+    keep_files_s: int = 3 * 3600  # then uploads and downloads are deleted; longer than any wait in the queue
+    look_for_old_files_s: int = 600  # how often that is done
+
+    def check_file(self, path: str | os.PathLike) -> None:
+        """Refuse a file that is too large.
+
+        Raises
+        ------
+        LimitError
+        """
+        size = Path(path).stat().st_size
+        if size > self.max_file_bytes:
+            raise LimitError(
+                f"檔案太大（{_mb(size)}），上限係 {_mb(self.max_file_bytes)}。"
+                f" The file has {_mb(size)}; the limit is {_mb(self.max_file_bytes)}. Upload only its sound, or a part."
+            )
+
+    def described(self) -> list[tuple[str, str, str]]:
+        """(what in Chinese, what in English, how much), as shown on the page."""
+        return [
+            ("檔案", "file", f"{_mb(self.max_file_bytes)}"),
+            ("長度", "duration", f"{self.max_audio_s / 60:.0f} min"),
+            ("處理時間", "work", f"{self.max_work_s / 60:.0f} min"),
+            ("排隊", "queue", f"{self.max_queue}"),
+            ("檔案保留", "files kept", f"{self.keep_files_s / 3600:.0f} h"),
+        ]
+
+
+def _mb(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.0f} MB"

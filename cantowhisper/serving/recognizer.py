@@ -1,0 +1,234 @@
+"""A model folder in, text out: pieces of speech, batched by length, decoded with an input as short as they are.
+
+Stock Whisper pads every piece to 30 s. A model that was trained on variable contexts takes 4 s of speech as 4 s, and
+its encoder then does a seventh of the work. Nothing here imports torch or transformers unless that engine is chosen.
+"""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cantowhisper.contracts import CantowhisperError, ModelFacts, Segment
+from cantowhisper.serving import guards
+from cantowhisper.serving.engines import Decoded, Engine, find_export, open_engine
+from cantowhisper.serving.hub import model_folder
+from cantowhisper.serving.segments import SegmentOptions, Span, find_segments
+from cantowhisper.speech.language import known_languages, language_token
+from cantowhisper.speech.mel import N_FRAMES, SAMPLE_RATE, log_mel, n_frames, pad_to
+from cantowhisper.speech.text import normalize, to_script
+
+BUCKET_FRAMES = 100  # input lengths are rounded up to whole seconds, as in training: enough pieces share a batch
+MAX_BATCH = 16  # pieces: beyond that a step of the decoder takes as much longer as it does more
+MAX_BATCH_FRAMES = 12_000  # bounds memory: 12 × 10 s, or 4 × 30 s (attention grows with the square of the length)
+LOOK_AHEAD = 32  # pieces among which batches are formed: more wait longer for the first line of text
+MAX_NEW_TOKENS = 440  # of the decoder's 448 positions
+SECOND_TRY_TEMPERATURE = 0.4  # loops are broken by a little chance; more makes words up
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One piece of the recording: where it is in the list of pieces, and how long an input it gets."""
+
+    index: int
+    span: Span
+    frames: int
+    budget: int
+
+
+class Recognizer:
+    """A loaded model. One instance serves many requests, one at a time or from several threads."""
+
+    def __init__(self, engine: Engine, tokenizer, facts: ModelFacts, *, options: SegmentOptions | None = None):
+        self.engine, self.facts = engine, facts
+        self.options = options or SegmentOptions()
+        self._tokenizer = tokenizer
+        self._vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+        end = self._vocabulary["<|endoftext|>"]
+        # Tokens that are no text: a transcript without timestamps holds none of them, only its end.
+        self._suppress = sorted(i for t, i in self._vocabulary.items() if re.fullmatch(r"<\|.+\|>", t) and i != end)
+        self._not_text = {*self._suppress, end}
+
+    @classmethod
+    def open(
+        cls,
+        model: str | os.PathLike,
+        *,
+        threads: int | None = None,
+        backend: str = "auto",
+        options: SegmentOptions | None = None,
+    ) -> "Recognizer":
+        """Load a model.
+
+        Parameters
+        ----------
+        model : a model folder, its `ct2/` folder alone, or a Hub id
+        threads : CPU threads for the model (default: what the machine has, at most 8)
+        backend : "auto" takes the CTranslate2 export if there is one; "ctranslate2"; "transformers"
+
+        Raises
+        ------
+        CantowhisperError : there is no such model, or nothing installed can run it
+        """
+        from tokenizers import Tokenizer
+
+        folder = model_folder(model)
+        engine = open_engine(folder, threads=threads or min(os.cpu_count() or 1, 8), backend=backend)
+        # An export carries copies of both files, so that it can be served alone.
+        places = [p for p in (folder, find_export(folder)) if p]
+        file = next((p / "tokenizer.json" for p in places if (p / "tokenizer.json").exists()), None)
+        if file is None:
+            raise CantowhisperError(f"{folder} has no tokenizer.json; save the tokenizer beside the model")
+        facts = next((ModelFacts.load(p) for p in places if (p / "cantowhisper.json").exists()), ModelFacts())
+        return cls(engine, Tokenizer.from_file(str(file)), facts, options=options)
+
+    @property
+    def languages(self) -> list[str]:
+        """Codes of the languages that the tokenizer has a token for."""
+        return known_languages(self._vocabulary)
+
+    def transcribe(
+        self, waveform: np.ndarray, *, on_segment: Callable[[Segment], None] | None = None, **options
+    ) -> list[Segment]:
+        """All segments of a recording; `stream` says what the options are. `on_segment` is called with each."""
+        segments = []
+        for segment in self.stream(waveform, **options):
+            segments.append(segment)
+            if on_segment:
+                on_segment(segment)
+        return segments
+
+    def stream(
+        self,
+        waveform: np.ndarray,
+        *,
+        language: str | None = None,
+        script: str | None = None,
+        beam_size: int = 1,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Iterator[Segment]:
+        """Yield the segments of a recording in time order, each as soon as it and those before it are ready.
+
+        Parameters
+        ----------
+        waveform : float32, shape (n_samples,), in [-1, 1], 16 kHz mono
+        language : code or name; default is what the model was trained for
+        script : "traditional", "simplified", or None for what the model writes
+        beam_size : 1 is greedy; 5 costs about twice the time
+        should_stop : asked before each batch; True ends the stream where it is
+
+        Raises
+        ------
+        UsageError : the model does not know the language, or the script does not exist
+        """
+        prompt = self._prompt(language)
+        script = script or "as written"
+        to_script("", script)  # refuses an unknown script before the work, not after it
+        waveform = np.ascontiguousarray(waveform, dtype=np.float32)
+        jobs = [self._job(index, span) for index, span in enumerate(find_segments(waveform, self.options))]
+        ready, next_index = {}, 0
+        for batch in _batches(jobs):
+            if should_stop and should_stop():
+                return
+            ready.update(
+                zip((job.index for job in batch), self._decode(waveform, batch, prompt, beam_size), strict=True)
+            )
+            while next_index in ready:
+                segment = ready.pop(next_index)
+                next_index += 1
+                if segment.text:
+                    yield replace(segment, text=to_script(segment.text, script))
+
+    def context_frames(self, frames: int) -> int:
+        """Encoder input for a piece of `frames`: itself, a margin, rounded up; 3,000 if the model needs that."""
+        if self.facts.trained_contexts != "variable" or not self.engine.takes_short_input:
+            return N_FRAMES
+        wanted = -(-(frames + self.facts.context_margin_frames) // BUCKET_FRAMES) * BUCKET_FRAMES
+        return min(max(wanted, self.facts.min_context_frames), N_FRAMES)
+
+    def _prompt(self, language: str | None) -> list[int]:
+        token = language_token(self._vocabulary, language) if language else self.facts.language_token
+        names = ["<|startoftranscript|>", token, "<|transcribe|>", "<|notimestamps|>"]
+        absent = [name for name in names if name not in self._vocabulary]
+        if absent == [token]:
+            raise CantowhisperError(f"the model's tokenizer has no {token}; check language_token in cantowhisper.json")
+        if absent:
+            raise CantowhisperError(f"this is no multilingual Whisper: its tokenizer lacks {', '.join(absent)}")
+        return [self._vocabulary[name] for name in names]
+
+    def _job(self, index: int, span: Span) -> _Job:
+        frames = self.context_frames(n_frames(span.end - span.start))
+        return _Job(index, span, frames, guards.token_budget(span.seconds, at_most=MAX_NEW_TOKENS))
+
+    def _decode(self, waveform: np.ndarray, batch: list[_Job], prompt: list[int], beam_size: int) -> list[Segment]:
+        """Recognise pieces whose inputs have one length; what looks invented gets a second try."""
+        mels = np.stack([self._mel(waveform, job) for job in batch])
+        budget = max(job.budget for job in batch)
+        decoded = self.engine.decode(mels, prompt, max_new_tokens=budget, suppress=self._suppress, beam_size=beam_size)
+        tries = [self._judge(job, one) for job, one in zip(batch, decoded, strict=True)]
+        for i, first in enumerate(tries):
+            if first.looped:
+                tries[i] = self._second_try(batch[i], mels[i : i + 1], prompt, first)
+        return [_segment(job, one) for job, one in zip(batch, tries, strict=True)]
+
+    def _second_try(self, job: _Job, mel: np.ndarray, prompt: list[int], first: "_Try") -> "_Try":
+        """Decode a piece once more, alone (so that its neighbours do not change the draw), with some chance."""
+        (decoded,) = self.engine.decode(
+            mel, prompt, max_new_tokens=job.budget, suppress=self._suppress, temperature=SECOND_TRY_TEMPERATURE
+        )
+        second = self._judge(job, decoded)
+        better = second if not second.looped or len(second.text) < len(first.text) else first
+        return replace(better, retried=True)
+
+    def _judge(self, job: _Job, decoded: Decoded) -> "_Try":
+        ids = [i for i in decoded.token_ids if i not in self._not_text]
+        text = normalize(self._tokenizer.decode(ids[: job.budget]))
+        looped = len(ids) >= job.budget or guards.repeats(text)
+        return _Try(text, min(float(np.exp(decoded.mean_log_prob)), 1.0), looped)
+
+    def _mel(self, waveform: np.ndarray, job: _Job) -> np.ndarray:
+        piece = waveform[job.span.start : job.span.end]
+        return pad_to(log_mel(piece, n_mels=self.engine.n_mels, engine="numpy"), job.frames)
+
+
+@dataclass(frozen=True)
+class _Try:
+    """One decoding of a piece. `looped`: it repeats itself, or was still going when its tokens were used up."""
+
+    text: str
+    confidence: float
+    looped: bool
+    retried: bool = False
+
+
+def _segment(job: _Job, one: _Try) -> Segment:
+    signs = {
+        "repetition": one.looped,
+        "second_try": one.retried,
+        "low_confidence": one.confidence < guards.MIN_CONFIDENCE,
+        "no_voice_detected": job.span.by_level,
+    }
+    return Segment(
+        start_s=job.span.start / SAMPLE_RATE,
+        end_s=job.span.end / SAMPLE_RATE,
+        text=one.text,
+        confidence=one.confidence,
+        flags=tuple(name for name, seen in signs.items() if seen),
+    )
+
+
+def _batches(jobs: list[_Job]) -> Iterator[list[_Job]]:
+    """Pieces of one input length together, near ones only, so that the earliest pieces are not the last to come.
+
+    What is in a batch never changes a result: the input length is each piece's own, and no padding depends on others.
+    """
+    for first in range(0, len(jobs), LOOK_AHEAD):
+        by_length = defaultdict(list)
+        for job in jobs[first : first + LOOK_AHEAD]:
+            by_length[job.frames].append(job)
+        for frames, same in by_length.items():  # in the order in which each length occurred first
+            size = max(1, min(MAX_BATCH, MAX_BATCH_FRAMES // frames))
+            yield from (same[start : start + size] for start in range(0, len(same), size))

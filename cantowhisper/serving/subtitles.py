@@ -1,0 +1,85 @@
+"""A transcript as a file: plain text, subtitles (SRT, WebVTT), a table (TSV), or everything (JSON).
+
+All take segments in time order and return text that ends with a line break (nothing at all for no segments, except
+where the format has a head). Times are rounded once, to whole milliseconds.
+"""
+
+import dataclasses
+import html
+import json
+from collections.abc import Callable, Sequence
+
+from cantowhisper.contracts import Segment, UsageError
+
+
+def to_txt(segments: Sequence[Segment]) -> str:
+    """One line a segment, without times."""
+    return "".join(f"{_one_line(s.text)}\n" for s in segments)
+
+
+def to_srt(segments: Sequence[Segment]) -> str:
+    """SubRip: numbered cues with comma decimals. The format has no escapes; players show its text as it is."""
+    cues = [
+        f"{number}\n{clock(s.start_s, ',')} --> {clock(s.end_s, ',')}\n{_one_line(s.text)}\n"
+        for number, s in enumerate(segments, start=1)
+    ]
+    return "\n".join(cues)
+
+
+def to_vtt(segments: Sequence[Segment]) -> str:
+    """WebVTT (w3.org/TR/webvtt1): `&`, `<` and `>` are escaped, so no text can end a cue or open a tag."""
+    cues = [
+        f"{clock(s.start_s, '.')} --> {clock(s.end_s, '.')}\n{html.escape(_one_line(s.text), quote=False)}\n"
+        for s in segments
+    ]
+    return "\n".join(["WEBVTT\n", *cues])
+
+
+def to_tsv(segments: Sequence[Segment]) -> str:
+    """start and end in whole milliseconds, and the text without tabs (the layout of openai-whisper's writer)."""
+    rows = [f"{_ms(s.start_s)}\t{_ms(s.end_s)}\t{_one_line(s.text)}\n" for s in segments]
+    return "".join(["start\tend\ttext\n", *rows])
+
+
+def to_json(segments: Sequence[Segment]) -> str:
+    """The whole text and every field of each segment."""
+    rows = [{**dataclasses.asdict(s), "start_s": _ms(s.start_s) / 1000, "end_s": _ms(s.end_s) / 1000} for s in segments]
+    for row in rows:
+        row["confidence"] = round(row["confidence"], 4)
+    return json.dumps({"text": to_txt(segments).strip(), "segments": rows}, ensure_ascii=False, indent=2) + "\n"
+
+
+FORMATS: dict[str, Callable[[Sequence[Segment]], str]] = {
+    "txt": to_txt,
+    "srt": to_srt,
+    "vtt": to_vtt,
+    "tsv": to_tsv,
+    "json": to_json,
+}
+
+
+def write(segments: Sequence[Segment], name: str) -> str:
+    """Segments in the format of that name, one of FORMATS."""
+    if name not in FORMATS:
+        raise UsageError(f"{name!r} is no transcript format; choose one of {', '.join(FORMATS)}")
+    return FORMATS[name](segments)
+
+
+def clock(seconds: float, decimal: str = ".") -> str:
+    """Hours, minutes, seconds and milliseconds. Rounded before it is taken apart, so never "00:00:60.000".
+
+    >>> clock(59.9996), clock(3661.5, ",")
+    ('00:01:00.000', '01:01:01,500')
+    """
+    rest, ms = divmod(_ms(seconds), 1000)
+    minutes, s = divmod(rest, 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{s:02d}{decimal}{ms:03d}"
+
+
+def _ms(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
+
+
+def _one_line(text: str) -> str:
+    # A line break inside a cue's text would end the cue, and a tab a table cell; "-->" is for times only.
+    return " ".join(text.split()).replace("-->", "→")
