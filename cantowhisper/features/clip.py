@@ -46,7 +46,7 @@ def clip_features(clip: PlannedClip, config: FeatureConfig) -> Features | str:
     if np.abs(waveform).max() < config.min_peak:
         return "silent"
     mel = log_mel(waveform, n_mels=config.n_mels)
-    return Features(np.ascontiguousarray(mel.T, dtype=np.float16), seconds)
+    return Features(np.ascontiguousarray(mel.astype(np.float16).T), seconds)
 
 
 def process_chunk(clips: list[PlannedClip], split: str, config: FeatureConfig) -> Chunk:
