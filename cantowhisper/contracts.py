@@ -80,7 +80,9 @@ class ModelFacts:
             found = json.loads(path.read_text(encoding="utf-8"))
             return cls(**{f.name: found[f.name] for f in dataclasses.fields(cls) if f.name in found})
         except (ValueError, AttributeError, TypeError) as error:
-            raise CantowhisperError(f"{path} is not readable as model facts ({error}); export the model again") from error
+            raise CantowhisperError(
+                f"{path} is not readable as model facts ({error}); export the model again"
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,292 @@
+"""Every stage as a command. Exit codes: 0 done, 1 the work failed, 2 wrong usage; errors are one line."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cantowhisper import __version__
+from cantowhisper.contracts import CantowhisperError, UsageError
+
+FORMATS = ("txt", "srt", "vtt", "tsv", "json")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        return arguments.run(arguments) or 0
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`); Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except CantowhisperError as error:
+        if arguments.debug:
+            raise
+        print(f"cantowhisper: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    except (ImportError, OSError, MemoryError) as error:
+        if arguments.debug:
+            raise
+        print(f"cantowhisper: {_explain(error)}", file=sys.stderr)
+        return 1
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, ImportError):
+        return f"{error}; install what this command needs: pip install 'cantowhisper[features,training,serving]'"
+    if isinstance(error, MemoryError):
+        return "out of memory; use a smaller batch or a machine with more"
+    return " ".join(f"{error.strerror or error} {error.filename or ''}".split())
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, one function a command."""
+    top = argparse.ArgumentParser(
+        prog="cantowhisper", description="Teach Whisper a language it does not know well, starting with Cantonese."
+    )
+    top.add_argument("--version", action="version", version=f"cantowhisper {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for add in (_features, _train, _score, _export, _transcribe, _serve, _demo):
+        command = add(commands)
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return top
+
+
+# --------------------------------------------------------------------------------------------------- features
+
+
+def _features(commands) -> argparse.ArgumentParser:
+    command = commands.add_parser("features", help="recordings → feature dataset")
+    command.add_argument("source", help="'samples' or the folder of a Common Voice release")
+    command.add_argument("out", type=Path, help="folder to write")
+    command.add_argument("--split-policy", help="official (default) or validated: all validated minus dev and test")
+    command.add_argument("--workers", type=int, help="processes (default: all cores)")
+    _add_set(command)
+    command.set_defaults(run=_run_features)
+    return command
+
+
+def _run_features(arguments) -> None:
+    from cantowhisper.features.pipeline import FeatureConfig, build_features
+
+    settings = _overrides(arguments.set)
+    for name in ("split_policy", "workers"):
+        if getattr(arguments, name) is not None:
+            settings[name] = getattr(arguments, name)
+    stats = build_features(arguments.source, arguments.out, config=FeatureConfig.from_dict(settings))
+    for split, row in stats["splits"].items():
+        print(f"{split:<11} {row['clips']:>7} clips {row['hours']:>8.2f} h {row['speakers']:>5} speakers")
+    print(f"rejected    {stats['n_rejected']:>7} clips (see {arguments.out / 'rejected.tsv'})")
+    print(f"next: cantowhisper train {arguments.out} MODEL")
+
+
+# --------------------------------------------------------------------------------------------------- training
+
+
+def _train(commands) -> argparse.ArgumentParser:
+    command = commands.add_parser("train", help="feature dataset → model; resumes by itself")
+    command.add_argument("features", help="feature dataset: folder or Hub id")
+    command.add_argument("out", type=Path, help="model folder to write")
+    command.add_argument("--preset", default="t4", help="demo, t4 (default) or gpu")
+    _add_set(command)
+    command.set_defaults(run=_run_train)
+    return command
+
+
+def _run_train(arguments) -> None:
+    from cantowhisper.training.trainer import train
+
+    config = _preset(arguments.preset).with_overrides(**_overrides(arguments.set))
+    metrics = train(arguments.features, arguments.out, config=config)
+    cer = metrics["validation"]["cer_no_punctuation"]
+    print(f"validation CER {cer:.2%} at step {metrics['best_step']} (no punctuation, n={metrics['validation']['n']})")
+    print(f"next: cantowhisper score {arguments.out} {arguments.features}")
+
+
+def _score(commands) -> argparse.ArgumentParser:
+    command = commands.add_parser("score", help="character error rates of a model on a split")
+    command.add_argument("model", help="model folder or Hub id")
+    command.add_argument("features", help="feature dataset: folder or Hub id")
+    command.add_argument("--split", default="test", choices=("train", "validation", "test"))
+    command.add_argument(
+        "--context", choices=("full", "variable", "both"), help="default: what the model was trained for"
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="also write the report here")
+    command.add_argument("--transcripts", type=Path, metavar="FILE", help="also write every clip, worst first (TSV)")
+    command.set_defaults(run=_run_score)
+    return command
+
+
+def _run_score(arguments) -> None:
+    from cantowhisper.training.scoring import score_folder, write_json
+
+    context = arguments.context
+    contexts = None if context is None else ("variable", "full") if context == "both" else (context,)
+    report = score_folder(
+        arguments.model,
+        arguments.features,
+        split=arguments.split,
+        contexts=contexts,
+        transcripts=arguments.transcripts,
+        progress=True,
+    )
+    for context, rows in report["scores"].items():
+        row = rows["all"]
+        views = ", ".join(f"{view} {row['cer_' + view]:.2%}" for view in ("raw", "no_punctuation", "simplified"))
+        print(f"{arguments.split} CER at {context} context (n={row['n']}): {views}")
+    if arguments.json:
+        write_json(report, arguments.json)
+
+
+def _export(commands) -> argparse.ArgumentParser:
+    command = commands.add_parser("export", help="model → CTranslate2 int8")
+    command.add_argument("model", type=Path, help="model folder")
+    command.add_argument("out", type=Path, nargs="?", help="folder to write (default: MODEL/ct2)")
+    command.add_argument("--quantization", default="int8", help="int8 (default), float16, float32, …")
+    command.set_defaults(run=_run_export)
+    return command
+
+
+def _run_export(arguments) -> None:
+    from cantowhisper.training.export import export_model
+
+    print(export_model(arguments.model, arguments.out, quantization=arguments.quantization))
+
+
+# ---------------------------------------------------------------------------------------------------- serving
+
+
+def _transcribe(commands) -> argparse.ArgumentParser:
+    command = commands.add_parser("transcribe", help="recordings → text")
+    command.add_argument("input", nargs="+", type=Path, help="audio or video files")
+    command.add_argument("--model", required=True, help="model folder or Hub id")
+    command.add_argument("--format", default="txt", choices=FORMATS)
+    command.add_argument("--out", type=Path, help="folder for one file an input (default: print)")
+    command.add_argument("--language", help="default: what the model was trained for")
+    command.add_argument("--script", choices=("traditional", "simplified"), help="default: as the model writes")
+    command.add_argument("--beam-size", type=int, default=1, help="1 (default) is greedy; 5 costs twice the time")
+    command.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    command.set_defaults(run=_run_transcribe)
+    return command
+
+
+def _run_transcribe(arguments) -> int:
+    from cantowhisper.serving.recognizer import Recognizer
+    from cantowhisper.serving.subtitles import write
+    from cantowhisper.speech.audio import load_audio
+
+    recognizer = Recognizer.open(arguments.model, threads=arguments.threads)
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for path in arguments.input:
+        try:
+            segments = recognizer.transcribe(
+                load_audio(path),
+                language=arguments.language,
+                script=arguments.script,
+                beam_size=arguments.beam_size,
+            )
+        except UsageError:
+            raise
+        except CantowhisperError as error:  # one bad file of many: say so, and do the others
+            print(f"cantowhisper: {path}: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        _deliver(path, write(segments, arguments.format), arguments)
+    return 1 if failed else 0
+
+
+def _deliver(path: Path, text: str, arguments) -> None:
+    if arguments.out:
+        target = arguments.out / f"{path.stem}.{arguments.format}"
+        aside = target.with_name(target.name + ".part")
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, target)
+        print(target)
+    else:
+        if len(arguments.input) > 1:
+            print(f"== {path.name}")
+        print(text.rstrip("\n"))
+
+
+def _serve(commands) -> argparse.ArgumentParser:
+    command = commands.add_parser("serve", help="open a web page")
+    command.add_argument("page", choices=("offline",), help="offline: files and the microphone")
+    command.add_argument("--model", required=True, help="model folder or Hub id")
+    command.add_argument("--host", default="127.0.0.1")
+    command.add_argument("--port", type=int, default=7860)
+    command.set_defaults(run=_run_serve)
+    return command
+
+
+def _run_serve(arguments) -> None:
+    from cantowhisper.demo import load_page
+
+    load_page(arguments.page).main(arguments.model, host=arguments.host, port=arguments.port)
+
+
+def _demo(commands) -> argparse.ArgumentParser:
+    command = commands.add_parser("demo", help="the whole path: both notebooks, then the page")
+    command.add_argument("--source", default="samples", help="as in `features` (default: samples)")
+    command.add_argument("--model", help="what to train (default: a miniature from scratch; or openai/whisper-small …)")
+    command.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything that is made")
+    command.add_argument("--preset", help="demo, t4 or gpu (default: demo; with --model t4)")
+    command.add_argument("--open", default="1", choices=("0", "1"), help="1 leaves the page running, 0 ends")
+    command.add_argument("--port", type=int, default=7860)
+    command.set_defaults(run=_run_demo)
+    return command
+
+
+def _run_demo(arguments) -> int:
+    from cantowhisper.demo import run_demo
+
+    return run_demo(
+        source=arguments.source,
+        model=arguments.model,
+        out=arguments.out,
+        preset=arguments.preset,
+        open_page=arguments.open == "1",
+        port=arguments.port,
+    )
+
+
+# ----------------------------------------------------------------------------------------------------- common
+
+
+def _add_set(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one option; repeatable"
+    )
+
+
+def _overrides(pairs: Sequence[str]) -> dict:
+    """`key=value` pairs of --set; numbers, true, false and null are read as in JSON, everything else is text."""
+    values = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes key=value, not {pair!r}")
+        try:
+            values[key] = json.loads(text)
+        except ValueError:
+            values[key] = text
+    return values
+
+
+def _preset(name: str):
+    from cantowhisper.training.presets import PRESETS
+
+    if name not in PRESETS:
+        raise UsageError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""From a feature dataset to batches: clips of like length together, and no more padding than the margin.
+
+A batch's encoder input is as long as its longest clip plus the margin, so a batch of 4 s clips costs a sixth of the
+30 s that every clip costs elsewhere. A share of the steps uses plain 30 s windows, so that the model stays good there.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from transformers import WhisperProcessor
+
+from cantowhisper.contracts import CantowhisperError
+from cantowhisper.speech.mel import EXTRA_FRAMES, FRAMES_PER_SECOND, N_FRAMES, pad_to
+from cantowhisper.training.model import context_frames
+from cantowhisper.training.presets import TrainConfig
+
+IGNORED = -100  # label positions that the loss leaves out
+MAX_LABELS = 448  # max_target_positions of every Whisper
+
+
+class FeatureRows(torch.utils.data.Dataset):
+    """Rows of one split of a feature dataset, read as (row, full window?) keys of the batch sampler.
+
+    Yields dicts with `features` float16 (n_frames, n_mels), `text` and `full`.
+    """
+
+    def __init__(self, split):
+        self.split = split.select_columns(["features", "text"]).with_format("numpy")
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitems__(self, keys: list[tuple[int, bool]]) -> list[dict]:
+        rows = self.split[[index for index, _ in keys]]
+        triples = zip(rows["features"], rows["text"], keys, strict=True)
+        return [{"features": f, "text": str(t), "full": full} for f, t, (_, full) in triples]
+
+    def __getitem__(self, key: tuple[int, bool]) -> dict:
+        return self.__getitems__([key])[0]
+
+
+class BucketBatchSampler:
+    """The batches of a whole run: clips of like length together, within a budget of clips and of frames.
+
+    Every clip comes once an epoch at its natural length, and between those batches come as many of 30 s windows as
+    make `full_context_share` of the steps. The order is random and fixed by (seed, epoch). The run is one stream of
+    `n_batches`: the Trainer skips to its step when it resumes, and sees what the interrupted run would have seen.
+    """
+
+    # Sorting whole epochs by length would make the same batches every time; within pools of this many batches,
+    # lengths are close enough and neighbours change.
+    POOL_BATCHES = 50
+
+    def __init__(self, n_frames: Sequence[int], config: TrainConfig, *, n_batches: int):
+        self.n_frames = np.asarray(n_frames)
+        self.config = config
+        self.n_batches = n_batches
+        self.batch_size = None  # batches differ in size; accelerate asks
+
+    def __len__(self) -> int:
+        return self.n_batches
+
+    def __iter__(self) -> Iterator[list[tuple[int, bool]]]:
+        epochs = (self._batches(epoch) for epoch in itertools.count())
+        yield from itertools.islice(itertools.chain.from_iterable(epochs), self.n_batches)
+
+    def _batches(self, epoch: int) -> list[list[tuple[int, bool]]]:
+        rng = np.random.default_rng((self.config.seed, epoch))
+        natural = self._natural(rng.permutation(len(self.n_frames)))
+        share = self.config.full_context_share
+        if share >= 1:
+            natural, n_full = [], -(-len(self.n_frames) // self.config.full_context_batch_size)
+        else:
+            n_full = round(len(natural) * share / (1 - share))
+        batches = natural + self._full(rng, n_full)
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def _full(self, rng: np.random.Generator, n_batches: int) -> list[list[tuple[int, bool]]]:
+        size, rows = self.config.full_context_batch_size, []
+        while len(rows) < n_batches * size:
+            rows.extend(rng.permutation(len(self.n_frames)))
+        return [[(int(i), True) for i in rows[b * size : (b + 1) * size]] for b in range(n_batches)]
+
+    def _natural(self, order: np.ndarray) -> list[list[tuple[int, bool]]]:
+        batches = []
+        pool_size = self.POOL_BATCHES * self.config.batch_size
+        for start in range(0, len(order), pool_size):
+            pool = order[start : start + pool_size]
+            batches.extend(self._cut(pool[np.argsort(self.n_frames[pool], kind="stable")]))
+        return batches
+
+    def _cut(self, pool: np.ndarray) -> list[list[tuple[int, bool]]]:
+        """Cut a pool sorted by length into batches, longest clip last."""
+        batches, batch = [], []
+        for index in pool:
+            context = clip_context(int(self.n_frames[index]), self.config)
+            full = len(batch) >= self.config.batch_size
+            if batch and (full or (len(batch) + 1) * context > self.config.max_batch_frames):
+                batches.append(batch)
+                batch = []
+            batch.append((int(index), False))
+        return [*batches, batch] if batch else batches
+
+
+def clip_context(n_frames: int, config: TrainConfig) -> int:
+    """The encoder input, in frames, for a clip of n_frames under a training configuration."""
+    return context_frames(
+        n_frames,
+        margin_frames=config.context_margin_frames,
+        bucket_frames=config.context_bucket_frames,
+        min_frames=config.min_context_frames,
+    )
+
+
+class Collator:
+    """Rows to a batch of tensors.
+
+    input_features float32 (clips, n_mels, context), labels int64 (clips, tokens) padded with -100, and
+    decoder_input_ids: the labels moved right behind the start token. The model would make those itself, but the
+    Trainer's label smoothing takes the labels away and would leave it without.
+    """
+
+    def __init__(self, processor: WhisperProcessor, config: TrainConfig, *, start_token_id: int):
+        self.tokenizer = processor.tokenizer
+        self.config = config
+        self.start_token_id = start_token_id
+        self.n_mels = processor.feature_extractor.feature_size
+
+    def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
+        mels = [row["features"].T for row in rows]
+        if mels[0].shape[0] != self.n_mels:
+            raise CantowhisperError(
+                f"the dataset has {mels[0].shape[0]} Mel channels and the model takes {self.n_mels}; "
+                f"make the features with n_mels={self.n_mels}"
+            )
+        longest = max(mel.shape[1] for mel in mels)
+        frames = N_FRAMES if rows[0]["full"] else clip_context(longest, self.config)
+        labels = pad_labels([self.label_ids(row["text"]) for row in rows])
+        return {
+            "input_features": torch.from_numpy(np.stack([pad_to(mel, frames) for mel in mels])),
+            "labels": labels,
+            "decoder_input_ids": self._moved_right(labels),
+        }
+
+    def label_ids(self, text: str) -> list[int]:
+        """Token ids of a sentence without the start token, which the model puts in front by itself.
+
+        The usual recipe looks for bos_token_id here, which in Whisper is the end token: it never finds it, and
+        labels begin with two start tokens.
+        """
+        ids = self.tokenizer(text).input_ids
+        if ids[0] == self.start_token_id:
+            ids = ids[1:]
+        if len(ids) > MAX_LABELS:
+            raise CantowhisperError(f"a sentence has {len(ids)} tokens, and Whisper takes {MAX_LABELS}: {text[:40]}…")
+        return ids
+
+    def _moved_right(self, labels: torch.Tensor) -> torch.Tensor:
+        inputs = labels.new_full(labels.shape, self.start_token_id)
+        inputs[:, 1:] = labels[:, :-1]
+        return inputs.masked_fill_(inputs == IGNORED, self.tokenizer.eos_token_id)  # Whisper pads with its end token
+
+
+def pad_labels(ids: list[list[int]]) -> torch.Tensor:
+    """int64 (clips, tokens), filled with -100 behind each clip's end token."""
+    out = torch.full((len(ids), max(map(len, ids))), IGNORED, dtype=torch.int64)
+    for row, clip in zip(out, ids, strict=True):
+        row[: len(clip)] = torch.tensor(clip)
+    return out
+
+
+def frame_counts(split) -> np.ndarray:
+    """Frames of each clip of a split, int64 (n_clips,), from its durations: no feature is read for it."""
+    seconds = np.asarray(split.with_format("numpy")["duration_s"], dtype=np.float64)
+    return np.ceil(seconds * FRAMES_PER_SECOND).astype(np.int64) + EXTRA_FRAMES

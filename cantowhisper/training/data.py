@@ -1,0 +1,33 @@
+"""Reading a feature dataset by its contract, one split at a time."""
+
+import os
+from pathlib import Path
+
+from cantowhisper.contracts import FEATURE_COLUMNS, SPLITS, CantowhisperError
+
+
+def load_split(features: str | os.PathLike, split: str):
+    """One split of a feature dataset (folder or Hub id) as a `datasets.Dataset`.
+
+    Only the split's own files are opened: nothing that trains or selects can see the test split by accident.
+    """
+    import datasets
+
+    if split not in SPLITS:
+        raise CantowhisperError(f"a feature dataset has the splits {', '.join(SPLITS)}, not {split!r}")
+    folder = Path(features)
+    try:
+        if folder.is_dir():
+            files = sorted(str(path) for path in (folder / "data").glob(f"{split}-*.parquet"))
+            if not files:
+                raise CantowhisperError(f"{features} has no {split} split; make it with `cantowhisper features`")
+            found = datasets.load_dataset("parquet", data_files={split: files}, split=split)
+        else:
+            found = datasets.load_dataset(str(features), data_files={split: f"data/{split}-*.parquet"}, split=split)
+    except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CantowhisperError(f"cannot read the features {str(features)!r}: {reason}") from error
+    missing = set(FEATURE_COLUMNS) - set(found.column_names)
+    if missing:
+        raise CantowhisperError(f"{features} is no feature dataset: it has no column {', '.join(sorted(missing))}")
+    return found

@@ -1,0 +1,43 @@
+"""A model folder to CTranslate2 int8: a quarter of the size, and what the web pages run on two CPU cores."""
+
+import os
+import shutil
+from pathlib import Path
+
+from cantowhisper.contracts import EXPORT_FOLDER, MODEL_FACTS_FILE, CantowhisperError
+
+# Beside the weights, what a recogniser reads: the tokenizer, the Mel channels, and what the model was trained for.
+COPIED = ("tokenizer.json", "preprocessor_config.json", "generation_config.json", MODEL_FACTS_FILE)
+
+
+def export_model(model: str | os.PathLike, out: str | os.PathLike | None = None, *, quantization: str = "int8") -> Path:
+    """Convert a Whisper checkpoint folder with CTranslate2's own converter.
+
+    Parameters
+    ----------
+    model : a model folder
+    out : where to; by default `ct2/` inside the model folder. Replaced as a whole, when the new export is complete
+    quantization : "int8" (CPU), "float16" (GPU), "float32", …
+
+    Returns
+    -------
+    the export's folder, which is complete by itself
+    """
+    from ctranslate2.converters import TransformersConverter
+
+    model = Path(model)
+    out = Path(out) if out is not None else model / EXPORT_FOLDER
+    if not (model / "config.json").exists():
+        raise CantowhisperError(f"{model} is no model folder (it has no config.json); give what `train` wrote")
+    aside = out.with_name(out.name + ".part")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        converter = TransformersConverter(str(model), copy_files=[n for n in COPIED if (model / n).exists()])
+        converter.convert(str(aside), quantization=quantization)
+    except (OSError, ValueError, KeyError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise CantowhisperError(f"cannot export {model}: {str(error).splitlines()[0]}") from error
+    shutil.rmtree(out, ignore_errors=True)
+    os.replace(aside, out)
+    return out

@@ -1,0 +1,231 @@
+"""The models: a real Whisper from a folder or the Hub, or a miniature of one; and the seam for short contexts."""
+
+import contextlib
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    GenerationConfig,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+    WhisperTokenizer,
+)
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+from cantowhisper.contracts import CantowhisperError
+from cantowhisper.speech.language import language_token
+from cantowhisper.speech.mel import FRAMES_PER_POSITION, N_FRAMES
+
+TASKS = ("translate", "transcribe")
+# What whisper-tiny … large-v2 have between the text tokens and the timestamps, in their order.
+CONTROL_TOKENS = [f"<|{name}|>" for name in ("startoflm", "startofprev", "nospeech", "notimestamps")]
+TIMESTAMPS = [f"<|{i * 0.02:.2f}|>" for i in range(1501)]  # 0.00 to 30.00 s, one an encoder position
+
+
+def allow_variable_context(model: WhisperForConditionalGeneration) -> None:
+    """Let a stock Whisper encoder take any even number of frames up to 3,000.
+
+    The encoder insists on 2 × config.max_source_positions frames and adds the position embeddings 0 …
+    embed_positions.num_embeddings - 1. Those two numbers are all that ties it to 30 s: a hook sets them to the
+    input's length before each forward and puts them back behind it. Arithmetic, weights and saved files stay stock,
+    and with 3,000 frames nothing changes at all.
+    """
+    encoder = model.get_encoder()
+    if getattr(encoder, "_positions_before", None) is not None:
+        return  # already done
+    encoder._positions_before = []
+
+    def shorten(_module, args, kwargs):
+        features = kwargs["input_features"] if "input_features" in kwargs else args[0]
+        encoder._positions_before.append(encoder.embed_positions.num_embeddings)
+        _set_positions(encoder, features.shape[-1] // FRAMES_PER_POSITION)
+
+    def restore(_module, _args, _output):
+        _set_positions(encoder, encoder._positions_before.pop())
+
+    encoder.register_forward_pre_hook(shorten, with_kwargs=True)
+    encoder.register_forward_hook(restore, always_call=True)  # also when the forward raises
+
+
+@contextlib.contextmanager
+def encoder_context(model: WhisperForConditionalGeneration, frames: int) -> Iterator[None]:
+    """Within this, `model.generate()` takes inputs of `frames` as they are instead of padding them to 3,000."""
+    allow_variable_context(model)
+    encoder = model.get_encoder()
+    before = encoder.embed_positions.num_embeddings
+    _set_positions(encoder, frames // FRAMES_PER_POSITION)
+    try:
+        yield
+    finally:
+        _set_positions(encoder, before)
+
+
+def _set_positions(encoder, positions: int) -> None:
+    encoder.config.max_source_positions = positions
+    encoder.embed_positions.num_embeddings = positions
+
+
+def context_frames(
+    n_frames: int, *, margin_frames: int, bucket_frames: int, min_frames: int, max_frames: int = N_FRAMES
+) -> int:
+    """The encoder input for a clip: its frames and a margin, rounded up to a bucket, within bounds.
+
+    >>> context_frames(412, margin_frames=128, bucket_frames=100, min_frames=200)
+    600
+    """
+    wanted = -(-(n_frames + margin_frames) // bucket_frames) * bucket_frames
+    return min(max(wanted, min_frames), max_frames)
+
+
+def _quiet() -> None:
+    """No bars for the seconds that loading and saving take, and no advice that users can do nothing about."""
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+
+
+def load_model(name: str | os.PathLike, *, language: str) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
+    """A Whisper from a folder or the Hub, ready to be trained: float32, any context, language and task set.
+
+    Language and task are written into generation_config now, so that evaluation, the stock pipeline and the
+    CTranslate2 export all decode with the same prefix.
+    """
+    _quiet()
+    try:
+        # A checkpoint saved in float16 would load in float16, whose updates vanish: always train float32 weights.
+        model = WhisperForConditionalGeneration.from_pretrained(name, dtype=torch.float32)
+        processor = WhisperProcessor.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CantowhisperError(f"cannot load the model {str(name)!r}: {reason}") from error
+    set_language(model, processor.tokenizer, language)
+    allow_variable_context(model)
+    return model, processor
+
+
+def set_language(model: WhisperForConditionalGeneration, tokenizer: WhisperTokenizer, language: str) -> str:
+    """Make model and tokenizer transcribe `language`, without timestamps; returns the language token."""
+    token = language_token(tokenizer, language)
+    code = token[2:-2]
+    tokenizer.set_prefix_tokens(language=code, task="transcribe", predict_timestamps=False)
+    config = model.generation_config
+    config.language, config.task, config.return_timestamps = code, "transcribe", False
+    config.forced_decoder_ids = model.config.forced_decoder_ids = None  # of old checkpoints; it overrules language
+    # The Trainer believes that Whisper normalises its loss by the items of all accumulated batches. It does not, and
+    # loss and gradients came out accumulation-steps times too large.
+    model.accepts_loss_kwargs = False
+    return token
+
+
+# ------------------------------------------------------------------------------------------------- the miniature
+
+
+def build_miniature(
+    texts: Iterable[str], *, seed: int = 20, n_mels: int = 80, language: str = "yue"
+) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
+    """A Whisper of 2 M parameters with fresh weights: same architecture, tokens and files as the real ones.
+
+    Three layers of 128 on either side, with a vocabulary of about one token a character: enough for the synthetic
+    voices of samples/, in minutes on two cores. The full vocabulary of 51,865 would make it five times slower.
+    """
+    _quiet()
+    tokenizer = build_tokenizer(texts)
+    ids = tokenizer.convert_tokens_to_ids
+    end = ids("<|endoftext|>")
+    config = WhisperConfig(
+        vocab_size=len(tokenizer),
+        num_mel_bins=n_mels,
+        d_model=128,
+        encoder_layers=3,
+        decoder_layers=3,
+        encoder_attention_heads=2,  # 64 dimensions a head, as in every Whisper
+        decoder_attention_heads=2,
+        encoder_ffn_dim=512,
+        decoder_ffn_dim=512,
+        decoder_start_token_id=ids("<|startoftranscript|>"),
+        pad_token_id=end,
+        bos_token_id=end,
+        eos_token_id=end,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+    )
+    torch.manual_seed(seed)
+    model = WhisperForConditionalGeneration(config)
+    model.generation_config = _generation_config(config, tokenizer)
+    processor = WhisperProcessor(WhisperFeatureExtractor(feature_size=n_mels), tokenizer)
+    set_language(model, tokenizer, language)
+    allow_variable_context(model)
+    return model, processor
+
+
+def build_tokenizer(texts: Iterable[str]) -> WhisperTokenizer:
+    """A byte-level WhisperTokenizer whose merges stay inside single characters, with all of Whisper's tokens.
+
+    Merges across characters would memorise the words of a small corpus, and spell unseen ones unlike anything that
+    was trained. Bytes remain as tokens, so any text can be written.
+    """
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split("", "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=8000,  # an upper bound: characters run out long before
+        min_frequency=2,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator((c for text in texts for c in text), trainer)
+    learned = json.loads(bpe.to_str())["model"]
+    tokenizer = WhisperTokenizer(
+        vocab=learned["vocab"], merges=[tuple(m) for m in learned["merges"]], pad_token="<|endoftext|>"
+    )
+    # LANGUAGES lists <|yue|> last; like all Whispers before large-v3 the miniature ends before it.
+    languages = [f"<|{code}|>" for code in LANGUAGES if code != "yue"]
+    tasks = [f"<|{task}|>" for task in TASKS]
+    special = ["<|endoftext|>", "<|startoftranscript|>", *languages, *tasks, *CONTROL_TOKENS]
+    tokenizer.add_special_tokens({"additional_special_tokens": special})
+    tokenizer.add_tokens(TIMESTAMPS)
+    tokenizer.set_prefix_tokens()  # the constructor computed it while the special tokens were unknown
+    return tokenizer
+
+
+def _generation_config(config: WhisperConfig, tokenizer: WhisperTokenizer) -> GenerationConfig:
+    """What Whisper's generate() and the CTranslate2 converter look up; stock checkpoints carry the same fields."""
+    ids = tokenizer.convert_tokens_to_ids
+    languages = [t for t in tokenizer.get_vocab() if t.startswith("<|") and t[2:-2] in LANGUAGES]
+    half = config.decoder_layers // 2
+    heads = itertools.product(range(half, config.decoder_layers), range(config.decoder_attention_heads))
+    return GenerationConfig(
+        decoder_start_token_id=config.decoder_start_token_id,
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+        max_length=config.max_target_positions,
+        is_multilingual=True,
+        lang_to_id={token: ids(token) for token in sorted(languages)},
+        task_to_id={task: ids(f"<|{task}|>") for task in TASKS},
+        no_timestamps_token_id=ids("<|notimestamps|>"),
+        prev_sot_token_id=ids("<|startofprev|>"),
+        max_initial_timestamp_index=50,
+        alignment_heads=[list(pair) for pair in heads],
+        # Nothing but these may come before the text: an empty transcript is written as the end token alone.
+        begin_suppress_tokens=[ids("Ġ")],
+        suppress_tokens=[ids("<|startoftranscript|>"), *(ids(token) for token in CONTROL_TOKENS)],
+    )
+
+
+def save_model(model: WhisperForConditionalGeneration, processor: WhisperProcessor, folder: str | os.PathLike) -> Path:
+    """Write a stock checkpoint folder: weights, configs, tokenizer, feature extractor."""
+    folder = Path(folder)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    processor.feature_extractor.save_pretrained(folder)  # preprocessor_config.json, which other programs look for
+    return folder

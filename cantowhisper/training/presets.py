@@ -1,0 +1,99 @@
+"""Every number of a training run, with its unit and its reason, and three sets of them: demo, t4, gpu."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from cantowhisper.contracts import UsageError
+from cantowhisper.speech.mel import N_FRAMES
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Options of `cantowhisper train`; `--set key=value` changes one. Unknown keys are refused.
+
+    Learning rates for fine-tuning are 40 times under those of pre-training, after the Whisper authors' advice.
+    """
+
+    # -- what to train
+    model: str = "openai/whisper-small"  # a Hub id, a folder, or "miniature" (trained from scratch)
+    language: str = "yue"  # decoded with <|yue|> where the tokenizer has it, else <|zh|>
+
+    # -- how long the encoder input is: 10 ms frames, two to an encoder position
+    context_margin_frames: int = 128  # silence kept behind the speech: 64 positions; under 32 the decoder loops
+    context_bucket_frames: int = 100  # inputs are rounded up to whole seconds, so that few shapes occur
+    min_context_frames: int = 200  # 2 s; what serving may feed at the least
+    full_context_share: float = 0.15  # of the steps see plain 30 s windows: natural length alone costs accuracy there
+
+    # -- batches
+    batch_size: int = 16  # clips in a step at the most (per device)
+    max_batch_frames: int = 16 * 1000  # clips × context in a step at the most: memory stays flat for long clips too
+    full_context_batch_size: int = 4  # 30 s windows in such a step: 12,000 frames, so that it fits where the others do
+    gradient_accumulation_steps: int = 1
+
+    # -- optimisation
+    max_steps: int = 4000
+    learning_rate: float = 1.25e-5  # whisper-small; tiny 3.75e-5, base 2.5e-5
+    warmup_steps: int = 400
+    schedule: str = "linear"
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    dropout: float = 0.0  # Whisper was trained without
+    mask_time_prob: float = 0.0  # SpecAugment: share of frames that are start points of a time mask
+    mask_feature_prob: float = 0.0  # … and of Mel channels
+    freeze_encoder: bool = False  # costs about 15 points of CER on Cantonese: for experiments only
+    gradient_checkpointing: bool = False  # trades a third of the speed for memory
+    precision: str = "auto"  # fp16 on a T4, bf16 from Ampere on, fp32 on a CPU
+    seed: int = 20
+
+    # -- looking and keeping
+    evaluate_every_steps: int = 500
+    save_every_steps: int = 500  # whisper-small with Adam is 2.9 GB a checkpoint
+    log_every_steps: int = 25
+    keep_checkpoints: int = 2  # the best one is kept besides
+    validation_clips: int = 400  # a fixed subset: CER to about half a point, seconds instead of minutes
+    data_workers: int = 2  # processes that read and pad batches while the device computes
+
+    def with_overrides(self, **overrides) -> "TrainConfig":
+        """A copy with some fields changed; unknown fields and values of another type are refused.
+
+        >>> PRESETS["demo"].with_overrides(max_steps=100).max_steps
+        100
+        """
+        kinds = {field.name: field.type for field in dataclasses.fields(self)}
+        unknown = sorted(set(overrides) - set(kinds))
+        if unknown:
+            raise UsageError(f"training has no option {', '.join(unknown)}; there are: {', '.join(kinds)}")
+        for key, value in overrides.items():
+            number_for_float = kinds[key] is float and type(value) is int
+            if type(value) is not kinds[key] and not number_for_float:
+                raise UsageError(f"{key} takes {kinds[key].__name__}, not {value!r}")
+        return dataclasses.replace(self, **overrides)
+
+    def __post_init__(self):
+        if not 0 <= self.full_context_share <= 1:
+            raise UsageError(f"full_context_share is a share from 0 to 1, not {self.full_context_share}")
+        if self.min_context_frames % 2 or self.context_bucket_frames % 2:
+            raise UsageError("contexts are even numbers of frames: the encoder takes two to a position")
+        if self.max_batch_frames < N_FRAMES:
+            raise UsageError(f"max_batch_frames is at least {N_FRAMES}: a clip may last 30 s")
+
+
+PRESETS = {
+    # A miniature Whisper from scratch on samples/: minutes on two CPU cores, to see the whole path work.
+    "demo": TrainConfig(
+        model="miniature",
+        max_steps=1400,
+        learning_rate=2e-3,  # 1.7 M fresh parameters
+        warmup_steps=100,
+        schedule="cosine",
+        weight_decay=0.01,
+        full_context_batch_size=2,  # a step of these then costs what the others cost
+        evaluate_every_steps=200,
+        save_every_steps=200,
+        data_workers=0,  # two cores: a worker would take one from the model
+    ),
+    # whisper-small on a free Colab T4 (16 GB, fp16, no bf16): all defaults are made for it.
+    "t4": TrainConfig(),
+    # One Ampere or newer card with at least 40 GB: a larger batch keeps it busy.
+    "gpu": TrainConfig(batch_size=64, max_batch_frames=64 * 1000, max_steps=2000, warmup_steps=200, data_workers=6),
+}

@@ -1,0 +1,187 @@
+"""How well a model transcribes a split: greedy decoding by length buckets, CER in three views, every clip kept."""
+
+import csv
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from cantowhisper.contracts import CantowhisperError, ModelFacts
+from cantowhisper.speech.mel import N_FRAMES, pad_to
+from cantowhisper.speech.text import CER_VIEWS, cer
+from cantowhisper.training.batching import clip_context, frame_counts
+from cantowhisper.training.data import load_split
+from cantowhisper.training.model import encoder_context, load_model
+from cantowhisper.training.presets import TrainConfig
+
+CONTEXTS = ("variable", "full")
+TOKENS_PER_SECOND = 24  # 8 characters a second are fast Cantonese, and a character is up to 3 byte tokens
+SPARE_TOKENS = 12  # for very short clips
+PREFIX_TOKENS = 4  # start, language, task, no timestamps
+MAX_NEW_TOKENS = 448 - PREFIX_TOKENS
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """One scored clip."""
+
+    id: str
+    reference: str
+    prediction: str
+    duration_s: float
+
+
+def transcribe_split(
+    model,
+    processor,
+    split,
+    *,
+    config: TrainConfig,
+    context: str = "variable",
+    progress: bool = False,
+) -> list[Transcript]:
+    """Transcribe every clip of a split greedily, at its natural context or at 30 s; results in the split's order."""
+    if context not in CONTEXTS:
+        raise CantowhisperError(f"context is {' or '.join(CONTEXTS)}, not {context!r}")
+    counts = frame_counts(split)
+    contexts = np.array([N_FRAMES if context == "full" else clip_context(int(n), config) for n in counts])
+    texts: dict[int, str] = {}
+    was_training = model.training
+    model.eval()
+    bar = tqdm(total=len(split), desc=f"transcribe ({context})", disable=not progress, unit="clip")
+    with torch.inference_mode():
+        for frames in np.unique(contexts):
+            rows = np.flatnonzero(contexts == frames)
+            size = max(1, config.max_batch_frames // int(frames))
+            for start in range(0, len(rows), size):
+                batch = rows[start : start + size]
+                texts.update(zip(batch, _decode(model, processor, split, batch, int(frames)), strict=True))
+                bar.update(len(batch))
+    bar.close()
+    model.train(was_training)
+    columns = zip(split["id"], split["text"], split["duration_s"], strict=True)
+    return [Transcript(i, text, texts[row], seconds) for row, (i, text, seconds) in enumerate(columns)]
+
+
+def _decode(model, processor, split, rows: np.ndarray, frames: int) -> list[str]:
+    batch = split.with_format("numpy")[[int(row) for row in rows]]
+    mels = np.stack([pad_to(features.T, frames) for features in batch["features"]])
+    seconds = max(float(s) for s in batch["duration_s"])
+    budget = min(MAX_NEW_TOKENS, SPARE_TOKENS + math.ceil(seconds * TOKENS_PER_SECOND))
+    with encoder_context(model, frames):
+        ids = model.generate(
+            input_features=torch.from_numpy(mels).to(model.device, model.dtype),
+            attention_mask=torch.ones(mels.shape[0], frames, dtype=torch.int64, device=model.device),
+            max_length=PREFIX_TOKENS + budget,
+            num_beams=1,
+            do_sample=False,
+        )
+    return [text.strip() for text in processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+
+def summarize(transcripts: Sequence[Transcript], *, groups: Mapping[str, str] | None = None) -> dict:
+    """CER views with n, for all clips and for each group of clip ids if any are given."""
+    report = {"all": _views(transcripts)}
+    if groups:
+        for name in sorted(set(groups.values())):
+            chosen = [t for t in transcripts if groups.get(t.id) == name]
+            if chosen:
+                report[name] = _views(chosen)
+    return report
+
+
+def _views(transcripts: Sequence[Transcript]) -> dict:
+    predictions, references = [t.prediction for t in transcripts], [t.reference for t in transcripts]
+    results = {view: cer(predictions, references, view=view) for view in CER_VIEWS}
+    plain = results["no_punctuation"]
+    return {
+        "n": plain.n,
+        "characters": plain.characters,
+        "empty_outputs": sum(not p for p in predictions),
+        **{f"cer_{view}": round(result.cer, 6) for view, result in results.items()},
+    }
+
+
+def write_transcripts(transcripts: Sequence[Transcript], path: str | os.PathLike) -> None:
+    """A table of all clips, worst first: id, duration_s, cer (no punctuation), reference, prediction."""
+    rows = []
+    for t in transcripts:
+        try:
+            error = cer([t.prediction], [t.reference]).cer
+        except CantowhisperError:  # an empty reference has no CER
+            error = 0.0
+        rows.append((t.id, f"{t.duration_s:.2f}", f"{error:.4f}", t.reference, t.prediction))
+    rows.sort(key=lambda row: (-float(row[2]), row[0]))
+    aside = Path(f"{path}.part")
+    with aside.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t")
+        writer.writerow(("id", "duration_s", "cer", "reference", "prediction"))
+        writer.writerows(rows)
+    os.replace(aside, path)
+
+
+def score_model(
+    model,
+    processor,
+    split,
+    *,
+    config: TrainConfig,
+    contexts: Sequence[str] = ("variable",),
+    groups: Mapping[str, str] | None = None,
+    progress: bool = False,
+    keep: Callable[[str, list[Transcript]], None] | None = None,
+) -> dict:
+    """Scores of a model on a split, a summary a context; `keep(context, transcripts)` may store the clips."""
+    report = {}
+    for context in contexts:
+        transcripts = transcribe_split(model, processor, split, config=config, context=context, progress=progress)
+        report[context] = summarize(transcripts, groups=groups)
+        if keep:
+            keep(context, transcripts)
+    return report
+
+
+def score_folder(
+    model: str | os.PathLike,
+    features: str | os.PathLike,
+    *,
+    split: str = "test",
+    contexts: Sequence[str] | None = None,
+    groups: Mapping[str, str] | None = None,
+    transcripts: str | os.PathLike | None = None,
+    progress: bool = False,
+) -> dict:
+    """Score a model folder (or Hub id) on a split of a feature dataset.
+
+    `contexts` is by default the one that the model was trained for; `transcripts` names a table to write.
+    Returns {"model", "features", "split", "scores": {context: {group: views}}}.
+    """
+    facts = ModelFacts.load(model)
+    loaded, processor = load_model(model, language=facts.language_token)
+    report = {"model": str(model), "features": str(features), "split": split}
+    report["scores"] = score_model(
+        loaded.to("cuda" if torch.cuda.is_available() else "cpu"),
+        processor,
+        load_split(features, split),
+        config=TrainConfig(
+            context_margin_frames=facts.context_margin_frames, min_context_frames=facts.min_context_frames
+        ),
+        contexts=contexts or (facts.trained_contexts,),
+        groups=groups,
+        progress=progress,
+        keep=None if transcripts is None else lambda _context, clips: write_transcripts(clips, transcripts),
+    )
+    return report
+
+
+def write_json(report: dict, path: str | os.PathLike) -> None:
+    """Write a report aside and rename it."""
+    aside = Path(f"{path}.part")
+    aside.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(aside, path)

@@ -1,0 +1,288 @@
+"""A training run: features in, a model folder out, resumed by itself when the same command is given again."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from cantowhisper.contracts import CantowhisperError, ModelFacts
+from cantowhisper.speech.text import cer_view
+from cantowhisper.training.batching import BucketBatchSampler, Collator, FeatureRows, frame_counts
+from cantowhisper.training.checkpoints import FOLDER, checkpoint_steps, newest_whole_checkpoint
+from cantowhisper.training.data import load_split
+from cantowhisper.training.model import build_miniature, load_model, save_model
+from cantowhisper.training.presets import TrainConfig
+from cantowhisper.training.scoring import summarize, transcribe_split, write_json
+
+CONFIG_FILE = "train_config.json"
+METRICS_FILE = "metrics.json"
+
+
+def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainConfig, progress: bool = True) -> dict:
+    """Fine-tune (or, for "miniature", train) on a feature dataset's train split; select on its validation split.
+
+    Parameters
+    ----------
+    features : feature dataset, folder or Hub id; its test split is not opened
+    out : model folder to write; checkpoints go to `out/checkpoints`, and the newest whole one is gone on from
+
+    Returns
+    -------
+    the content of `out/metrics.json`: config, curve, best step, validation scores, seconds
+    """
+    out = Path(out)
+    done = _finished(out, config)
+    if done:
+        print(f"{out} is already trained ({done['steps']} steps); delete the folder to train again")
+        return done
+    _claim(out, config, features)
+    train_split, validation = load_split(features, "train"), load_split(features, "validation")
+    model, processor = prepare_model(config, train_split["text"])
+    trainer = WhisperTrainer(model, processor, train_split, validation, out=out, config=config, progress=progress)
+    checkpoint = _resume_point(out)
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    best = trainer.load_best()
+    return _finish(trainer, out, features, best=best, seconds=time.perf_counter() - started)
+
+
+def prepare_model(config: TrainConfig, texts):
+    """The model that a run starts from, with its processor: the untrained miniature, or a pretrained Whisper."""
+    if config.model == "miniature":
+        model, processor = build_miniature(texts, seed=config.seed, language=config.language)
+    else:
+        model, processor = load_model(config.model, language=config.language)
+    model.config.dropout = config.dropout
+    if config.mask_time_prob or config.mask_feature_prob:
+        model.config.apply_spec_augment = True
+        model.config.mask_time_prob = config.mask_time_prob
+        model.config.mask_feature_prob = config.mask_feature_prob
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable()  # the Trainer's own option changes its name between versions
+    if config.freeze_encoder:
+        model.freeze_encoder()
+    return model, processor
+
+
+def pick_precision(wanted: str = "auto") -> tuple[str, str]:
+    """(precision, reason): "bf16", "fp16" or "fp32" for this machine."""
+    if wanted != "auto":
+        if wanted not in ("fp32", "fp16", "bf16"):
+            raise CantowhisperError(f"precision is auto, fp32, fp16 or bf16, not {wanted!r}")
+        return wanted, "as asked for"
+    if not torch.cuda.is_available():
+        return "fp32", "no GPU"
+    name = torch.cuda.get_device_name()
+    if torch.cuda.get_device_capability() >= (8, 0):
+        return "bf16", f"{name} computes bf16, which needs no loss scaling"
+    return "fp16", f"{name} has no bf16"
+
+
+class WhisperTrainer(Seq2SeqTrainer):
+    """Seq2SeqTrainer with our batches, and validation by the CER of greedy transcripts."""
+
+    def __init__(self, model, processor, train_split, validation, *, out: Path, config: TrainConfig, progress: bool):
+        self.cantowhisper_config = config
+        self.whisper_processor = processor
+        # A fixed subset, spread over the split (which is often ordered by speaker).
+        step = max(1, len(validation) // config.validation_clips)
+        self.validation = validation.select(range(0, len(validation), step))
+        self.n_frames = frame_counts(train_split)
+        super().__init__(
+            model=model,
+            args=_arguments(out, config, progress),
+            train_dataset=FeatureRows(train_split),
+            eval_dataset=self.validation,
+            data_collator=Collator(processor, config, start_token_id=model.config.decoder_start_token_id),
+            callbacks=[StatusLine()],
+        )
+        self.remove_callback(PrinterCallback)
+        if not progress:
+            self.remove_callback(ProgressCallback)
+
+    def get_train_dataloader(self):
+        args, config = self.args, self.cantowhisper_config
+        n_batches = args.max_steps * args.gradient_accumulation_steps * args.world_size
+        loader = torch.utils.data.DataLoader(
+            self.train_dataset,
+            batch_sampler=BucketBatchSampler(self.n_frames, config, n_batches=n_batches),
+            collate_fn=self.data_collator,
+            num_workers=config.data_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+        return self.accelerator.prepare(loader)
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval") -> dict[str, float]:
+        """CER on the fixed validation subset, at the context that training uses."""
+        model = self.accelerator.unwrap_model(self.model)
+        started = time.perf_counter()
+        transcripts = transcribe_split(
+            model, self.whisper_processor, eval_dataset or self.validation, config=self.cantowhisper_config
+        )
+        scores = summarize(transcripts)["all"]
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
+        metrics[f"{metric_key_prefix}_seconds"] = round(time.perf_counter() - started, 2)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.last_transcripts = transcripts
+        return metrics
+
+    def load_best(self) -> dict:
+        """Load the weights of the checkpoint with the lowest validation CER; returns its log entry."""
+        evaluations = [entry for entry in self.state.log_history if "eval_cer_no_punctuation" in entry]
+        kept = checkpoint_steps(Path(self.args.output_dir).parent)
+        evaluations = [entry for entry in evaluations if entry["step"] in kept]
+        if not evaluations:
+            raise CantowhisperError("no checkpoint was kept; set save_every_steps to at most max_steps")
+        best = min(evaluations, key=lambda entry: (entry["eval_cer_no_punctuation"], entry["step"]))
+        if best["step"] != self.state.global_step:
+            self._load_from_checkpoint(str(kept[best["step"]]))
+        return best
+
+
+class StatusLine(TrainerCallback):
+    """One line an evaluation: where the run is and what it has reached."""
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+        loss = f"loss {losses[-1]:.3f}, " if losses else ""
+        line = (
+            f"step {state.global_step}/{state.max_steps}: {loss}validation CER {metrics['eval_cer_no_punctuation']:.1%}"
+        )
+        print(f"{line} (no punctuation, n={metrics['eval_n']})", flush=True)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if state.is_local_process_zero and logs:
+            logs.pop("total_flos", None)
+
+
+def _arguments(out: Path, config: TrainConfig, progress: bool) -> Seq2SeqTrainingArguments:
+    precision, reason = pick_precision(config.precision)
+    print(f"precision {precision}: {reason}")
+    return Seq2SeqTrainingArguments(
+        output_dir=str(out / FOLDER),
+        max_steps=config.max_steps,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        lr_scheduler_type=config.schedule,
+        weight_decay=config.weight_decay,
+        label_smoothing_factor=config.label_smoothing,
+        fp16=precision == "fp16",
+        bf16=precision == "bf16",
+        use_cpu=not torch.cuda.is_available(),
+        eval_strategy="steps",
+        eval_steps=config.evaluate_every_steps,
+        save_strategy="steps",
+        save_steps=config.save_every_steps,
+        save_total_limit=config.keep_checkpoints,
+        metric_for_best_model="cer_no_punctuation",  # on validation; the test split is not open here
+        greater_is_better=False,
+        load_best_model_at_end=config.save_every_steps % config.evaluate_every_steps == 0,
+        logging_steps=config.log_every_steps,
+        logging_first_step=True,
+        seed=config.seed,
+        remove_unused_columns=False,  # our rows are no longer a datasets.Dataset when the Trainer sees them
+        label_names=["labels"],
+        report_to="none",
+        disable_tqdm=not progress,
+    )
+
+
+def _finished(out: Path, config: TrainConfig) -> dict | None:
+    path = out / METRICS_FILE
+    if not path.exists():
+        return None
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    if metrics.get("config") != dataclasses.asdict(config):
+        raise CantowhisperError(f"{out} holds a model trained with other options; choose another folder or delete it")
+    return metrics
+
+
+def _claim(out: Path, config: TrainConfig, features) -> None:
+    """Mark a folder as this run's, or refuse one that another configuration has begun."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / CONFIG_FILE
+    mine = {"features": str(features), **dataclasses.asdict(config)}
+    if path.exists():
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+        changed = sorted(key for key in mine if key != "features" and mine[key] != theirs.get(key))
+        if changed:
+            what = ", ".join(f"{key} was {theirs.get(key)!r}" for key in changed[:3])
+            raise CantowhisperError(
+                f"{out} holds a run with other options ({what}); choose another folder or delete it"
+            )
+        return
+    free = shutil.disk_usage(out).free
+    if free < 2**30:
+        warnings.warn(f"only {free / 2**20:.0f} MB are free at {out}", stacklevel=2)
+    write_json(mine, path)
+
+
+def _resume_point(out: Path) -> Path | None:
+    checkpoint, torn = newest_whole_checkpoint(out)
+    for path in torn:
+        print(f"skipping {path.name}: it was not written to the end", file=sys.stderr)
+        shutil.rmtree(path)
+    if checkpoint:
+        print(f"going on from {checkpoint.name}")
+    return checkpoint
+
+
+def _finish(trainer: WhisperTrainer, out: Path, features, *, best: dict, seconds: float) -> dict:
+    """Write the model folder, its facts and metrics.json, which is last and means done."""
+    config, processor = trainer.cantowhisper_config, trainer.whisper_processor
+    model = trainer.accelerator.unwrap_model(trainer.model).eval()
+    model.config.apply_spec_augment = False
+    save_model(model, processor, out)
+    model_facts(config, model, features, texts=[t.reference for t in trainer.last_transcripts]).save(out)
+    curve = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_cer_raw" in entry]
+    metrics = {
+        "config": dataclasses.asdict(config),
+        "features": str(features),
+        "steps": trainer.state.global_step,
+        "best_step": best["step"],
+        "validation": {key.removeprefix("eval_"): value for key, value in best.items() if key.startswith("eval_")},
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "train_seconds": round(seconds, 1),
+        "curve": curve,
+    }
+    with contextlib.suppress(FileNotFoundError):
+        (out / CONFIG_FILE).unlink()
+    write_json(metrics, out / METRICS_FILE)
+    return metrics
+
+
+def model_facts(config: TrainConfig, model, features, *, texts) -> ModelFacts:
+    """What serving must know of the trained model."""
+    written = "".join(texts)
+    simplified = cer_view(written, "simplified") == cer_view(written, "no_punctuation")
+    source, revision = feature_origin(features)
+    return ModelFacts(
+        trained_contexts="full" if config.full_context_share >= 1 else "variable",
+        min_context_frames=config.min_context_frames,
+        context_margin_frames=config.context_margin_frames,
+        language_token=f"<|{model.generation_config.language}|>",
+        script="simplified" if simplified else "traditional",
+        feature_source=source,
+        feature_revision=revision,
+    )
+
+
+def feature_origin(features: str | os.PathLike) -> tuple[str, str]:
+    """(source, revision) of a feature dataset: what it was made from, and the checksum of that."""
+    path = Path(features) / "stats.json"
+    if not path.is_file():
+        return str(features), ""
+    stats = json.loads(path.read_text(encoding="utf-8"))
+    return str(stats.get("source", "")), str(stats.get("identity", {}).get("source_checksum", ""))[:16]
