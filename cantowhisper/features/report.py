@@ -19,15 +19,19 @@ SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_
 
 
 def collect_stats(data: Path, source: Source, identity: dict, rejects: list[Reject]) -> dict:
-    """The content of stats.json, counted from the written files.
+    """The content of stats.json, counted from the written files; a split without a clip goes.
 
     Raises AssertionError if two splits share a speaker or a sentence, or an id occurs twice: then the plan is wrong.
     """
     splits, owners = {}, {}
     for split in SPLITS:
         files = sorted(data.glob(f"{split}-*.parquet"))
-        if files:
-            splits[split] = _split_stats(split, files, owners)
+        found = _split_stats(split, files, owners)
+        if found["clips"]:
+            splits[split] = found
+        else:  # all rejected: readers stumble over a split without rows
+            for file in files:
+                file.unlink()
     by_split = {split: Counter(r.reason for r in rejects if r.split == split) for split in SPLITS}
     return {
         "source": source.name,
