@@ -104,7 +104,8 @@ class CTranslate2Engine:
             beam_size=1 if temperature > 0 else beam_size,
             sampling_topk=0 if temperature > 0 else 1,  # 0 draws from all tokens
             sampling_temperature=temperature or 1.0,
-            max_length=len(prompt) + max_new_tokens,
+            # CTranslate2 generates min(max_length / 2, max_length - len(prompt)) tokens at the most.
+            max_length=2 * max(max_new_tokens, len(prompt)),
             suppress_blank=True,  # the model's own begin_suppress_tokens
             suppress_tokens=[-1, *suppress],  # -1 stands for the model's own suppress_tokens
             return_scores=True,

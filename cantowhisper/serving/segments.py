@@ -83,6 +83,8 @@ def find_segments(waveform: np.ndarray, options: SegmentOptions | None = None) -
     if not runs:
         # Whispered, sung or far-off speech, or a synthetic voice: trim by loudness rather than answer nothing.
         runs, by_level = _runs(_louder_than_background(waveform, options), options), True
+    if not runs:
+        return []
     spans = [Span(start * WINDOW, min(end * WINDOW, waveform.size), by_level) for start, end in runs]
     spans = _join_short(_pad(spans, waveform.size, options), options)
     return [piece for span in spans for piece in _cut_long(span, levels, options)]

@@ -1,0 +1,141 @@
+"""One visitor's recording from file to transcript, within the limits; what a page shows on the way."""
+
+import html
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cantowhisper.contracts import CantowhisperError, Segment
+from cantowhisper.serving.limits import LimitError, Limits
+from cantowhisper.serving.recognizer import Recognizer
+from cantowhisper.serving.subtitles import clock, write
+from cantowhisper.speech.audio import AudioError, load_audio
+from cantowhisper.speech.mel import SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the work on a recording is. `cut_short` says why it ended early: "" (it did not), "time" or "stopped"."""
+
+    segments: tuple[Segment, ...]
+    duration_s: float
+    work_s: float
+    finished: bool = False
+    cut_short: str = ""
+
+    @property
+    def share(self) -> float:
+        """How much of the recording is done, 0 to 1: up to the end of the last segment."""
+        if self.finished:
+            return 1.0
+        return min(self.segments[-1].end_s / self.duration_s, 1.0) if self.segments else 0.0
+
+
+def transcribe_file(
+    recognizer: Recognizer,
+    path: str | Path,
+    *,
+    limits: Limits,
+    language: str | None = None,
+    script: str | None = None,
+    beam_size: int = 1,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Progress]:
+    """Transcribe a recording step by step: one Progress when it is decoded, one with each segment, one at the end.
+
+    Whoever stops iterating stops the work; `should_stop` ends it with what there is by then.
+
+    Raises
+    ------
+    AudioError, LimitError, UsageError : nothing was recognised; `friendly` words them for visitors
+    """
+    started = time.monotonic()
+    limits.check_file(path)
+    waveform = load_audio(path, max_seconds=limits.max_audio_s)
+    duration_s = waveform.size / SAMPLE_RATE
+    spent = lambda: time.monotonic() - started
+    yield Progress((), duration_s, spent())
+    segments, why = [], ""
+
+    def ends_here() -> bool:
+        nonlocal why
+        why = "stopped" if should_stop() else "time" if spent() > limits.max_work_s else ""
+        return bool(why)
+
+    pieces = recognizer.stream(waveform, language=language, script=script, beam_size=beam_size, should_stop=ends_here)
+    for segment in pieces:
+        segments.append(segment)
+        yield Progress(tuple(segments), duration_s, spent())
+        if ends_here():
+            break
+    yield Progress(tuple(segments), duration_s, spent(), finished=True, cut_short=why)
+
+
+class StopRequests:
+    """Which visitors asked for the end of their work. Safe between threads; forgets the oldest over `at_most`."""
+
+    def __init__(self, at_most: int = 1000):
+        self._asked: dict[str, None] = {}
+        self._at_most, self._lock = at_most, threading.Lock()
+
+    def ask(self, visitor: str) -> None:
+        with self._lock:
+            self._asked[visitor] = None
+            while len(self._asked) > self._at_most:
+                del self._asked[next(iter(self._asked))]
+
+    def clear(self, visitor: str) -> None:
+        with self._lock:
+            self._asked.pop(visitor, None)
+
+    def asked(self, visitor: str) -> bool:
+        return visitor in self._asked
+
+
+def write_files(segments: Sequence[Segment], folder: str | Path, stem: str, names: Sequence[str]) -> list[str]:
+    """Write the transcript in the formats `names` as folder/stem.name and return the paths in that order."""
+    paths = [Path(folder) / f"{Path(stem).name or 'transcript'}.{name}" for name in names]
+    for path, name in zip(paths, names, strict=True):
+        path.write_text(write(segments, name), encoding="utf-8")
+    return [str(path) for path in paths]
+
+
+def segments_table(segments: Sequence[Segment]) -> str:
+    """The timed segments as an HTML table; everything in it that was recognised is escaped."""
+    if not segments:
+        return ""
+    head = "<th scope='col'>時間 Time</th><th scope='col'>文字 Text</th><th scope='col'>把握 Sure</th>"
+    return (
+        f"<table class='segments'><thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, segments))}</tbody></table>"
+    )
+
+
+def _row(segment: Segment) -> str:
+    unsure = " class='unsure'" if {"repetition", "low_confidence"} & set(segment.flags) else ""
+    short = lambda seconds: clock(seconds)[3:-2] if seconds < 3600 else clock(seconds)[:-2]
+    times = f"{short(segment.start_s)} – {short(segment.end_s)}"
+    text, sure = html.escape(segment.text), f"{segment.confidence:.0%}"
+    return f"<tr data-start='{segment.start_s:.2f}'{unsure}><td>{times}</td><td>{text}</td><td>{sure}</td></tr>"
+
+
+_AUDIO_PROBLEMS = {
+    "unreadable": "呢個檔案讀唔到，請用 WAV、MP3、M4A、OGG、FLAC、WebM、MP4 或者 MOV。",
+    "empty": "檔案入面冇聲。",
+    "too_long": "錄音太長。",
+}
+
+
+def friendly(error: Exception) -> str:
+    """A refusal in Chinese and English, for people who did nothing wrong. Gives away no path of this machine."""
+    if isinstance(error, LimitError):
+        return str(error)
+    if isinstance(error, AudioError):
+        english = str(error)[0].upper() + str(error)[1:]
+        if "/" in english:  # "cannot open /tmp/…": the visitor knows no such path
+            english = "The file cannot be opened; upload it again"
+        return f"{_AUDIO_PROBLEMS.get(error.reason, '錄音用唔到。')} {english}."
+    if isinstance(error, CantowhisperError):
+        return f"做唔到。 {error}"
+    return "出咗錯，請再試一次。 Something went wrong here; please try again."

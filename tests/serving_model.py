@@ -1,0 +1,40 @@
+"""A throw-away model for tests of serving: a miniature Whisper with random weights, exported to int8.
+
+What it writes means nothing; that it is batched, cut, ordered and shown rightly can be seen all the same. Tests that
+need sensible text take the trained demo model from the environment variable CANTOWHISPER_DEMO_MODEL.
+"""
+
+import functools
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from cantowhisper.contracts import ModelFacts
+
+TEXTS = ["你好呀我哋今日去邊度食飯", "唔該畀碗雲吞麵我呀多謝", "電話係二三四五六七八九"]
+_keep = []  # the temporary folder lives as long as the process
+
+
+@functools.cache
+def random_model() -> Path:
+    """Folder of the throw-away model, trained on "variable" contexts as far as its facts go; made once a process."""
+    for package in ("torch", "transformers", "ctranslate2"):
+        pytest.importorskip(package)
+    from cantowhisper.training.export import export_model
+    from cantowhisper.training.model import build_miniature, save_model
+
+    _keep.append(tempfile.TemporaryDirectory(prefix="cantowhisper-test-"))
+    folder = Path(_keep[-1].name) / "model"
+    model, processor = build_miniature(TEXTS)
+    save_model(model, processor, folder)
+    ModelFacts(trained_contexts="variable", min_context_frames=200, context_margin_frames=128).save(folder)
+    export_model(folder)
+    return folder
+
+
+def trained_model() -> Path | None:
+    """The demo model, if the environment names one."""
+    found = os.environ.get("CANTOWHISPER_DEMO_MODEL")
+    return Path(found) if found and Path(found).is_dir() else None

@@ -1,0 +1,252 @@
+"""From waveform to segments: input lengths, batches, second tries, order; with a throw-away model."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from serving_model import random_model, trained_model
+
+from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
+from cantowhisper.serving import hub, recognizer
+from cantowhisper.serving.engines import Decoded
+from cantowhisper.serving.recognizer import Recognizer
+from cantowhisper.speech.audio import load_audio
+from cantowhisper.speech.mel import SAMPLE_RATE
+
+SILENCE = np.zeros(5 * SAMPLE_RATE, np.float32)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return random_model()
+
+
+@pytest.fixture
+def opened(model) -> Recognizer:
+    return Recognizer.open(model, threads=2)
+
+
+@pytest.fixture(scope="module")
+def market(samples):
+    """Eight sentences in 26 s, with pauses."""
+    return load_audio(samples.parent / "clips" / "market_morning.mp3")
+
+
+class Scripted:
+    """An engine that answers what it is told to, and remembers what it was asked."""
+
+    name, n_mels, takes_short_input = "scripted", 80, True
+
+    def __init__(self, answer):
+        self.answer, self.asked = answer, []
+
+    def decode(self, mels, prompt, **options):
+        self.asked.append({"shape": mels.shape, "prompt": prompt, **options})
+        return [self.answer(mel, options.get("temperature", 0.0)) for mel in mels]
+
+
+def with_engine(opened: Recognizer, answer) -> Recognizer:
+    opened.engine = Scripted(answer)
+    return opened
+
+
+def ids(opened: Recognizer, text: str) -> list[int]:
+    return opened._tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def test_an_input_is_as_short_as_the_speech_only_for_a_model_trained_so(opened, market, monkeypatch):
+    shapes = []
+    encode = opened.engine.encode
+
+    def spy(mels):
+        encoded = encode(mels)
+        shapes.append((mels.shape, tuple(encoded.shape)))
+        return encoded
+
+    monkeypatch.setattr(opened.engine, "encode", spy)
+    spoken = market[: int(6.5 * SAMPLE_RATE)]
+    opened.transcribe(spoken)
+    assert shapes and all(200 <= mel[-1] <= 600 and out[1:] == (mel[-1] // 2, 128) for mel, out in shapes)
+    shapes.clear()
+    opened.facts = replace(opened.facts, trained_contexts="full", min_context_frames=3000)
+    opened.transcribe(spoken)
+    assert shapes and all(mel[-1] == 3000 and out[1:] == (1500, 128) for mel, out in shapes)
+
+
+@pytest.mark.parametrize(("frames", "wanted"), [(10, 200), (72, 200), (73, 300), (402, 600), (2990, 3000)])
+def test_context_is_speech_and_margin_rounded_up(opened, frames, wanted):
+    assert opened.context_frames(frames) == wanted
+
+
+def test_a_result_depends_neither_on_its_batch_nor_on_their_order(opened, market, monkeypatch):
+    # Random weights always loop; what is drawn in a second try depends on the draws before it.
+    monkeypatch.setattr(opened, "_second_try", lambda job, mel, prompt, first: first)
+    together = opened.transcribe(market)
+    monkeypatch.setattr(recognizer, "MAX_BATCH", 1)
+    alone = opened.transcribe(market)
+    assert [s.text for s in together] == [s.text for s in alone] and len(together) == 8
+    assert [s.confidence for s in together] == pytest.approx([s.confidence for s in alone], abs=0.01)
+    assert all(a.end_s <= b.start_s for a, b in pairwise(together))
+    batches = recognizer._batches
+    monkeypatch.setattr(recognizer, "_batches", lambda jobs: reversed(list(batches(jobs))))
+    assert [s.start_s for s in opened.transcribe(market)] == [s.start_s for s in together]
+
+
+def test_silence_gives_no_segment_and_no_work(opened):
+    with_engine(opened, lambda mel, t: pytest.fail("the model was asked about silence"))
+    assert opened.transcribe(SILENCE) == []
+    assert opened.transcribe(np.zeros(0, np.float32)) == []
+
+
+def test_segments_come_as_they_are_ready_and_stop_when_told(opened, market, monkeypatch):
+    with_engine(opened, lambda mel, t: Decoded(ids(opened, "食飯"), -0.1))
+    monkeypatch.setattr(recognizer, "MAX_BATCH", 3)
+    seen, calls = [], []
+    assert opened.transcribe(market, on_segment=seen.append) == seen
+    n_batches = len(opened.engine.asked)
+    stopped = opened.transcribe(market, should_stop=lambda: calls.append(1) or len(calls) > 1)
+    assert len(opened.engine.asked) == n_batches + 1 and 0 < len(stopped) < len(seen)
+
+
+def test_a_loop_gets_a_second_try_and_the_better_one_is_kept(opened, market):
+    loop, good = ids(opened, "多謝" * 10), ids(opened, "多謝你呀")
+    with_engine(opened, lambda mel, t: Decoded(good if t else loop, -0.2))
+    first = opened.transcribe(market)[0]
+    assert first.text == "多謝你呀" and first.flags == ("second_try",)
+    with_engine(opened, lambda mel, t: Decoded(loop + loop if t else loop, -3.0))
+    first = opened.transcribe(market)[0]
+    assert first.text == "多謝" * 10 and first.flags == ("repetition", "second_try", "low_confidence")
+
+
+def test_tokens_are_counted_out_by_the_seconds(opened, market):
+    with_engine(opened, lambda mel, t: Decoded(ids(opened, "食飯呀"), -0.1))
+    opened.transcribe(market)
+    assert all(16 < asked["max_new_tokens"] < 80 for asked in opened.engine.asked)  # pieces of about 3 s
+
+
+def test_no_control_token_gets_into_the_text(opened, market):
+    special = [opened._vocabulary[t] for t in ("<|0.00|>", "<|zh|>", "<|startoftranscript|>", "<|endoftext|>")]
+    with_engine(opened, lambda mel, t: Decoded([special[0], *ids(opened, "食飯"), *special[1:]], -0.1))
+    assert opened.transcribe(market)[0].text == "食飯"
+    asked = opened.engine.asked[0]
+    assert set(special[:3]) <= set(asked["suppress"]) and special[3] not in asked["suppress"]
+    names = ["<|startoftranscript|>", "<|zh|>", "<|transcribe|>", "<|notimestamps|>"]
+    assert asked["prompt"] == [opened._vocabulary[n] for n in names]
+
+
+def test_empty_text_is_no_segment_and_confidence_is_the_mean_probability(opened, market):
+    with_engine(opened, lambda mel, t: Decoded([], -0.1))
+    assert opened.transcribe(market) == []
+    with_engine(opened, lambda mel, t: Decoded(ids(opened, "好"), -0.5))
+    assert opened.transcribe(market)[0].confidence == pytest.approx(np.exp(-0.5))
+
+
+def test_script_and_language(opened, market):
+    with_engine(opened, lambda mel, t: Decoded(ids(opened, "電話"), -0.1))
+    assert opened.transcribe(market, script="simplified")[0].text == "电话"
+    opened.transcribe(market, language="en")
+    assert opened.engine.asked[-1]["prompt"][1] == opened._vocabulary["<|en|>"]
+    assert {"zh", "en"} <= set(opened.languages)
+    for wrong in ({"language": "tlh"}, {"script": "runes"}):
+        with pytest.raises(UsageError):
+            opened.transcribe(market, **wrong)
+
+
+def test_beam_search(opened, market):
+    assert opened.transcribe(market[: 4 * SAMPLE_RATE], beam_size=3)
+
+
+def test_an_export_is_complete_by_itself(model, opened, market, tmp_path):
+    shutil.copytree(model / "ct2", tmp_path / "alone")
+    alone = Recognizer.open(tmp_path / "alone")
+    assert alone.facts == opened.facts and alone.engine.name == "ctranslate2"
+    assert alone.transcribe(market[: 4 * SAMPLE_RATE])
+
+
+def test_weights_without_an_export_run_on_transformers(model, market, tmp_path, monkeypatch):
+    shutil.copytree(model, tmp_path / "model", ignore=shutil.ignore_patterns("ct2"))
+    opened = Recognizer.open(tmp_path / "model", threads=2)
+    assert opened.engine.name == "transformers"
+    assert opened.context_frames(400) == 3000  # stock weights take nothing else
+    monkeypatch.setattr(recognizer.guards, "token_budget", lambda seconds, at_most: 5)
+    monkeypatch.setattr(opened, "_second_try", lambda job, mel, prompt, first: first)
+    (segment,) = opened.transcribe(market[: 3 * SAMPLE_RATE])
+    assert 0 < segment.confidence < 1
+
+
+def test_both_engines_write_the_same(market):
+    demo = trained_model()
+    if not demo:
+        pytest.skip("CANTOWHISPER_DEMO_MODEL is not set to a trained model: random weights have no text to compare")
+    exported, stock = Recognizer.open(demo), Recognizer.open(demo, backend="transformers")
+    exported.facts = replace(exported.facts, trained_contexts="full")
+    first = market[: 7 * SAMPLE_RATE]
+    pairs = zip(exported.transcribe(first), stock.transcribe(first), strict=True)
+    assert sum(a.text == b.text for a, b in pairs) >= 1  # int8 may turn a character
+    for a, b in zip(exported.transcribe(first), stock.transcribe(first), strict=True):
+        assert abs(a.confidence - b.confidence) < 0.2 and a.start_s == b.start_s
+
+
+def test_what_is_no_model_is_refused_in_one_line(model, tmp_path):
+    (tmp_path / "empty").mkdir()
+    shutil.copytree(model / "ct2", tmp_path / "damaged")
+    (tmp_path / "damaged" / "model.bin").write_bytes(b"no model")
+    shutil.copytree(model / "ct2", tmp_path / "untold")
+    (tmp_path / "untold" / "tokenizer.json").unlink()
+    for name in ("absent", "empty", "damaged", "untold", "../../etc"):
+        with pytest.raises(CantowhisperError) as refusal:
+            Recognizer.open(tmp_path / name)
+        assert "\n" not in str(refusal.value)
+    for wrong in ({"backend": "abacus"}, {"backend": "ctranslate2"}):
+        shutil.copytree(model, tmp_path / "m", ignore=shutil.ignore_patterns("ct2"), dirs_exist_ok=True)
+        with pytest.raises(CantowhisperError):
+            Recognizer.open(tmp_path / "m", **wrong)
+
+
+def test_a_language_token_that_the_tokenizer_lacks_is_refused(opened, market):
+    opened.facts = replace(opened.facts, language_token="<|yue|>")
+    with pytest.raises(CantowhisperError, match="yue"):
+        opened.transcribe(market)
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted", "unwanted"),
+    [
+        (["ct2/model.bin", "ct2/config.json", "model.safetensors"], "ct2/*", "*.safetensors"),
+        (["model.bin", "config.json", "vocabulary.json"], "model.bin", "*.safetensors"),
+        (["model.safetensors", "tokenizer.json"], "*.safetensors", "model.bin"),
+    ],
+)
+def test_only_what_serving_needs_is_fetched(files, wanted, unwanted):
+    patterns = hub._wanted(files)
+    assert wanted in patterns and unwanted not in patterns
+
+
+def test_serving_needs_neither_torch_nor_transformers(model, samples):
+    code = f"""
+import sys
+sys.modules.update(torch=None, transformers=None)  # importing either fails
+import cantowhisper.serving.work
+from cantowhisper.serving.recognizer import Recognizer
+from cantowhisper.speech.audio import load_audio
+recognizer = Recognizer.open({str(model)!r}, threads=2)
+waveform = load_audio({str(samples.parent / "clips" / "market_morning.mp3")!r})[:48000]
+assert recognizer.transcribe(waveform)
+try:
+    Recognizer.open({str(model)!r}, backend="transformers")
+except Exception as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert run.returncode == 0, run.stderr
+    assert "without torch and transformers" in run.stdout and run.stdout.count("\n") == 1
+
+
+def test_facts_of_a_stock_checkpoint_mean_full_contexts(opened):
+    opened.facts = ModelFacts()
+    assert opened.context_frames(400) == 3000

@@ -1,0 +1,91 @@
+"""A visitor's recording within the limits, and how refusals are worded; without a model and without a browser."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+
+from cantowhisper.contracts import Segment, UsageError
+from cantowhisper.serving.limits import LimitError, Limits
+from cantowhisper.serving.work import StopRequests, friendly, segments_table, transcribe_file, write_files
+from cantowhisper.speech.audio import AudioError
+from cantowhisper.speech.mel import SAMPLE_RATE
+
+SEGMENTS = [Segment(0.0, 1.0, "食咗飯未", 0.9), Segment(1.5, 2.0, "<b>", 0.2, ("low_confidence",))]
+
+
+class Told:
+    """A recognizer that answers SEGMENTS, one batch each."""
+
+    def stream(self, waveform, *, should_stop, **options):
+        for segment in SEGMENTS:
+            if should_stop():
+                return
+            yield segment
+
+
+@pytest.fixture
+def recording(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(2 * SAMPLE_RATE, np.float32), SAMPLE_RATE)
+    return tmp_path / "a.wav"
+
+
+def test_progress_goes_from_nothing_to_all(recording):
+    steps = list(transcribe_file(Told(), recording, limits=Limits()))
+    assert [len(s.segments) for s in steps] == [0, 1, 2, 2]
+    assert [round(s.share, 2) for s in steps] == [0, 0.5, 1, 1]
+    assert steps[-1].finished and steps[-1].duration_s == 2 and not steps[-1].cut_short
+
+
+def test_work_ends_when_its_time_is_used_up_or_the_visitor_says_so(recording):
+    *_, last = transcribe_file(Told(), recording, limits=Limits(max_work_s=-1))
+    assert last.cut_short == "time" and last.finished
+    *_, last = transcribe_file(Told(), recording, limits=Limits(), should_stop=lambda: True)
+    assert last.cut_short == "stopped" and last.segments == ()
+
+
+def test_limits_are_kept(recording):
+    with pytest.raises(LimitError, match="上限"):
+        list(transcribe_file(Told(), recording, limits=replace(Limits(), max_file_bytes=1000)))
+    with pytest.raises(AudioError) as refusal:
+        list(transcribe_file(Told(), recording, limits=replace(Limits(), max_audio_s=1.0)))
+    assert refusal.value.reason == "too_long"
+
+
+def test_every_refusal_is_worded_in_both_languages_without_paths(recording, tmp_path):
+    (tmp_path / "page.wav").write_text("<html>")
+    with pytest.raises(AudioError) as unreadable:
+        list(transcribe_file(Told(), tmp_path / "page.wav", limits=Limits()))
+    errors = [unreadable.value, AudioError(f"cannot open {tmp_path}/x: gone", reason="unreadable")]
+    errors += [LimitError("太大。 Too large."), UsageError("'tlh' is no language"), RuntimeError("bug at /home/x")]
+    for error in errors:
+        said = friendly(error)
+        assert any("一" <= c <= "龥" for c in said) and any(c.isascii() and c.isalpha() for c in said)
+        assert str(tmp_path) not in said and "/home" not in said
+
+
+def test_files_are_named_after_the_recording_and_stay_in_their_folder(tmp_path):
+    paths = write_files(SEGMENTS, tmp_path, "../../talk", ["txt", "srt"])
+    assert paths == [str(tmp_path / "talk.txt"), str(tmp_path / "talk.srt")]
+    assert (tmp_path / "talk.txt").read_text(encoding="utf-8") == "食咗飯未\n<b>\n"
+
+
+def test_the_table_shows_text_as_text_and_marks_what_is_unsure():
+    table = segments_table(SEGMENTS)
+    assert "&lt;b&gt;" in table and "<b>" not in table and table.count("class='unsure'") == 1
+    assert segments_table([]) == ""
+
+
+def test_stop_requests_are_per_visitor_and_bounded():
+    stops = StopRequests(at_most=2)
+    for visitor in "abc":
+        stops.ask(visitor)
+    assert [stops.asked(v) for v in "abc"] == [False, True, True]
+    stops.clear("b")
+    assert not stops.asked("b") and stops.asked("c")
+
+
+def test_limits_describe_themselves():
+    said = Limits().described()
+    assert ("檔案", "file", "200 MB") in said and all(len(row) == 3 and all(row) for row in said)
