@@ -12,7 +12,7 @@ import torch
 from transformers import WhisperProcessor
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.speech.mel import EXTRA_FRAMES, FRAMES_PER_SECOND, N_FRAMES, pad_to
+from cantowhisper.speech.mel import N_FRAMES, SAMPLE_RATE, n_frames, pad_to
 from cantowhisper.training.model import context_frames
 from cantowhisper.training.presets import TrainConfig
 
@@ -23,7 +23,7 @@ MAX_LABELS = 448  # max_target_positions of every Whisper
 class FeatureRows(torch.utils.data.Dataset):
     """Rows of one split of a feature dataset, read as (row, full window?) keys of the batch sampler.
 
-    Yields dicts with `features` float16 (n_frames, n_mels), `text` and `full`.
+    Yields dicts with `features` float32 (n_frames, n_mels), `text` and `full`.
     """
 
     def __init__(self, split):
@@ -71,14 +71,18 @@ class BucketBatchSampler:
         natural = self._natural(rng.permutation(len(self.n_frames)))
         share = self.config.full_context_share
         if share >= 1:
-            natural, n_full = [], -(-len(self.n_frames) // self.config.full_context_batch_size)
+            natural, n_full = [], -(-len(self.n_frames) // self._full_size)
         else:
             n_full = round(len(natural) * share / (1 - share))
         batches = natural + self._full(rng, n_full)
         return [batches[i] for i in rng.permutation(len(batches))]
 
+    @property
+    def _full_size(self) -> int:
+        return min(self.config.full_context_batch_size, self.config.max_batch_frames // N_FRAMES)
+
     def _full(self, rng: np.random.Generator, n_batches: int) -> list[list[tuple[int, bool]]]:
-        size, rows = self.config.full_context_batch_size, []
+        size, rows = self._full_size, []
         while len(rows) < n_batches * size:
             rows.extend(rng.permutation(len(self.n_frames)))
         return [[(int(i), True) for i in rows[b * size : (b + 1) * size]] for b in range(n_batches)]
@@ -88,11 +92,14 @@ class BucketBatchSampler:
         pool_size = self.POOL_BATCHES * self.config.batch_size
         for start in range(0, len(order), pool_size):
             pool = order[start : start + pool_size]
-            batches.extend(self._cut(pool[np.argsort(self.n_frames[pool], kind="stable")]))
+            # By context, not by length: clips of one context keep their random order, and so change neighbours even
+            # where a single pool is the whole epoch.
+            contexts = [clip_context(int(n), self.config) for n in self.n_frames[pool]]
+            batches.extend(self._cut(pool[np.argsort(contexts, kind="stable")]))
         return batches
 
     def _cut(self, pool: np.ndarray) -> list[list[tuple[int, bool]]]:
-        """Cut a pool sorted by length into batches, longest clip last."""
+        """Cut a pool sorted by context into batches, the longest context last."""
         batches, batch = [], []
         for index in pool:
             context = clip_context(int(self.n_frames[index]), self.config)
@@ -174,4 +181,5 @@ def pad_labels(ids: list[list[int]]) -> torch.Tensor:
 def frame_counts(split) -> np.ndarray:
     """Frames of each clip of a split, int64 (n_clips,), from its durations: no feature is read for it."""
     seconds = np.asarray(split.with_format("numpy")["duration_s"], dtype=np.float64)
-    return np.ceil(seconds * FRAMES_PER_SECOND).astype(np.int64) + EXTRA_FRAMES
+    samples = np.rint(seconds * SAMPLE_RATE).astype(np.int64)  # exact: float32 keeps 30 s to a 30th of a sample
+    return np.array([n_frames(int(n)) for n in samples], dtype=np.int64)

@@ -1,5 +1,6 @@
 """Which checkpoints of a run are whole, and which one to go on from."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -17,8 +18,14 @@ def checkpoint_steps(run: str | os.PathLike) -> dict[int, Path]:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """True if every file that resuming needs is there and not empty."""
-    return all((checkpoint / name).is_file() and (checkpoint / name).stat().st_size for name in NEEDED)
+    """True if every file that resuming needs is there and not empty, and the last one is readable."""
+    if not all((checkpoint / name).is_file() and (checkpoint / name).stat().st_size for name in NEEDED):
+        return False
+    try:
+        json.loads((checkpoint / LAST_FILE).read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
 
 
 def newest_whole_checkpoint(run: str | os.PathLike) -> tuple[Path | None, list[Path]]:

@@ -29,6 +29,8 @@ def export_model(model: str | os.PathLike, out: str | os.PathLike | None = None,
     out = Path(out) if out is not None else model / EXPORT_FOLDER
     if not (model / "config.json").exists():
         raise CantowhisperError(f"{model} is no model folder (it has no config.json); give what `train` wrote")
+    if out.exists() and not (out / "model.bin").exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CantowhisperError(f"{out} holds something else than an export; choose another folder")
     aside = out.with_name(out.name + ".part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.parent.mkdir(parents=True, exist_ok=True)

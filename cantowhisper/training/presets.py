@@ -70,6 +70,13 @@ class TrainConfig:
         return dataclasses.replace(self, **overrides)
 
     def __post_init__(self):
+        counts = (
+            "context_bucket_frames batch_size full_context_batch_size gradient_accumulation_steps max_steps "
+            "evaluate_every_steps save_every_steps log_every_steps keep_checkpoints validation_clips"
+        )
+        for name in counts.split():
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is at least 1, not {getattr(self, name)}")
         if not 0 <= self.full_context_share <= 1:
             raise UsageError(f"full_context_share is a share from 0 to 1, not {self.full_context_share}")
         if self.min_context_frames % 2 or self.context_bucket_frames % 2:

@@ -72,16 +72,17 @@ def transcribe_split(
 def _decode(model, processor, split, rows: np.ndarray, frames: int) -> list[str]:
     batch = split.with_format("numpy")[[int(row) for row in rows]]
     mels = np.stack([pad_to(features.T, frames) for features in batch["features"]])
-    seconds = max(float(s) for s in batch["duration_s"])
-    budget = min(MAX_NEW_TOKENS, SPARE_TOKENS + math.ceil(seconds * TOKENS_PER_SECOND))
+    budgets = [min(MAX_NEW_TOKENS, SPARE_TOKENS + math.ceil(s * TOKENS_PER_SECOND)) for s in batch["duration_s"]]
     with encoder_context(model, frames):
         ids = model.generate(
             input_features=torch.from_numpy(mels).to(model.device, model.dtype),
             attention_mask=torch.ones(mels.shape[0], frames, dtype=torch.int64, device=model.device),
-            max_length=PREFIX_TOKENS + budget,
+            max_length=PREFIX_TOKENS + max(budgets),
             num_beams=1,
             do_sample=False,
         )
+    # Each clip's own budget, so that what a looping clip says does not depend on its neighbours.
+    ids = [clip[:budget] for clip, budget in zip(ids.tolist(), budgets, strict=True)]
     return [text.strip() for text in processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 
@@ -159,10 +160,17 @@ def score_folder(
 ) -> dict:
     """Score a model folder (or Hub id) on a split of a feature dataset.
 
-    `contexts` is by default the one that the model was trained for; `transcripts` names a table to write.
+    `contexts` is by default the one that the model was trained for; `transcripts` names a table to write, and where
+    there are several contexts, each has its own: `clips.tsv` becomes `clips.variable.tsv` and `clips.full.tsv`.
     Returns {"model", "features", "split", "scores": {context: {group: views}}}.
     """
     facts = ModelFacts.load(model)
+    contexts = contexts or (facts.trained_contexts,)
+
+    def keep(context: str, clips: list[Transcript]) -> None:
+        path = Path(transcripts)
+        write_transcripts(clips, path if len(contexts) == 1 else path.with_suffix(f".{context}{path.suffix}"))
+
     loaded, processor = load_model(model, language=facts.language_token)
     report = {"model": str(model), "features": str(features), "split": split}
     report["scores"] = score_model(
@@ -172,12 +180,23 @@ def score_folder(
         config=TrainConfig(
             context_margin_frames=facts.context_margin_frames, min_context_frames=facts.min_context_frames
         ),
-        contexts=contexts or (facts.trained_contexts,),
+        contexts=contexts,
         groups=groups,
         progress=progress,
-        keep=None if transcripts is None else lambda _context, clips: write_transcripts(clips, transcripts),
+        keep=None if transcripts is None else keep,
     )
     return report
+
+
+def score_table(scores: Mapping[str, Mapping[str, Mapping]]) -> str:
+    """A plain table of summaries {column: {group: views}}: CER without punctuation, a row a group."""
+    columns = list(scores)
+    groups = list(scores[columns[0]])
+    lines = ["CER, no punctuation".ljust(22) + "n".rjust(6) + "".join(name.rjust(12) for name in columns)]
+    for group in [*groups[1:], groups[0]]:
+        cells = (f"{scores[name][group]['cer_no_punctuation']:.1%}".rjust(12) for name in columns)
+        lines.append(group.ljust(22) + str(scores[columns[0]][group]["n"]).rjust(6) + "".join(cells))
+    return "\n".join(lines)
 
 
 def write_json(report: dict, path: str | os.PathLike) -> None:

@@ -133,7 +133,6 @@ class WhisperTrainer(Seq2SeqTrainer):
         metrics[f"{metric_key_prefix}_seconds"] = round(time.perf_counter() - started, 2)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        self.last_transcripts = transcripts
         return metrics
 
     def load_best(self) -> dict:
@@ -151,6 +150,10 @@ class WhisperTrainer(Seq2SeqTrainer):
 
 class StatusLine(TrainerCallback):
     """One line an evaluation: where the run is and what it has reached."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step >= state.max_steps:  # also when max_steps is no multiple of the other two
+            control.should_evaluate = control.should_save = True
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
@@ -214,7 +217,7 @@ def _claim(out: Path, config: TrainConfig, features) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = out / CONFIG_FILE
     mine = {"features": str(features), **dataclasses.asdict(config)}
-    if path.exists():
+    if path.exists() and checkpoint_steps(out):  # a run that failed before its first checkpoint claims nothing
         theirs = json.loads(path.read_text(encoding="utf-8"))
         changed = sorted(key for key in mine if key != "features" and mine[key] != theirs.get(key))
         if changed:
@@ -245,7 +248,7 @@ def _finish(trainer: WhisperTrainer, out: Path, features, *, best: dict, seconds
     model = trainer.accelerator.unwrap_model(trainer.model).eval()
     model.config.apply_spec_augment = False
     save_model(model, processor, out)
-    model_facts(config, model, features, texts=[t.reference for t in trainer.last_transcripts]).save(out)
+    model_facts(config, model, features, texts=trainer.validation["text"]).save(out)
     curve = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_cer_raw" in entry]
     metrics = {
         "config": dataclasses.asdict(config),
@@ -257,9 +260,9 @@ def _finish(trainer: WhisperTrainer, out: Path, features, *, best: dict, seconds
         "train_seconds": round(seconds, 1),
         "curve": curve,
     }
+    write_json(metrics, out / METRICS_FILE)
     with contextlib.suppress(FileNotFoundError):
         (out / CONFIG_FILE).unlink()
-    write_json(metrics, out / METRICS_FILE)
     return metrics
 
 
@@ -286,3 +289,21 @@ def feature_origin(features: str | os.PathLike) -> tuple[str, str]:
         return str(features), ""
     stats = json.loads(path.read_text(encoding="utf-8"))
     return str(stats.get("source", "")), str(stats.get("identity", {}).get("source_checksum", ""))[:16]
+
+
+def plot_curve(metrics: dict):
+    """A matplotlib figure of a run's loss and validation CER over its steps, from its metrics."""
+    import matplotlib.pyplot as plt
+
+    losses = [(entry["step"], entry["loss"]) for entry in metrics["curve"] if "loss" in entry]
+    errors = [(e["step"], 100 * e["eval_cer_no_punctuation"]) for e in metrics["curve"] if "eval_cer_raw" in e]
+    figure, left = plt.subplots(figsize=(9, 3.5), layout="constrained")
+    left.plot(*zip(*losses, strict=True), color="tab:gray", linewidth=1, label="training loss")
+    left.set(xlabel="step", ylabel="training loss", ylim=(0, None))
+    right = left.twinx()
+    right.plot(*zip(*errors, strict=True), color="tab:red", marker="o", label="validation CER")
+    right.set(ylabel="validation CER, % (no punctuation)", ylim=(0, 105))
+    right.axvline(metrics["best_step"], color="tab:red", linestyle=":", linewidth=1)
+    n, best = metrics["validation"]["n"], 100 * metrics["validation"]["cer_no_punctuation"]
+    left.set_title(f"best at step {metrics['best_step']}: CER {best:.1f} % on {n} validation clips")
+    return figure

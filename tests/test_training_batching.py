@@ -1,0 +1,242 @@
+"""Batches: what the model is given, and in which order."""
+
+import dataclasses
+import functools
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from training_data import made_up_rows, small_split, tiny_whisper
+from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperTokenizer
+
+from cantowhisper.contracts import CantowhisperError
+from cantowhisper.speech.mel import N_FRAMES, n_frames, pad_to
+from cantowhisper.training.batching import (
+    IGNORED,
+    BucketBatchSampler,
+    Collator,
+    FeatureRows,
+    clip_context,
+    frame_counts,
+)
+from cantowhisper.training.model import build_miniature, set_language
+from cantowhisper.training.presets import TrainConfig
+
+TEXTS = ["你好呀我哋今日去邊度食飯", "唔該畀碗雲吞麵我呀多謝", "電話係二三四五六七八九"]
+CONFIG = TrainConfig(batch_size=8, max_batch_frames=6000)
+
+
+@functools.cache
+def miniature():
+    return build_miniature(TEXTS)
+
+
+def real(weights):
+    tokenizer = WhisperTokenizer.from_pretrained(weights / "whisper_tokenizer")
+    model = tiny_whisper(tokenizer)
+    set_language(model, tokenizer, "yue")
+    return model, WhisperProcessor(WhisperFeatureExtractor(), tokenizer)
+
+
+@pytest.fixture(scope="module", params=["miniature", "real"])
+def model_and_processor(request):
+    """The miniature, and a tiny model with the tokenizer of the published Whispers."""
+    return miniature() if request.param == "miniature" else real(request.getfixturevalue("real_weights"))
+
+
+def collator(model, processor, config=CONFIG) -> Collator:
+    return Collator(processor, config, start_token_id=model.config.decoder_start_token_id)
+
+
+# ------------------------------------------------------------------------------------------------------ collator
+
+
+def test_the_start_token_occurs_once_and_the_end_token_last(model_and_processor):
+    model, processor = model_and_processor
+    tokenizer = processor.tokenizer
+    start, end = model.config.decoder_start_token_id, tokenizer.eos_token_id
+    rows = made_up_rows([100, 200, 300])
+    for row, text in zip(rows, ["好", "唔該畀碗雲吞麵我呀多謝", "English, 食飯！😀"], strict=True):
+        row["text"] = text
+    batch = collator(model, processor)(rows)
+    for labels, inputs, row in zip(batch["labels"].tolist(), batch["decoder_input_ids"].tolist(), rows, strict=True):
+        said = [i for i in labels if i != IGNORED]
+        assert labels == said + [IGNORED] * (len(labels) - len(said))
+        assert start not in said and said.count(end) == 1 and said[-1] == end
+        assert inputs.count(start) == 1 and inputs[0] == start
+        assert inputs[1 : len(said)] == said[:-1] and set(inputs[len(said) :]) <= {end}
+        assert tokenizer.convert_ids_to_tokens(said[:3]) == ["<|zh|>", "<|transcribe|>", "<|notimestamps|>"]
+        assert tokenizer.decode(said, skip_special_tokens=True) == row["text"]
+
+
+def test_decoder_inputs_are_those_that_the_model_makes_of_the_labels(model_and_processor):
+    from transformers.models.whisper.modeling_whisper import shift_tokens_right
+
+    model, processor = model_and_processor
+    rows = made_up_rows([100, 200])
+    rows[1]["text"] = "唔該畀碗雲吞麵我呀多謝"
+    batch = collator(model, processor)(rows)
+    shifted = shift_tokens_right(batch["labels"], model.config.pad_token_id, model.config.decoder_start_token_id)
+    assert torch.equal(batch["decoder_input_ids"], shifted)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(3, N_FRAMES), min_size=1, max_size=4))
+def test_inputs_are_the_clips_refilled_to_the_longest_and_its_margin(lengths):
+    rows = made_up_rows(lengths)
+    features = collator(*miniature())(rows)["input_features"]
+    wanted = -(-(max(lengths) + CONFIG.context_margin_frames) // CONFIG.context_bucket_frames)
+    frames = min(max(wanted * CONFIG.context_bucket_frames, CONFIG.min_context_frames), N_FRAMES)
+    assert features.shape == (len(rows), 80, frames) and features.dtype == torch.float32
+    for clip, row in zip(features.numpy(), rows, strict=True):
+        assert np.array_equal(clip, pad_to(row["features"].T, frames))
+
+
+def test_full_windows_are_what_whispers_own_extractor_gives():
+    from cantowhisper.speech.mel import log_mel
+
+    waveform = np.random.default_rng(1).normal(0, 0.05, 23_456).astype(np.float32)
+    mel = log_mel(waveform)
+    row = {"features": mel.T.astype(np.float16), "text": "你好", "full": True}
+    features = collator(*miniature())([row])["input_features"]
+    assert features.shape == (1, 80, N_FRAMES)
+    expected = WhisperFeatureExtractor()(waveform, sampling_rate=16_000, return_tensors="np")["input_features"]
+    assert np.abs(features.numpy() - expected).max() <= 5e-4
+
+
+def test_a_text_beyond_the_decoder_is_refused_in_one_line():
+    rows = made_up_rows([100], text="呀" * 500)
+    with pytest.raises(CantowhisperError, match="Whisper takes 448: 呀呀") as caught:
+        collator(*miniature())(rows)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+    ids = collator(*miniature()).label_ids("呀" * 444)
+    assert len(ids) == 448
+
+
+def test_features_for_another_model_are_refused():
+    with pytest.raises(CantowhisperError, match="128 Mel channels and the model takes 80") as caught:
+        collator(*miniature())(made_up_rows([100], n_mels=128))
+    assert "\n" not in str(caught.value)
+
+
+def test_frames_are_counted_from_durations_without_reading_features():
+    split = small_split("train")
+    stored = [len(features) for features in split.with_format("numpy")["features"]]
+    assert frame_counts(split).tolist() == stored
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(1, 480_000), min_size=1, max_size=20))
+def test_frames_are_counted_exactly_from_any_duration(samples):
+    import datasets
+
+    seconds = [np.float32(n / 16_000) for n in samples]
+    split = datasets.Dataset.from_dict(
+        {"duration_s": seconds}, features=datasets.Features({"duration_s": datasets.Value("float32")})
+    )
+    assert frame_counts(split).tolist() == [n_frames(n) for n in samples]
+
+
+def test_rows_are_read_by_key():
+    split = small_split("train")
+    rows = FeatureRows(split).__getitems__([(3, False), (0, True)])
+    assert [row["text"] for row in rows] == [split["text"][3], split["text"][0]]
+    assert [row["full"] for row in rows] == [False, True]
+    assert rows[0]["features"].shape == (frame_counts(split)[3], 80)
+    assert np.array_equal(rows[0]["features"], FeatureRows(split)[(3, False)]["features"])
+
+
+# ------------------------------------------------------------------------------------------------------- sampler
+
+lengths = st.lists(st.integers(30, N_FRAMES), min_size=1, max_size=200)
+configs = st.builds(
+    TrainConfig,
+    batch_size=st.integers(1, 32),
+    max_batch_frames=st.integers(N_FRAMES, 20_000),
+    full_context_batch_size=st.integers(1, 8),
+    full_context_share=st.floats(0, 0.9) | st.just(1.0),
+    seed=st.integers(0, 3),
+)
+
+
+def epoch(n, config, number=0):
+    return BucketBatchSampler(n, config, n_batches=1)._batches(number)
+
+
+@settings(deadline=None, max_examples=40)
+@given(lengths, configs)
+def test_every_clip_comes_once_an_epoch(n, config):
+    keys = [key for batch in epoch(n, config) for key in batch]
+    natural = sorted(index for index, full in keys if not full)
+    if config.full_context_share < 1:
+        assert natural == list(range(len(n)))
+    else:
+        assert not natural and {index for index, _ in keys} == set(range(len(n)))
+
+
+@settings(deadline=None, max_examples=40)
+@given(lengths, configs)
+def test_no_batch_exceeds_its_budgets(n, config):
+    for batch in itertools.chain(epoch(n, config), epoch(n, config, 1)):
+        (full,) = {full for _, full in batch}
+        assert 1 <= len(batch) <= (config.full_context_batch_size if full else config.batch_size)
+        context = N_FRAMES if full else clip_context(max(n[index] for index, _ in batch), config)
+        assert len(batch) * context <= config.max_batch_frames
+
+
+@settings(deadline=None, max_examples=30)
+@given(lengths, configs, st.integers(0, 40), st.integers(0, 40))
+def test_a_resumed_run_sees_the_rest_of_the_same_stream(n, config, done, more):
+    whole = list(BucketBatchSampler(n, config, n_batches=done + more))
+    assert len(whole) == done + more
+    again = list(itertools.islice(BucketBatchSampler(n, config, n_batches=done + more), done, None))
+    assert whole[done:] == again
+    longer = BucketBatchSampler(n, config, n_batches=done + more + 7)
+    assert list(itertools.islice(longer, done + more)) == whole
+
+
+def test_epochs_and_seeds_differ():
+    n = np.random.default_rng(0).integers(100, 900, 400)
+    assert epoch(n, CONFIG) == epoch(n, CONFIG)
+    members = lambda batches: {frozenset(index for index, _ in batch) for batch in batches}
+    assert epoch(n, CONFIG) != epoch(n, CONFIG, 1)
+    common = members(epoch(n, CONFIG)) & members(epoch(n, CONFIG, 1))
+    assert len(common) < 5, "other neighbours, not the same batches in another order"
+    assert epoch(n, CONFIG) != epoch(n, dataclasses.replace(CONFIG, seed=21))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.15, 0.5, 0.9])
+def test_the_share_of_full_windows_is_that_of_the_config(share):
+    n = np.random.default_rng(0).integers(100, 900, 800)
+    config = dataclasses.replace(CONFIG, full_context_share=share)
+    batches = list(BucketBatchSampler(n, config, n_batches=1500))
+    assert np.mean([batch[0][1] for batch in batches]) == pytest.approx(share, abs=0.02)
+
+
+def padding_overhead(n, config) -> float:
+    """Frames computed beyond each clip's own context, as a share of those."""
+    natural = [batch for batch in epoch(n, config) if not batch[0][1]]
+    own = sum(clip_context(int(length), config) for length in n)
+    return sum(len(b) * clip_context(max(int(n[i]) for i, _ in b), config) for b in natural) / own - 1
+
+
+def durations_s(table) -> np.ndarray:
+    rows = (line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()[1:])
+    return np.array([float(row[1]) / 1000 for row in rows])
+
+
+def test_clips_of_like_length_share_batches(samples):
+    n = np.ceil(durations_s(samples / "clip_durations.tsv") * 100).astype(int)
+    assert padding_overhead(n, TrainConfig()) < 0.05
+
+
+@pytest.mark.parametrize("language", ["zh-HK", "zh-CN"])
+def test_real_lengths_are_padded_little(real_speech, language):
+    (table,) = real_speech.glob(f"common_voice_17_layout/*/{language}/clip_durations.tsv")
+    rng = np.random.default_rng(0)
+    n = np.ceil(100 * rng.choice(durations_s(table), 3000) * rng.uniform(0.95, 1.05, 3000)).astype(int)
+    assert padding_overhead(n, TrainConfig()) < 0.15
+    assert padding_overhead(n, TrainConfig(batch_size=64, max_batch_frames=64_000)) < 0.15

@@ -1,0 +1,279 @@
+"""Training runs: what a step computes, and that a run can be killed, torn, repeated and finished."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_data import small_features, small_split, with_texts
+
+from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
+from cantowhisper.speech.audio import load_audio
+from cantowhisper.training.batching import FeatureRows
+from cantowhisper.training.checkpoints import checkpoint_steps
+from cantowhisper.training.data import load_split
+from cantowhisper.training.model import build_miniature
+from cantowhisper.training.presets import PRESETS, TrainConfig
+from cantowhisper.training.trainer import WhisperTrainer, prepare_model, train
+
+# Seven steps, with an evaluation and a checkpoint each third and one more at the end. SpecAugment draws random
+# numbers, so that only a run that restores them all resumes to the bit.
+TINY = PRESETS["demo"].with_overrides(
+    max_steps=7,
+    evaluate_every_steps=3,
+    save_every_steps=3,
+    log_every_steps=1,
+    keep_checkpoints=3,
+    warmup_steps=1,
+    batch_size=4,
+    full_context_batch_size=1,
+    mask_time_prob=0.05,
+    mask_feature_prob=0.05,
+)
+TEXTS = ["你好呀我哋今日去邊度食飯", "唔該畀碗雲吞麵我呀多謝", "電話係二三四五六七八九"]
+
+
+# -------------------------------------------------------------------------------------------------------- a step
+
+
+class Losses:
+    """Loss and gradient norm of each step of a run on eight clips of one context and equally many tokens."""
+
+    CONFIG = dataclasses.replace(
+        TINY,
+        max_steps=2,
+        full_context_share=0.0,
+        context_bucket_frames=1000,
+        max_batch_frames=8000,
+        validation_clips=1,
+        mask_time_prob=0.0,
+        mask_feature_prob=0.0,
+    )
+
+    def __init__(self, folder: Path, *, accepts_loss_kwargs: bool | None = None, **overrides):
+        config = self.CONFIG.with_overrides(**overrides)
+        texts = [text[:9] for text in TEXTS * 3][:8]
+        split = with_texts(small_split("train").select(range(8)), texts)
+        model, processor = build_miniature(TEXTS * 2)
+        if accepts_loss_kwargs is not None:
+            model.accepts_loss_kwargs = accepts_loss_kwargs
+        validation = small_split("validation").select(range(1))
+        trainer = WhisperTrainer(model, processor, split, validation, out=folder, config=config, progress=False)
+        trainer.train()
+        steps = [entry for entry in trainer.state.log_history if "loss" in entry]
+        self.loss = [entry["loss"] for entry in steps]
+        self.grad_norm = [entry["grad_norm"] for entry in steps]
+
+
+def test_accumulated_batches_equal_one_large_batch(tmp_path):
+    large = Losses(tmp_path / "large", batch_size=8)
+    accumulated = Losses(tmp_path / "accumulated", batch_size=2, gradient_accumulation_steps=4)
+    assert len(large.loss) == 2
+    assert accumulated.loss == pytest.approx(large.loss, rel=2e-3)
+    assert accumulated.grad_norm == pytest.approx(large.grad_norm, rel=2e-3)
+    # What it mends: the Trainer takes Whisper for a model that divides by the items of all accumulated batches.
+    stock = Losses(
+        tmp_path / "stock", batch_size=2, gradient_accumulation_steps=4, max_steps=1, accepts_loss_kwargs=True
+    )
+    assert stock.loss[0] == pytest.approx(4 * large.loss[0], rel=2e-3)
+
+
+def test_label_smoothing_trains(tmp_path):
+    plain, smooth = Losses(tmp_path / "plain", max_steps=1), Losses(tmp_path / "s", max_steps=1, label_smoothing=0.2)
+    assert np.isfinite(smooth.loss[0]) and smooth.grad_norm[0] > 0
+    assert smooth.loss[0] != plain.loss[0]
+
+
+def test_spec_augment_masks_the_batch_and_not_the_stored_features(tmp_path):
+    config = dataclasses.replace(TINY, mask_time_prob=0.3, mask_feature_prob=0.3, max_steps=1)
+    split = small_split("train")
+    model, processor = prepare_model(config, split["text"])
+    validation = small_split("validation").select(range(1))
+    trainer = WhisperTrainer(model, processor, split, validation, out=tmp_path, config=config, progress=False)
+    rows = [FeatureRows(split)[(i, False)] for i in range(4)]
+    before = [row["features"].copy() for row in rows]
+    seen = []
+    hook = model.get_encoder().register_forward_pre_hook(lambda _m, args, kw: seen.append(kw or args), with_kwargs=True)
+    trainer.compute_loss(model.train(), trainer.data_collator(rows)).backward()
+    hook.remove()
+    given = seen[0]["input_features"] if isinstance(seen[0], dict) else seen[0][0]
+    assert (given == 0).float().mean() > 0.1, "nothing was masked: the test tests nothing"
+    for i, (row, features) in enumerate(zip(rows, before, strict=True)):
+        assert np.array_equal(row["features"], features)
+        assert np.array_equal(FeatureRows(split)[(i, False)]["features"], features)
+
+
+# ------------------------------------------------------------------------------------------------------- options
+
+
+def test_options_are_checked():
+    config = PRESETS["demo"]
+    assert config.with_overrides(max_steps=5, learning_rate=1).learning_rate == 1
+    for wrong in (
+        {"batchsize": 4},
+        {"batch_size": 1.5},
+        {"batch_size": True},
+        {"batch_size": 0},
+        {"max_steps": -1},
+        {"model": None},
+        {"full_context_share": 1.5},
+        {"min_context_frames": 201},
+        {"context_bucket_frames": 0},
+        {"max_batch_frames": 100},
+    ):
+        with pytest.raises(UsageError) as caught:
+            config.with_overrides(**wrong)
+        assert next(iter(wrong)) in str(caught.value) or "even" in str(caught.value)
+
+
+# -------------------------------------------------------------------------------------------------- a whole run
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory) -> Path:
+    """The small dataset with a test split that nobody can read."""
+    folder = tmp_path_factory.mktemp("features") / "yue"
+    shutil.copytree(small_features(), folder)
+    for path in (folder / "data").glob("test-*.parquet"):
+        path.write_bytes(b"not for training")
+    with pytest.raises(CantowhisperError):
+        load_split(folder, "test")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(features, tmp_path_factory):
+    """(model folder, metrics) of one uninterrupted run; not to be written to."""
+    out = tmp_path_factory.mktemp("run") / "model"
+    return out, train(features, out, config=TINY, progress=False)
+
+
+def curve(metrics: dict) -> list[dict]:
+    return [{k: v for k, v in entry.items() if not k.endswith("_seconds")} for entry in metrics["curve"]]
+
+
+def assert_same_run(out: Path, metrics: dict, finished) -> None:
+    expected_out, expected = finished
+    assert (out / "model.safetensors").read_bytes() == (expected_out / "model.safetensors").read_bytes()
+    assert curve(metrics) == curve(expected)
+    assert metrics["best_step"] == expected["best_step"]
+
+
+def test_a_run_writes_the_model_folder_of_the_contract(finished, features):
+    out, metrics = finished
+    assert metrics == json.loads((out / "metrics.json").read_text())
+    assert metrics["steps"] == 7 and metrics["best_step"] in (3, 6, 7)
+    assert metrics["config"] == dataclasses.asdict(TINY) and metrics["parameters"] > 1e6
+    assert [e["step"] for e in metrics["curve"] if "loss" in e] == [1, 2, 3, 4, 5, 6, 7]
+    evaluated = {e["step"]: e["eval_cer_no_punctuation"] for e in metrics["curve"] if "eval_cer_raw" in e}
+    assert list(evaluated) == [3, 6, 7]
+    assert evaluated[metrics["best_step"]] == min(evaluated.values()) == metrics["validation"]["cer_no_punctuation"]
+    assert metrics["validation"]["n"] == 5
+    facts = ModelFacts.load(out)
+    assert (facts.trained_contexts, facts.min_context_frames, facts.context_margin_frames) == ("variable", 200, 128)
+    assert facts.language_token == "<|zh|>" and facts.script == "traditional"
+    assert facts.feature_revision and "/" not in facts.feature_source
+    assert not (out / "train_config.json").exists()
+    assert json.loads((out / "config.json").read_text())["max_source_positions"] == 1500
+    best = load_file(checkpoint_steps(out)[metrics["best_step"]] / "model.safetensors")
+    written = load_file(out / "model.safetensors")
+    assert all(torch.equal(written[name], best[name]) for name in written)
+
+
+def test_the_stock_pipeline_transcribes_with_it(finished, samples):
+    from transformers import pipeline
+
+    recording = min((samples / "clips").glob("*.mp3"))
+    text = pipeline("automatic-speech-recognition", model=str(finished[0]))(load_audio(recording))["text"]
+    assert isinstance(text, str)
+
+
+def test_a_second_call_trains_nothing(finished, features, capsys):
+    out, metrics = finished
+    assert train(features, out, config=TINY) == metrics
+    assert "already trained (7 steps)" in capsys.readouterr().out
+    with pytest.raises(CantowhisperError, match="trained with other options") as caught:
+        train(features, out, config=dataclasses.replace(TINY, seed=5))
+    assert "\n" not in str(caught.value)
+
+
+def begun_again(finished, folder: Path) -> Path:
+    """The finished run as it was before it wrote its model: the checkpoints and the claim."""
+    folder.mkdir()
+    shutil.copytree(finished[0] / "checkpoints", folder / "checkpoints")
+    config = {"features": "elsewhere", **dataclasses.asdict(TINY)}
+    (folder / "train_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_torn_checkpoints_are_skipped(finished, features, tmp_path, capsys):
+    out = begun_again(finished, tmp_path / "model")
+    steps = checkpoint_steps(out)
+    assert list(steps) == [3, 6, 7]
+    (steps[7] / "trainer_state.json").unlink()
+    state = (steps[6] / "trainer_state.json").read_text()
+    (steps[6] / "trainer_state.json").write_text(state[: len(state) // 2])
+    metrics = train(features, out, config=TINY, progress=False)
+    said = capsys.readouterr()
+    assert "skipping checkpoint-7" in said.err and "skipping checkpoint-6" in said.err
+    assert "going on from checkpoint-3" in said.out
+    assert_same_run(out, metrics, finished)
+
+
+def test_a_run_killed_before_it_wrote_its_model_is_finished(finished, features, tmp_path):
+    out = begun_again(finished, tmp_path / "model")
+    assert_same_run(out, train(features, out, config=TINY, progress=False), finished)
+
+
+def test_another_configuration_does_not_go_on_with_a_run(finished, features, tmp_path):
+    out = begun_again(finished, tmp_path / "model")
+    with pytest.raises(CantowhisperError, match=r"learning_rate was 0\.002") as caught:
+        train(features, out, config=dataclasses.replace(TINY, learning_rate=1e-4))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_never_began_claims_nothing(features, tmp_path):
+    out = tmp_path / "model"
+    with pytest.raises(CantowhisperError, match="cannot load the model"):
+        train(features, out, config=dataclasses.replace(TINY, model=str(tmp_path / "mistyped")))
+    with pytest.raises(CantowhisperError, match="has no train split"):
+        train(tmp_path, out, config=TINY)
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(finished, features, tmp_path, capsys):
+    out = tmp_path / "model"
+    code = (
+        "import json, sys\n"
+        "from cantowhisper.training.presets import TrainConfig\n"
+        "from cantowhisper.training.trainer import train\n"
+        "train(sys.argv[1], sys.argv[2], config=TrainConfig(**json.loads(sys.argv[3])), progress=False)"
+    )
+    config = json.dumps(dataclasses.asdict(TINY))
+    # The same number of threads: sums in another order would be rounded to other bits.
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    run = subprocess.Popen([sys.executable, "-c", code, str(features), str(out), config], env=environment)
+    try:
+        deadline = time.monotonic() + 240
+        while not (out / "checkpoints" / "checkpoint-3" / "trainer_state.json").exists():
+            assert run.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    assert not (out / "metrics.json").exists()
+    metrics = train(features, out, config=TINY, progress=False)
+    assert "going on from checkpoint-" in capsys.readouterr().out
+    assert_same_run(out, metrics, finished)
+
+
+def test_defaults_are_those_of_the_free_gpu():
+    assert PRESETS["t4"] == TrainConfig()

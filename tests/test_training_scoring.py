@@ -1,0 +1,269 @@
+"""Scores and exports: what a model is said to write is what it writes, however it is asked."""
+
+import csv
+import dataclasses
+import json
+
+import ctranslate2
+import numpy as np
+import pytest
+import torch
+from training_data import small_features, small_split, with_texts
+
+from cantowhisper.contracts import CantowhisperError, ModelFacts
+from cantowhisper.speech.mel import N_FRAMES, pad_to
+from cantowhisper.speech.text import cer
+from cantowhisper.training.batching import clip_context, frame_counts
+from cantowhisper.training.export import export_model
+from cantowhisper.training.model import build_miniature, encoder_context, load_model, save_model
+from cantowhisper.training.presets import PRESETS
+from cantowhisper.training.scoring import (
+    SPARE_TOKENS,
+    TOKENS_PER_SECOND,
+    Transcript,
+    score_folder,
+    score_model,
+    score_table,
+    summarize,
+    transcribe_split,
+    write_json,
+    write_transcripts,
+)
+
+CONFIG = PRESETS["demo"].with_overrides(max_batch_frames=4000)
+PROMPT = ["<|startoftranscript|>", "<|zh|>", "<|transcribe|>", "<|notimestamps|>"]
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    """A miniature with weights so large that each clip makes it say something else, though nothing sensible."""
+    folder = tmp_path_factory.mktemp("scoring") / "model"
+    model, processor = build_miniature(small_split("train")["text"])
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.dim() > 1:
+                weights.mul_(4)
+        first_timestamp = processor.tokenizer.convert_tokens_to_ids("<|0.00|>")
+        model.get_decoder().embed_tokens.weight[first_timestamp:] = 0  # generate() would decode on behind a timestamp
+    save_model(model, processor, folder)
+    ModelFacts(trained_contexts="variable", min_context_frames=200).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model_and_processor(model_folder):
+    model, processor = load_model(model_folder, language="yue")
+    return model.eval(), processor
+
+
+# -------------------------------------------------------------------------------------------------------- scoring
+
+
+@pytest.mark.parametrize("context", ["variable", "full"])
+def test_batches_do_not_change_what_a_clip_says(model_and_processor, context):
+    model, processor = model_and_processor
+    split = small_split("train").select(range(6 if context == "variable" else 3))
+    together = transcribe_split(model, processor, split, config=CONFIG, context=context)
+    one_by_one = dataclasses.replace(CONFIG, max_batch_frames=N_FRAMES)
+    for i, transcript in enumerate(together):
+        alone = transcribe_split(model, processor, split.select([i]), config=one_by_one, context=context)
+        assert alone == [transcript]
+    assert [t.id for t in together] == split["id"] and [t.reference for t in together] == split["text"]
+
+
+def test_a_transcript_is_what_generate_gives(model_and_processor):
+    model, processor = model_and_processor
+    split = small_split("validation")
+    for row, transcript in enumerate(transcribe_split(model, processor, split, config=CONFIG)):
+        mel = np.array(split[row]["features"], np.float16).T
+        frames = clip_context(mel.shape[1], CONFIG)
+        budget = SPARE_TOKENS + int(np.ceil(split[row]["duration_s"] * TOKENS_PER_SECOND))
+        with encoder_context(model, frames):
+            features = torch.from_numpy(pad_to(mel, frames))[None]
+            ids = model.generate(input_features=features, max_new_tokens=budget, num_beams=1, do_sample=False)
+        assert transcript.prediction == processor.tokenizer.decode(ids[0], skip_special_tokens=True).strip()
+
+
+@pytest.mark.parametrize("context", ["variable", "full"])
+def test_inputs_are_as_long_as_the_context_says(model_and_processor, context):
+    model, processor = model_and_processor
+    split = small_split("validation")
+    seen = []
+    hook = model.get_encoder().register_forward_pre_hook(lambda _m, args, kw: seen.append((args, kw)), with_kwargs=True)
+    transcribe_split(model, processor, split, config=CONFIG, context=context)
+    hook.remove()
+    shapes = [(kw["input_features"] if "input_features" in kw else args[0]).shape for args, kw in seen]
+    own = [N_FRAMES if context == "full" else clip_context(int(n), CONFIG) for n in frame_counts(split)]
+    assert sorted(frames for clips, _, frames in shapes for _ in range(clips)) == sorted(own)
+    assert all(clips * frames <= CONFIG.max_batch_frames for clips, _, frames in shapes)
+
+
+def test_scoring_leaves_the_model_as_it_was(model_and_processor):
+    model, processor = model_and_processor
+    model.train()
+    transcribe_split(model, processor, small_split("validation").select([0]), config=CONFIG)
+    assert model.training and model.config.max_source_positions == 1500
+    model.eval()
+    with pytest.raises(CantowhisperError, match="variable or full"):
+        transcribe_split(model, processor, small_split("validation"), config=CONFIG, context="short")
+
+
+CLIPS = [
+    Transcript("a", "食咗飯未呀？", "食左飯未", 1.5),  # one of five wrong, one missing
+    Transcript("b", "好", "唔好", 0.5),  # one too many: the clip's own CER is 1
+    Transcript("c", "你好", "你好。", 1.0),
+]
+
+
+def test_the_cer_is_that_of_the_corpus():
+    report = summarize(CLIPS)["all"]
+    assert report["cer_no_punctuation"] == pytest.approx(3 / 8, abs=1e-6)  # not the mean of 2/5, 1 and 0
+    assert (report["n"], report["characters"], report["empty_outputs"]) == (3, 8, 0)
+    for view in ("raw", "no_punctuation", "simplified"):
+        expected = cer([t.prediction for t in CLIPS], [t.reference for t in CLIPS], view=view).cer
+        assert report[f"cer_{view}"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_groups_have_rows_of_their_own():
+    report = summarize(CLIPS, groups={"a": "known", "c": "known", "b": "unseen", "z": "of another split"})
+    assert list(report) == ["all", "known", "unseen"]
+    assert report["known"]["n"] == 2 and report["known"]["cer_no_punctuation"] == pytest.approx(2 / 7, abs=1e-6)
+    assert report["unseen"]["cer_no_punctuation"] == 1.0
+    table = score_table({"before": report, "after": report}).splitlines()
+    assert [line.split()[0] for line in table[1:]] == ["known", "unseen", "all"]
+
+
+def test_an_empty_reference_counts_for_nothing(tmp_path):
+    clips = [*CLIPS, Transcript("d", "……", "啊啊啊", 1.0), Transcript("e", "冇", "", 1.0)]
+    report = summarize(clips)["all"]
+    assert report["n"] == 4 and report["characters"] == 9 and report["empty_outputs"] == 1
+    assert report["cer_no_punctuation"] == pytest.approx(4 / 9, abs=1e-6)
+    write_transcripts(clips, tmp_path / "clips.tsv")
+    with pytest.raises(CantowhisperError, match="no reference"):
+        summarize([Transcript("d", "", "啊", 1.0)])
+
+
+def test_transcripts_are_written_worst_first(tmp_path):
+    path = tmp_path / "clips.tsv"
+    quoted = Transcript("q", '佢話"好"', '佢話\t"好', 2.0)
+    write_transcripts([CLIPS[2], CLIPS[0], quoted, CLIPS[1]], path)
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["id"] for row in rows] == ["b", "a", "c", "q"]
+    assert [float(row["cer"]) for row in rows] == [1.0, 0.4, 0.0, 0.0]
+    assert rows[3]["reference"] == quoted.reference and rows[3]["prediction"] == quoted.prediction
+    assert [p.name for p in tmp_path.iterdir()] == ["clips.tsv"]
+
+
+def test_a_folder_is_scored_at_the_context_that_it_was_trained_for(model_folder, tmp_path):
+    report = score_folder(
+        model_folder, small_features(), split="validation", transcripts=tmp_path / "clips.tsv", progress=False
+    )
+    assert list(report["scores"]) == ["variable"] and report["scores"]["variable"]["all"]["n"] == 5
+    assert len((tmp_path / "clips.tsv").read_text(encoding="utf-8").splitlines()) == 6
+    write_json(report, tmp_path / "report.json")
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) == report
+
+
+def test_each_context_has_its_own_table_of_transcripts(model_folder, tmp_path):
+    report = score_folder(
+        model_folder,
+        small_features(),
+        split="validation",
+        contexts=("variable", "full"),
+        transcripts=tmp_path / "clips.tsv",
+    )
+    assert list(report["scores"]) == ["variable", "full"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clips.full.tsv", "clips.variable.tsv"]
+
+
+def test_the_model_in_training_scores_like_its_folder(model_and_processor, model_folder):
+    split = small_split("validation")
+    there = score_model(*model_and_processor, split, config=CONFIG)["variable"]
+    assert there == score_folder(model_folder, small_features(), split="validation")["scores"]["variable"]
+
+
+# --------------------------------------------------------------------------------------------------------- export
+
+
+def decode(folder, mels: np.ndarray, *, max_length: int) -> list[list[int]]:
+    """Greedy token ids behind the prompt, by CTranslate2 itself."""
+    whisper = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32", intra_threads=1)
+    encoded = whisper.encode(ctranslate2.StorageView.from_array(np.ascontiguousarray(mels)))
+    results = whisper.generate(encoded, [PROMPT] * len(mels), beam_size=1, max_length=max_length)
+    return [result.sequences_ids[0] for result in results]
+
+
+@pytest.mark.parametrize("frames", [600, 1000, N_FRAMES])
+def test_the_float32_export_writes_the_same_tokens(model_and_processor, model_folder, tmp_path, frames):
+    model, _ = model_and_processor
+    export = export_model(model_folder, tmp_path / "ct2", quantization="float32")
+    rows = small_split("validation").with_format("numpy")["features"]
+    repeat = 1 if frames < N_FRAMES else 10  # a 30 s window that is mostly padding would sound the same for all clips
+    mels = np.stack([pad_to(np.tile(features.T, repeat), frames) for features in rows])
+    new_tokens = 60
+    with encoder_context(model, frames):
+        ids = model.generate(
+            input_features=torch.from_numpy(mels), max_new_tokens=new_tokens, num_beams=1, do_sample=False
+        )
+    end = model.generation_config.eos_token_id
+    expected = [[i for i in clip if i != end] for clip in ids.tolist()]
+    assert len({tuple(clip) for clip in expected}) > 1, "the model says the same for every clip"
+    assert decode(export, mels, max_length=2 * new_tokens) == expected  # CTranslate2 takes half of it for the prompt
+
+
+def test_an_export_is_complete_by_itself(model_folder, tmp_path):
+    export = export_model(model_folder, tmp_path / "ct2")
+    assert {p.name for p in export.iterdir()} >= {
+        "model.bin",
+        "config.json",
+        "tokenizer.json",
+        "preprocessor_config.json",
+        "cantowhisper.json",
+    }
+    assert ModelFacts.load(export) == ModelFacts.load(model_folder)
+    assert (export / "model.bin").stat().st_size < (model_folder / "model.safetensors").stat().st_size / 2  # int8
+    whisper = ctranslate2.models.Whisper(str(export), device="cpu", compute_type="int8", intra_threads=1)
+    assert whisper.n_mels == 80
+
+
+def test_an_export_replaces_the_one_before_as_a_whole(model_folder, tmp_path):
+    out = tmp_path / "ct2"
+    export_model(model_folder, out)
+    (out / "left over").write_text("of another model")
+    (tmp_path / "ct2.part").mkdir()
+    (tmp_path / "ct2.part" / "half").write_text("an export")  # killed while it was written
+    export_model(model_folder, out)
+    assert [p.name for p in tmp_path.iterdir()] == ["ct2"]
+    assert not (out / "left over").exists() and not (out / "half").exists()
+
+
+def test_a_failed_export_leaves_the_one_before(model_folder, tmp_path):
+    out = export_model(model_folder, tmp_path / "ct2")
+    before = (out / "model.bin").read_bytes()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{}")
+    with pytest.raises(CantowhisperError, match="cannot export") as caught:
+        export_model(broken, out)
+    assert "\n" not in str(caught.value)
+    assert (out / "model.bin").read_bytes() == before
+    with pytest.raises(CantowhisperError, match="no model folder"):
+        export_model(tmp_path / "absent", out)
+
+
+def test_an_export_destroys_nothing_else(model_folder, tmp_path):
+    own = tmp_path / "photos"
+    own.mkdir()
+    (own / "grandmother.jpg").write_text("dear")
+    for target in (own, own / "grandmother.jpg", model_folder):
+        with pytest.raises(CantowhisperError, match="choose another folder"):
+            export_model(model_folder, target)
+    assert (own / "grandmother.jpg").read_text() == "dear" and (model_folder / "config.json").exists()
+
+
+def test_texts_with_other_sentences_score_badly(model_and_processor):
+    model, processor = model_and_processor
+    split = small_split("validation")
+    other = with_texts(split, ["完全冇關係嘅嘢"] * len(split))
+    assert score_model(model, processor, other, config=CONFIG)["variable"]["all"]["cer_no_punctuation"] > 0.7
