@@ -1,0 +1,195 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Features → a Whisper that knows the language
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/cantowhisper/cantowhisper/blob/main/whisper_training_pipeline.ipynb)
+#
+# | | |
+# |---|---|
+# | **In** | the folder that the feature notebook wrote |
+# | **Out** | a model folder: a stock Whisper checkpoint, and an int8 copy for the web page |
+# | **Machine** | a GPU for `whisper-small`; two CPU cores for the demo, a miniature Whisper trained from scratch |
+# | **Time** | demo: under ten minutes |
+#
+# Training sees each clip at its own length plus 1.3 s of margin, and 30 s windows now and then. If the machine goes
+# away, run the notebook again: it goes on from the last checkpoint.
+
+# %%
+# On Colab, fetch the repository and what it needs; elsewhere `make` or pip has done so already.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("cantowhisper") is None:
+    repository = "https://github.com/cantowhisper/cantowhisper"
+    subprocess.run(["git", "clone", "--depth", "1", repository], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-e", "cantowhisper[training,serving]"], check=True)
+    sys.path.insert(0, "cantowhisper")  # the install is seen from the next start of the kernel on
+
+# %% tags=["parameters"]
+import os
+from pathlib import Path
+
+OUT = Path(os.environ.get("CANTOWHISPER_OUT", "demo"))  # a folder on Google Drive survives the machine
+FEATURES = os.environ.get("CANTOWHISPER_FEATURES") or str(OUT / "features")  # or the Hub id of a feature dataset
+PRESET = os.environ.get("CANTOWHISPER_PRESET", "demo")  # "t4" fine-tunes whisper-small on a free Colab GPU
+MODEL = os.environ.get("CANTOWHISPER_MODEL")  # None: what the preset says; or "openai/whisper-tiny" …
+LANGUAGE = "yue"  # Cantonese; decoded as <|zh|> where the tokenizer has no token of its own for it
+
+# %%
+from cantowhisper.training.presets import PRESETS
+
+config = PRESETS[PRESET].with_overrides(language=LANGUAGE, **({"model": MODEL} if MODEL else {}))
+print(f"{config.model}: {config.max_steps} steps of {config.batch_size} clips, learning rate {config.learning_rate}")
+
+# %% [markdown]
+# ## The data in one look
+# Only the train and validation splits: the test split stays closed until the end.
+
+# %%
+from IPython.display import display
+
+from cantowhisper.training.data import load_split
+
+train_split, validation = load_split(FEATURES, "train"), load_split(FEATURES, "validation")
+print(
+    f"train {len(train_split)} clips, {sum(train_split['duration_s']) / 3600:.2f} h; validation {len(validation)} clips"
+)
+display(train_split.select(range(3)).remove_columns("features").to_pandas())
+
+# %% [markdown]
+# ## The model before training
+
+# %%
+from cantowhisper.training.trainer import prepare_model
+
+model, processor = prepare_model(config, train_split["text"])
+print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {len(processor.tokenizer)} tokens")
+sentence = train_split[0]["text"]
+print(sentence, "→", processor.tokenizer.convert_ids_to_tokens(processor.tokenizer(sentence).input_ids)[:4], "…")
+
+# %% [markdown]
+# ## A batch
+# Clips of like length share a batch. Everything dark is speech; padding is what is left of the picture behind it.
+
+# %%
+import matplotlib.pyplot as plt
+
+from cantowhisper.training.batching import BucketBatchSampler, Collator, FeatureRows, frame_counts
+
+sampler = BucketBatchSampler(frame_counts(train_split), config, n_batches=20)
+keys = next(batch for batch in sampler if not batch[0][1])
+collate = Collator(processor, config, start_token_id=model.config.decoder_start_token_id)
+batch = collate(FeatureRows(train_split).__getitems__(keys))
+clips, n_mels, frames = batch["input_features"].shape
+print(f"{clips} clips × {frames} frames; padded to 30 s this batch would be {3000 / frames:.1f} times as large")
+
+# %%
+(OUT / "plots").mkdir(parents=True, exist_ok=True)
+figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
+rows = batch["input_features"][:4].permute(1, 0, 2).reshape(n_mels, -1)
+axes.imshow(rows, origin="lower", aspect="auto", cmap="magma")
+axes.set(xlabel=f"four clips of the batch, {frames} frames each", ylabel="Mel channel", yticks=[])
+for edge in range(1, 4):
+    axes.axvline(edge * frames, color="white", linewidth=1)
+figure.savefig(OUT / "plots" / "batch.png")
+plt.show()
+
+# %% [markdown]
+# ## Training
+# Validation is the character error rate of real transcripts, every few hundred steps; the best checkpoint is kept.
+# Interrupt it and run the cell again: it goes on.
+
+# %%
+from cantowhisper.training.trainer import train
+
+MODEL_FOLDER = OUT / "model"
+metrics = train(FEATURES, MODEL_FOLDER, config=config)
+print(f"best at step {metrics['best_step']} after {metrics['train_seconds'] / 60:.1f} min")
+
+# %%
+from cantowhisper.training.trainer import plot_curve
+
+figure = plot_curve(metrics)
+figure.savefig(OUT / "plots" / "learning_curve.png")
+plt.show()
+
+# %% [markdown]
+# ## Before and after, on the test split
+# Unseen sentences by unseen speakers. CER counts wrong characters; punctuation and spaces are left out of it. The
+# samples have one voice that occurs nowhere in training: it has a row of its own.
+
+# %%
+from cantowhisper.demo import sample_voices
+from cantowhisper.training.model import load_model
+from cantowhisper.training.scoring import score_model, score_table, write_json, write_transcripts
+
+test = load_split(FEATURES, "test")
+groups = sample_voices(test["id"])
+tuned, _ = load_model(MODEL_FOLDER, language=LANGUAGE)
+tuned = tuned.to(model.device)
+
+
+def keep(_context, transcripts):
+    write_transcripts(transcripts, MODEL_FOLDER / "test_transcripts.tsv")
+
+
+scores = {
+    "before": score_model(model, processor, test, config=config, groups=groups)["variable"],
+    "after": score_model(tuned, processor, test, config=config, groups=groups, keep=keep)["variable"],
+}
+write_json({"split": "test", "view": "no_punctuation", "scores": scores}, OUT / "scores.json")
+print(score_table(scores))
+
+# %% [markdown]
+# ## The worst clips
+
+# %%
+import pandas as pd
+
+display(pd.read_csv(MODEL_FOLDER / "test_transcripts.tsv", sep="\t", quoting=3).head(5))
+
+# %% [markdown]
+# ## For the web page
+# CTranslate2 in int8: a quarter of the size, several times the speed of PyTorch on a CPU.
+
+# %%
+from cantowhisper.training.export import export_model
+
+export = export_model(MODEL_FOLDER)
+megabytes = sum(path.stat().st_size for path in export.iterdir()) / 1e6
+print(f"{export}: {megabytes:.0f} MB")
+
+# %% [markdown]
+# ## Three longer recordings, from sound to text
+# Several sentences with pauses, as people would upload them. The recogniser finds the speech by itself.
+
+# %%
+from cantowhisper.demo import sample_clips
+from cantowhisper.serving.recognizer import Recognizer
+from cantowhisper.speech.audio import load_audio
+from cantowhisper.speech.text import cer
+
+recognizer = Recognizer.open(MODEL_FOLDER)
+for path, reference in sample_clips("market_morning.mp3", "voice_memo.m4a", "street_noise.mp3"):
+    text = "".join(segment.text for segment in recognizer.transcribe(load_audio(path)))
+    print(f"{path.name} (CER {cer([text], [reference]).cer:.1%})\n  heard   {text}\n  written {reference}")
+
+# %% [markdown]
+# ## Next
+# Open the page on this model:
+
+# %%
+print(f"cantowhisper serve offline --model {MODEL_FOLDER.as_posix()}")
