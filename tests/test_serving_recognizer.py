@@ -12,11 +12,11 @@ import pytest
 from serving_model import random_model, trained_model
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
-from cantowhisper.serving import hub, recognizer
+from cantowhisper.serving import engines, hub, recognizer
 from cantowhisper.serving.engines import Decoded
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
-from cantowhisper.speech.mel import SAMPLE_RATE
+from cantowhisper.speech.mel import SAMPLE_RATE, log_mel, pad_to
 
 SILENCE = np.zeros(5 * SAMPLE_RATE, np.float32)
 
@@ -177,6 +177,31 @@ def test_weights_without_an_export_run_on_transformers(model, market, tmp_path, 
     monkeypatch.setattr(opened, "_second_try", lambda job, mel, prompt, first: first)
     (segment,) = opened.transcribe(market[: 3 * SAMPLE_RATE])
     assert 0 < segment.confidence < 1
+
+
+def test_the_export_computes_what_the_weights_compute_on_short_input(model, opened, market):
+    torch = pytest.importorskip("torch")
+    from cantowhisper.training.model import load_model
+
+    weights, _ = load_model(model, language="yue")
+    mel = pad_to(log_mel(market[: 3 * SAMPLE_RATE], engine="numpy"), 500)[None]
+    with torch.no_grad():
+        wanted = weights.eval().get_encoder()(torch.from_numpy(mel)).last_hidden_state.numpy().ravel()
+    found = np.array(opened.engine.encode(mel)).ravel()
+    assert found @ wanted / np.linalg.norm(found) / np.linalg.norm(wanted) > 0.999  # int8
+    prompt = opened._prompt(None)
+    (decoded,) = opened.engine.decode(mel, prompt, max_new_tokens=10, suppress=opened._suppress)
+    with torch.no_grad():
+        tokens = torch.tensor([prompt + decoded.token_ids])
+        scores = weights(input_features=torch.from_numpy(mel), decoder_input_ids=tokens).logits[0, len(prompt) - 1 : -1]
+    scores[:, opened._suppress] = -torch.inf
+    steps = scores.log_softmax(-1).gather(1, tokens[0, len(prompt) :, None])
+    assert len(decoded.token_ids) == 10 and steps.mean() == pytest.approx(decoded.mean_log_prob, abs=0.1)
+
+
+@pytest.mark.parametrize(("n", "score", "mean"), [(7, -8.0 / 7, -1.0), (0, -0.5, -0.5), (10, -1.0, -1.0)])
+def test_the_end_token_counts_in_the_mean(n, score, mean):
+    assert engines._scored([5] * n, score, 10).mean_log_prob == pytest.approx(mean)
 
 
 def test_both_engines_write_the_same(market):

@@ -110,7 +110,13 @@ class CTranslate2Engine:
             suppress_tokens=[-1, *suppress],  # -1 stands for the model's own suppress_tokens
             return_scores=True,
         )
-        return [Decoded(list(r.sequences_ids[0]), float(r.scores[0])) for r in results]
+        return [_scored(list(r.sequences_ids[0]), float(r.scores[0]), max_new_tokens) for r in results]
+
+
+def _scored(ids: list[int], score: float, max_new_tokens: int) -> Decoded:
+    """CTranslate2 adds up the end token too, but divides by the number of the others."""
+    ended = len(ids) < max_new_tokens
+    return Decoded(ids, score * max(len(ids), 1) / (len(ids) + ended or 1))
 
 
 class TransformersEngine:
