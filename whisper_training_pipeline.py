@@ -39,6 +39,7 @@ if importlib.util.find_spec("cantowhisper") is None:
     sys.path.insert(0, "cantowhisper")  # the install is seen from the next start of the kernel on
 
 # %% tags=["parameters"]
+import json
 import os
 from pathlib import Path
 
@@ -46,12 +47,13 @@ OUT = Path(os.environ.get("CANTOWHISPER_OUT", "demo"))  # a folder on Google Dri
 FEATURES = os.environ.get("CANTOWHISPER_FEATURES") or str(OUT / "features")  # or the Hub id of a feature dataset
 PRESET = os.environ.get("CANTOWHISPER_PRESET", "demo")  # "t4" fine-tunes whisper-small on a free Colab GPU
 MODEL = os.environ.get("CANTOWHISPER_MODEL")  # None: what the preset says; or "openai/whisper-tiny" …
+CHANGES = json.loads(os.environ.get("CANTOWHISPER_CHANGES", "{}"))  # to the preset, such as {"max_steps": 8000}
 LANGUAGE = "yue"  # Cantonese; decoded as <|zh|> where the tokenizer has no token of its own for it
 
 # %%
 from cantowhisper.training.presets import PRESETS
 
-config = PRESETS[PRESET].with_overrides(language=LANGUAGE, **({"model": MODEL} if MODEL else {}))
+config = PRESETS[PRESET].with_overrides(language=LANGUAGE, **({"model": MODEL} if MODEL else {}), **CHANGES)
 print(f"{config.model}: {config.max_steps} steps of {config.batch_size} clips, learning rate {config.learning_rate}")
 
 # %% [markdown]

@@ -38,7 +38,7 @@ PIECES = (
     Piece("street_noise.mp3", "automotive_transport", 6, (Speaker("yue+m4", 140, 48),), snr_db=15),
     Piece("unseen_voice.mp3", "general", 6, (Speaker(UNSEEN_VOICE, 144, 48),)),
     Piece("weather_16k.wav", "nature_environment", 3, (Speaker("yue+f4", 138, 46),), ("-ar", "16000")),
-    Piece("clinic_visit.flac", "healthcare", 4, (Speaker("yue+m6", 142, 52),), ("-ar", "16000", "-sample_fmt", "s16")),
+    Piece("clinic_visit.flac", "healthcare", 4, (Speaker("yue+m4", 142, 52),), ("-ar", "16000", "-sample_fmt", "s16")),
     Piece(
         "stereo_44k.mp3",
         "service_retail",

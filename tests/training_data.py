@@ -26,14 +26,18 @@ datasets.config.HF_DATASETS_CACHE = temporary_folder()
 os.environ["HF_DATASETS_CACHE"] = str(datasets.config.HF_DATASETS_CACHE)
 
 
-def copy_release(source: Path, folder: Path, **n_clips: int) -> Path:
+def copy_release(source: Path, folder: Path, *, max_seconds: float = 30, **n_clips: int) -> Path:
     """The first clips of each table of a Common Voice release as a release of its own: train=12, dev=4, …"""
     (folder / "clips").mkdir(parents=True)
+    durations = (line.split("\t") for line in (source / "clip_durations.tsv").read_text().splitlines()[1:])
+    seconds = {name: float(milliseconds) / 1000 for name, milliseconds in durations}
     for table, n in n_clips.items():
-        lines = (source / f"{table}.tsv").read_text(encoding="utf-8").splitlines()[: n + 1]
-        (folder / f"{table}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
-            shutil.copy(source / "clips" / row["path"], folder / "clips")
+        head, *lines = (source / f"{table}.tsv").read_text(encoding="utf-8").splitlines()
+        path = head.split("\t").index("path")
+        lines = [line for line in lines if seconds[line.split("\t")[path]] <= max_seconds][:n]
+        (folder / f"{table}.tsv").write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+        for line in lines:
+            shutil.copy(source / "clips" / line.split("\t")[path], folder / "clips")
     return folder
 
 

@@ -5,6 +5,7 @@ A batch's encoder input is as long as its longest clip plus the margin, so a bat
 """
 
 import itertools
+import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from transformers import WhisperProcessor
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.speech.mel import N_FRAMES, SAMPLE_RATE, n_frames, pad_to
+from cantowhisper.training.augment import augment
 from cantowhisper.training.model import context_frames
 from cantowhisper.training.presets import TrainConfig
 
@@ -136,7 +138,11 @@ class Collator:
         self.n_mels = processor.feature_extractor.feature_size
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
-        mels = [row["features"].T for row in rows]
+        labels = pad_labels([self.label_ids(row["text"]) for row in rows])
+        # Drawn from the batch itself, so that a resumed run draws what the interrupted one would have drawn.
+        seed = self.config.seed + zlib.crc32(labels.numpy().tobytes())
+        rng = np.random.default_rng(seed)
+        mels = [augment(row["features"].T, rng, self.config) for row in rows]
         if mels[0].shape[0] != self.n_mels:
             raise CantowhisperError(
                 f"the dataset has {mels[0].shape[0]} Mel channels and the model takes {self.n_mels}; "
@@ -144,11 +150,10 @@ class Collator:
             )
         longest = max(mel.shape[1] for mel in mels)
         frames = N_FRAMES if rows[0]["full"] else clip_context(longest, self.config)
-        labels = pad_labels([self.label_ids(row["text"]) for row in rows])
         return {
             "input_features": torch.from_numpy(np.stack([pad_to(mel, frames) for mel in mels])),
             "labels": labels,
-            "decoder_input_ids": self._moved_right(labels),
+            "decoder_input_ids": self._with_wrong_characters(self._moved_right(labels), rng),
         }
 
     def label_ids(self, text: str) -> list[int]:
@@ -168,6 +173,18 @@ class Collator:
         inputs = labels.new_full(labels.shape, self.start_token_id)
         inputs[:, 1:] = labels[:, :-1]
         return inputs.masked_fill_(inputs == IGNORED, self.tokenizer.eos_token_id)  # Whisper pads with its end token
+
+    def _with_wrong_characters(self, inputs: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """Replace a share of the characters that the decoder is told it has written by random ones.
+
+        A decoder that can trust its own words continues sentences that it knows by heart; one that cannot has to
+        listen.
+        """
+        if not self.config.token_dropout:
+            return inputs
+        end = self.tokenizer.eos_token_id  # text tokens come before it, all others behind
+        wrong = torch.from_numpy(rng.random(inputs.shape) < self.config.token_dropout) & (inputs < end)
+        return torch.where(wrong, torch.from_numpy(rng.integers(0, end, inputs.shape)), inputs)
 
 
 def pad_labels(ids: list[list[int]]) -> torch.Tensor:

@@ -62,10 +62,6 @@ def prepare_model(config: TrainConfig, texts):
     else:
         model, processor = load_model(config.model, language=config.language)
     model.config.dropout = config.dropout
-    if config.mask_time_prob or config.mask_feature_prob:
-        model.config.apply_spec_augment = True
-        model.config.mask_time_prob = config.mask_time_prob
-        model.config.mask_feature_prob = config.mask_feature_prob
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()  # the Trainer's own option changes its name between versions
     if config.freeze_encoder:
@@ -246,7 +242,6 @@ def _finish(trainer: WhisperTrainer, out: Path, features, *, best: dict, seconds
     """Write the model folder, its facts and metrics.json, which is last and means done."""
     config, processor = trainer.cantowhisper_config, trainer.whisper_processor
     model = trainer.accelerator.unwrap_model(trainer.model).eval()
-    model.config.apply_spec_augment = False
     save_model(model, processor, out)
     model_facts(config, model, features, texts=trainer.validation["text"]).save(out)
     curve = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_cer_raw" in entry]

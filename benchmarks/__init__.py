@@ -1,0 +1,1 @@
+"""Measurements: each module is a command that writes a JSON result into benchmarks/results/."""

@@ -1,0 +1,54 @@
+"""Run the demo in an empty folder and keep what it reached: python -m benchmarks.demo --json FILE"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.machine import describe
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/demo.json"))
+    path = parser.parse_args().json
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "cantowhisper.cli", "demo", "--open", "0", "--out", folder]
+        started = time.monotonic()
+        lines = []
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                lines.append(line.rstrip().replace(folder, "demo"))
+        if process.returncode:
+            sys.exit(f"the demo ended with code {process.returncode}")
+        result = {
+            "machine": describe(),
+            "minutes": round((time.monotonic() - started) / 60, 1),
+            **json.loads((Path(folder) / "scores.json").read_text(encoding="utf-8")),
+            "validation": json.loads((Path(folder) / "model/metrics.json").read_text(encoding="utf-8"))["validation"],
+            "output": _worth_showing(lines),
+        }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _worth_showing(lines: list[str]) -> list[str]:
+    """The score table and the transcripts of the longer pieces."""
+    first = next(i for i, line in enumerate(lines) if line.startswith("CER, no punctuation"))
+    rows = [
+        line for line in lines[first:] if line.startswith(("CER,", "known", "unseen", "all", "  heard", "  written"))
+    ]
+    titles = [line for line in lines[first:] if "(CER " in line]
+    shown = []
+    for line in lines[first:]:
+        if line in rows or line in titles:
+            shown.append(line)
+    return shown
+
+
+if __name__ == "__main__":
+    main()

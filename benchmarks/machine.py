@@ -1,0 +1,31 @@
+"""What a measurement was made on: every result carries it."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+PACKAGES = ("torch", "transformers", "datasets", "ctranslate2", "librosa", "gradio")
+
+
+def describe() -> dict:
+    """Date, processor, cores, memory, Python and package versions."""
+    model = next(
+        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor() or platform.machine(),
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processor": model,
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory),
+        "accelerator": None,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []

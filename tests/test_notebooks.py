@@ -1,0 +1,77 @@
+"""Both notebooks from a fresh kernel, top to bottom, as people run them: small here, whole in the slow test."""
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run_notebook(name: str, folder: Path, **settings: str) -> str:
+    """Run a notebook in the repository's root with CANTOWHISPER_… settings; returns all that it printed."""
+    notebook = nbformat.read(ROOT / f"{name}.ipynb", as_version=4)
+    before = dict(os.environ)
+    os.environ.update({f"CANTOWHISPER_{key}": value for key, value in settings.items()})
+    os.environ["CANTOWHISPER_OUT"] = str(folder)
+    try:
+        nbclient.NotebookClient(
+            notebook, timeout=3000, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}
+        ).execute()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    outputs = (output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs)
+    return "".join(output.get("text", "") for output in outputs)
+
+
+@pytest.fixture
+def small_release(samples, tmp_path) -> Path:
+    """A release of 40 + 8 + 8 sample clips."""
+    release = tmp_path / "release"
+    (release / "clips").mkdir(parents=True)
+    for table, n in (("train", 40), ("dev", 8), ("test", 8)):
+        lines = (samples / f"{table}.tsv").read_text(encoding="utf-8").splitlines()[: n + 1]
+        (release / f"{table}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
+            shutil.copy(samples / "clips" / row["path"], release / "clips")
+    shutil.copy(samples / "clip_durations.tsv", release)
+    return release
+
+
+def test_both_notebooks_run_from_a_fresh_kernel(small_release, tmp_path):
+    out = tmp_path / "out"
+    printed = run_notebook("whisper_feature_pipeline", out, SOURCE=str(small_release))
+    assert "56 clips in" in printed
+    assert {p.name for p in (out / "plots").iterdir()} == {"spectrogram.png", "durations.png"}
+    changes = {
+        "max_steps": 4,
+        "evaluate_every_steps": 2,
+        "save_every_steps": 2,
+        "log_every_steps": 1,
+        "warmup_steps": 1,
+    }
+    printed = run_notebook("whisper_training_pipeline", out, CHANGES=json.dumps(changes))
+    assert "best at step" in printed
+    assert "known voices" in printed
+    scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))["scores"]
+    assert scores["before"]["all"]["n"] == scores["after"]["all"]["n"] == 8
+    assert (out / "model" / "ct2" / "model.bin").exists()
+    assert {"batch.png", "learning_curve.png"} <= {p.name for p in (out / "plots").iterdir()}
+
+
+@pytest.mark.slow
+def test_the_demo_learns_the_samples(tmp_path):
+    """The whole demo: unseen sentences in known voices are read with at most 6 % character errors."""
+    run_notebook("whisper_feature_pipeline", tmp_path, SOURCE="samples")
+    run_notebook("whisper_training_pipeline", tmp_path)
+    scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["scores"]
+    assert scores["before"]["known voices"]["cer_no_punctuation"] > 0.9
+    assert scores["after"]["known voices"]["cer_no_punctuation"] <= 0.06
+    assert scores["after"]["known voices"]["n"] == 80
+    assert scores["after"]["unseen voice"]["n"] == 20

@@ -1,0 +1,93 @@
+"""What the repository promises outside of its code: requirements, notebooks, README."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import jupytext
+import pytest
+
+from cantowhisper.cli import parser
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = ("whisper_feature_pipeline", "whisper_training_pipeline")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def names(requirements) -> dict[str, str]:
+    """Requirement lines by normalised package name."""
+    lines = (re.sub(r"\s*#.*", "", line).strip() for line in requirements)
+    split = (re.match(r"([A-Za-z0-9_.-]+)(\[[^]]*\])?(.*)", line) for line in lines if line)
+    return {match[1].lower().replace("_", "-"): match[3].strip() for match in split}
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_requirements_are_those_of_the_rooms():
+    wanted = list(project()["dependencies"])
+    for room in ("features", "training", "serving"):
+        wanted += project()["optional-dependencies"][room]
+    assert names((ROOT / "requirements.txt").read_text().splitlines()) == names(wanted)
+
+
+def test_everything_required_is_pinned_in_constraints():
+    pinned = names((ROOT / "constraints.txt").read_text().splitlines())
+    extras = project()["optional-dependencies"]
+    wanted = names(
+        [*project()["dependencies"], *extras["features"], *extras["training"], *extras["serving"], *extras["dev"]]
+    )
+    assert not set(wanted) - set(pinned)
+    assert all(bound.startswith("==") for bound in pinned.values())
+    assert pinned["torch"] == "==2.13.0"  # the release whose CPU build is tested
+
+
+# What a Colab machine has; none of it may have to be upgraded.
+COLAB = {"transformers": "5.15", "datasets": "4.0", "huggingface-hub": "1.27", "torch": "2.11"}
+
+
+@pytest.mark.parametrize("package", COLAB)
+def test_what_colab_has_satisfies_the_bounds(package):
+    from packaging.specifiers import SpecifierSet
+
+    bound = names((ROOT / "requirements.txt").read_text().splitlines())[package]
+    assert COLAB[package] in SpecifierSet(bound)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_and_script_hold_the_same_cells(name):
+    notebook = jupytext.read(ROOT / f"{name}.ipynb")
+    script = jupytext.read(ROOT / f"{name}.py")
+    assert [(c.cell_type, c.source) for c in notebook.cells] == [(c.cell_type, c.source) for c in script.cells]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_is_clean_and_cells_are_short(name):
+    notebook = json.loads((ROOT / f"{name}.ipynb").read_text(encoding="utf-8"))
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    assert max(len(cell["source"]) for cell in code) <= 25
+    text = json.dumps(notebook)
+    assert not re.search(r'"/(home|root|content|tmp|work)/', text)
+    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in code) == 1
+
+
+def test_readme_shows_every_command():
+    (commands,) = (action.choices for action in parser()._actions if hasattr(action, "choices") and action.choices)
+    documented = set(re.findall(r"cantowhisper (\w+)", README)) | set(re.findall(r"make (\w+)", README))
+    assert set(commands) <= documented
+
+
+def test_readme_names_files_that_exist():
+    mentioned = re.findall(r"^ *((?:[\w.]+/)+|\w+\.(?:py|ipynb|txt))", README.split("```")[-2], re.MULTILINE)
+    mentioned = [name for name in mentioned if (ROOT / "cantowhisper" / name).exists() is False]
+    assert len(mentioned) >= 5
+    assert not [name for name in mentioned if not (ROOT / name.rstrip(".")).exists()]
+
+
+def test_the_start_is_on_the_first_screen():
+    top = "\n".join(README.splitlines()[:50])
+    assert "make demo" in top
+    assert "make test" in top
