@@ -35,16 +35,16 @@ DECODER = TrainConfig(
     freeze_encoder=True,
     full_context_share=0.0,
     batch_size=N_CLIPS,
-    max_steps=80,
+    max_steps=60,
     learning_rate=5e-4,
     warmup_steps=10,
-    evaluate_every_steps=80,
-    save_every_steps=80,
+    evaluate_every_steps=60,
+    save_every_steps=60,
     log_every_steps=10,
     data_workers=0,
 )
 ALL = DECODER.with_overrides(
-    freeze_encoder=False, max_steps=15, learning_rate=1e-5, warmup_steps=1, evaluate_every_steps=15, save_every_steps=15
+    freeze_encoder=False, max_steps=10, learning_rate=1e-5, warmup_steps=1, evaluate_every_steps=10, save_every_steps=10
 )
 
 
@@ -142,5 +142,4 @@ def test_recordings_of_one_piece_are_recognised(learned, recordings, features):
     assert len(found) >= N_CLIPS // 2
     result = cer(list(found.values()), [sentences[clip] for clip in found], view="raw")
     print(f"recognizer: CER {result.cer:.3f} of {result.n} clips in one piece")
-    # The pieces are cut where the voice is, a little shorter than what was learned: near the sentence, not by heart.
-    assert result.cer <= 0.1, found
+    assert result.cer == 0, found

@@ -170,6 +170,13 @@ def test_cantonese_is_never_translated(real_tokenizer, language):
     assert model.accepts_loss_kwargs is False
 
 
+def test_the_end_is_never_suppressed(miniature, real_tokenizer):
+    # Tokenizers name one of the control tokens differently, and an unknown token's id is that of the end token.
+    for tokenizer in (miniature[1].tokenizer, real_tokenizer):
+        suppressed = tiny_whisper(tokenizer).generation_config.suppress_tokens
+        assert tokenizer.eos_token_id not in suppressed and len(suppressed) >= 4
+
+
 def test_generation_begins_with_the_prefix_of_the_labels(miniature):
     model, processor = miniature
     seen = []

@@ -36,7 +36,7 @@ class CommonVoiceFolder:
         release = self.folder.resolve().parent.name
         own = self.folder.resolve().name
         self.name = name or (f"{release}/{own}" if release.startswith("cv-corpus-") else own)
-        self.language = language or own
+        self.language = language or _locale(self.folder) or own
         self.about = about
 
     def clips(self, *, split_policy: str) -> Iterator[Clip]:
@@ -93,6 +93,13 @@ def find_language_folder(folder: Path) -> Path:
         languages = ", ".join(path.name for path in found)
         raise UsageError(f"{folder} holds several languages ({languages}); give the folder of one")
     return found[0]
+
+
+def _locale(folder: Path) -> str | None:
+    """What the tables say their language is: people rename folders."""
+    tables = (folder / f"{name}.tsv" for name in ("train", "validated", "test", "dev"))
+    rows = (row for table in tables if table.exists() for row in read_rows(table))
+    return next((row["locale"] for row in rows if row.get("locale")), None)
 
 
 def read_rows(table: Path) -> Iterator[dict[str, str]]:

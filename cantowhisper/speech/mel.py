@@ -68,8 +68,8 @@ def log_mel(waveform: np.ndarray, *, n_mels: int = 80, engine: str = "transforme
         tail = min(tail, N_SAMPLES - waveform.size)
     padded = np.concatenate([waveform, np.zeros(tail, dtype=np.float32)])
     if engine == "transformers":
-        features = _extractor(n_mels)(padded, sampling_rate=SAMPLE_RATE, padding="do_not_pad", return_tensors="np")
-        mel = features["input_features"][0]
+        whole = {"padding": "do_not_pad", "truncation": False, "return_tensors": "np"}
+        mel = _extractor(n_mels)(padded, sampling_rate=SAMPLE_RATE, **whole)["input_features"][0]
     elif engine == "numpy":
         mel = _log_mel_numpy(padded, n_mels)
     else:

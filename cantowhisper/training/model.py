@@ -252,7 +252,8 @@ def _generation_config(config: WhisperConfig, tokenizer: WhisperTokenizer) -> Ge
         alignment_heads=[list(pair) for pair in heads],
         # Nothing but these may come before the text: an empty transcript is written as the end token alone.
         begin_suppress_tokens=[ids("Ġ")],
-        suppress_tokens=[ids("<|startoftranscript|>"), *(ids(token) for token in CONTROL_TOKENS)],
+        # Only those that exist: the id of an unknown token is that of the end, and nothing would ever end.
+        suppress_tokens=[ids(t) for t in ("<|startoftranscript|>", *CONTROL_TOKENS) if t in tokenizer.get_vocab()],
     )
 
 
