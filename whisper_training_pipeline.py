@@ -122,7 +122,7 @@ metrics = train(FEATURES, MODEL_FOLDER, config=config)
 print(f"best at step {metrics['best_step']} after {metrics['train_seconds'] / 60:.1f} min")
 
 # %%
-from cantowhisper.training.trainer import plot_curve
+from cantowhisper.training.plots import plot_curve
 
 figure = plot_curve(metrics)
 figure.savefig(OUT / "plots" / "learning_curve.png")

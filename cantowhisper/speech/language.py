@@ -61,7 +61,7 @@ def language_token(vocabulary, language: str) -> str:
 
 
 def known_languages(tokens: Iterable[str]) -> list[str]:
-    """Codes of all language tokens in a vocabulary: the `<|xx|>` and `<|xxx|>` ones.
+    """Codes of all language tokens in a vocabulary: two or three letters in `<|…|>`.
 
     >>> known_languages(["<|zh|>", "<|translate|>", "<|0.00|>", "a", "<|yue|>"])
     ['yue', 'zh']
