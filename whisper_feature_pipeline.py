@@ -21,7 +21,7 @@
 # | **In** | a Common Voice release, or the 1,000 sample clips of this repository |
 # | **Out** | a folder of log-Mel features with their sentences: what the training notebook reads |
 # | **Machine** | a CPU; no account and no GPU |
-# | **Time** | samples: half a minute. Common Voice zh-HK, 10 h of official splits: about five minutes on two cores |
+# | **Time** | samples: half a minute on two cores |
 #
 # Whisper hears 30 seconds at a time, so the usual recipe pads every clip to 30 s and stores that. A clip lasts 4 s:
 # 86 % of what it stores is one repeated number. Here a clip's features end where the clip ends.

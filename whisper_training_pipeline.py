@@ -21,7 +21,6 @@
 # | **In** | the folder that the feature notebook wrote |
 # | **Out** | a model folder: a stock Whisper checkpoint, and an int8 copy for the web page |
 # | **Machine** | a GPU for `whisper-small`; two CPU cores for the demo, a miniature Whisper trained from scratch |
-# | **Time** | demo: under ten minutes |
 #
 # Training sees each clip at its own length plus 1.3 s of margin, and 30 s windows now and then. If the machine goes
 # away, run the notebook again: it goes on from the last checkpoint.

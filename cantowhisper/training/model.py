@@ -174,7 +174,7 @@ FIRST_TEXT_POSITION = 3  # of the decoder: the input there is the last prefix to
 
 @torch.no_grad()
 def _initialize_miniature(model: WhisperForConditionalGeneration) -> None:
-    """Starting weights with which so small a model learns to listen, in thousands of steps instead of never.
+    """Starting weights with which so small a model begins to listen.
 
     The stock ones (a normal distribution of 0.02) are made for widths of 384 to 1,280. At 128, the convolutions'
     output is a thirtieth of the position embeddings that are added to it: the decoder then learns the sentences by
