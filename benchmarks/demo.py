@@ -39,15 +39,8 @@ def main() -> None:
 def _worth_showing(lines: list[str]) -> list[str]:
     """The score table and the transcripts of the longer pieces."""
     first = next(i for i, line in enumerate(lines) if line.startswith("CER, no punctuation"))
-    rows = [
-        line for line in lines[first:] if line.startswith(("CER,", "known", "unseen", "all", "  heard", "  written"))
-    ]
-    titles = [line for line in lines[first:] if "(CER " in line]
-    shown = []
-    for line in lines[first:]:
-        if line in rows or line in titles:
-            shown.append(line)
-    return shown
+    wanted = ("CER,", "known", "unseen", "all", "  heard", "  written")
+    return [line for line in lines[first:] if line.startswith(wanted) or "(CER " in line]
 
 
 if __name__ == "__main__":
