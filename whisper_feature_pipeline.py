@@ -18,7 +18,7 @@
 #
 # | | |
 # |---|---|
-# | **In** | a Common Voice release, or the 1,000 sample clips of this repository |
+# | **In** | a Common Voice release, or the 1,050 sample clips of this repository |
 # | **Out** | a folder of log-Mel features with their sentences: what the training notebook reads |
 # | **Machine** | a CPU; no account and no GPU |
 # | **Time** | samples: half a minute on two cores |

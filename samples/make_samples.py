@@ -20,7 +20,7 @@ from sentences import Sentence, compose
 from voices import Speaker, speakers, unseen_speakers
 
 SEED = 2026
-N_TRAIN, N_DEV, N_TEST, N_UNSEEN, N_MORE, N_AGAIN, N_OTHER, N_INVALIDATED = 800, 100, 100, 20, 300, 60, 8, 8
+N_TRAIN, N_DEV, N_TEST, N_UNSEEN, N_MORE, N_AGAIN, N_OTHER, N_INVALIDATED = 850, 100, 100, 20, 300, 60, 8, 8
 FIRST_CLIP = 9_000_001
 N_PROCESSES = 2
 # espeak-ng at 140 words a minute says about 3.25 characters a second; used to give long sentences to brisk speakers.

@@ -31,13 +31,13 @@ class Piece:
 
 PIECES = (
     Piece("market_morning.mp3", "agriculture_food", 8, (Speaker("yue+m1", 146, 44),)),
-    Piece("shopping_prices.mp3", "service_retail", 10, (Speaker("yue+f1", 150, 50),)),
+    Piece("shopping_prices.mp3", "service_retail", 10, (Speaker("yue+f1", 146, 50),)),
     Piece("bus_and_train.mp3", "automotive_transport", 10, (Speaker("yue+m3", 134, 48),)),
-    Piece("phone_numbers.mp3", "language_fundamentals", 7, (Speaker("yue+f2", 128, 46),)),
-    Piece("two_people.mp3", "general", 14, (Speaker("yue+m2", 144, 40), Speaker("yue+f4", 152, 52))),
+    Piece("phone_numbers.mp3", "language_fundamentals", 8, (Speaker("yue+f2", 134, 46),)),
+    Piece("two_people.mp3", "general", 14, (Speaker("yue+m2", 144, 40), Speaker("yue+f4", 146, 52))),
     Piece("street_noise.mp3", "automotive_transport", 6, (Speaker("yue+m4", 140, 48),), snr_db=15),
     Piece("unseen_voice.mp3", "general", 6, (Speaker(UNSEEN_VOICE, 144, 48),)),
-    Piece("weather_16k.wav", "nature_environment", 3, (Speaker("yue+f4", 138, 46),), ("-ar", "16000")),
+    Piece("weather_16k.wav", "nature_environment", 4, (Speaker("yue+f4", 138, 46),), ("-ar", "16000")),
     Piece("clinic_visit.flac", "healthcare", 4, (Speaker("yue+m4", 142, 52),), ("-ar", "16000", "-sample_fmt", "s16")),
     Piece(
         "stereo_44k.mp3",

@@ -63,10 +63,10 @@ def room(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def recording(text: str, speaker: Speaker, seed: int) -> np.ndarray:
-    """One clip: the sentence with 0.1 to 0.4 s of room before and after it, float64 (n_samples,)."""
+    """One clip: the sentence with 0.15 to 0.25 s of room before and 0.1 to 0.4 s after it, float64 (n_samples,)."""
     rng = np.random.default_rng(seed)
     speech = speak(text, speaker, rng)
-    lead, tail = rng.uniform(0.1, 0.4, 2)
+    lead, tail = rng.uniform(0.15, 0.25), rng.uniform(0.1, 0.4)
     return room(np.concatenate([silence(lead), speech, silence(tail)]), rng)
 
 

@@ -44,12 +44,12 @@ def phone_number(rng: random.Random) -> str:
 
 
 def expand(template: str, rng: random.Random) -> str:
-    """Fill every slot of a template at random; two numbered slots of one kind get different fillers."""
+    """Fill every slot of a template at random; two slots of one kind get different fillers, and so do two persons."""
     used: dict[str, set[str]] = {}
 
     def fill(match: re.Match) -> str:
         kind = match[1]
-        taken = used.setdefault(kind, set())
+        taken = used.setdefault("who" if kind in ("name", "kin") else kind, set())
         while True:
             value = phone_number(rng) if kind == "phone" else expand(rng.choice(SLOTS[kind].split()), rng)
             if value not in taken:

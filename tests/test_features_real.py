@@ -67,5 +67,5 @@ def test_the_sample_corpus_is_used_whole(samples, tmp_path):
     if not samples.is_dir():
         pytest.skip("the sample corpus is not in this checkout")
     stats = build_features("samples", tmp_path / "out", config=FeatureConfig(), progress=False)
-    assert {split: s["clips"] for split, s in stats["splits"].items()} == {"train": 800, "validation": 100, "test": 100}
+    assert {split: s["clips"] for split, s in stats["splits"].items()} == {"train": 850, "validation": 100, "test": 100}
     assert stats["n_rejected"] == 0 and stats["language"] == "yue" and stats["source"] == "samples"

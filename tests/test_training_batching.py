@@ -19,6 +19,7 @@ from cantowhisper.training.batching import (
     BucketBatchSampler,
     Collator,
     FeatureRows,
+    Key,
     clip_context,
     frame_counts,
 )
@@ -100,7 +101,7 @@ def test_full_windows_are_what_whispers_own_extractor_gives():
 
     waveform = np.random.default_rng(1).normal(0, 0.05, 23_456).astype(np.float32)
     mel = log_mel(waveform)
-    row = {"features": mel.T.astype(np.float16), "text": "你好", "full": True}
+    row = {"features": mel.T.astype(np.float16), "text": "你好", **Key(0, full=True)._asdict()}
     features = collator(*miniature())([row])["input_features"]
     assert features.shape == (1, 80, N_FRAMES)
     expected = WhisperFeatureExtractor()(waveform, sampling_rate=16_000, return_tensors="np")["input_features"]
@@ -114,6 +115,14 @@ def test_a_text_beyond_the_decoder_is_refused_in_one_line():
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
     ids = collator(*miniature()).label_ids("呀" * 444)
     assert len(ids) == 448
+
+
+def test_control_tokens_written_in_a_sentence_are_spelt():
+    model, processor = miniature()
+    ids = collator(model, processor).label_ids("你<|nospeech|>好<|endoftext|>")
+    end = processor.tokenizer.eos_token_id
+    assert [i for i in ids if i >= end] == [*processor.tokenizer.prefix_tokens[1:], end]
+    assert processor.tokenizer.decode([i for i in ids if i < end]) == "你<|nospeech|>好<|endoftext|>"
 
 
 def test_features_for_another_model_are_refused():
@@ -147,6 +156,22 @@ def test_rows_are_read_by_key():
     assert [row["full"] for row in rows] == [False, True]
     assert rows[0]["features"].shape == (frame_counts(split)[3], 80)
     assert np.array_equal(rows[0]["features"], FeatureRows(split)[(3, False)]["features"])
+
+
+def test_variations_begin_with_their_share_of_the_run_and_are_drawn_anew_for_every_batch():
+    config = TrainConfig(augment_from=0.5, batch_size=2, stretch=0.1, full_context_share=0.0)
+    batches = list(BucketBatchSampler([300] * 4, config, n_batches=10))
+    assert [batch[0].vary for batch in batches] == [False] * 5 + [True] * 5
+    assert [batch[0].batch for batch in batches] == list(range(10))
+    collate = Collator(miniature()[1], config, start_token_id=miniature()[0].config.decoder_start_token_id)
+    row = made_up_rows([300])[0]
+    early, late, later, late_again = (
+        collate([{**row, "batch": number, "vary": vary}])["input_features"]
+        for number, vary in ((0, False), (5, True), (6, True), (5, True))
+    )
+    assert np.array_equal(early[0, :, :300].numpy(), row["features"].T.astype(np.float32))
+    assert torch.equal(late, late_again)
+    assert late.shape != later.shape or not torch.equal(late, later)
 
 
 # ------------------------------------------------------------------------------------------------------- sampler

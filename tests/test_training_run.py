@@ -44,6 +44,7 @@ TINY = PRESETS["demo"].with_overrides(
     warmup_steps=1,
     batch_size=4,
     full_context_batch_size=1,
+    precision="fp32",  # as exact as the sums that tests do by hand
     **VARIED,
 )
 PLAIN = {name: type(value)(0) for name, value in VARIED.items()}
@@ -113,12 +114,24 @@ def test_variations_are_of_the_batch_and_never_of_the_stored_features():
             assert np.array_equal(row["features"], features)
             assert np.array_equal(FeatureRows(split)[(i, False)]["features"], features)
     for name in ("input_features", "decoder_input_ids"):
-        assert torch.equal(
-            batches["varied"][name], batches["again"][name]
-        )  # drawn from the batch: a resumed run agrees
+        assert torch.equal(batches["varied"][name], batches["again"][name])  # of the batch's number: resuming agrees
         assert not torch.equal(batches["varied"][name], batches["plain"][name])
     assert torch.equal(batches["varied"]["labels"], batches["plain"]["labels"])  # what is to be learned stays
     assert torch.equal(batches["varied"]["decoder_input_ids"][:, :4], batches["plain"]["decoder_input_ids"][:, :4])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_dropout_acts_in_training_and_only_there(share):
+    split = small_split("train")
+    config = dataclasses.replace(TINY, dropout=share, **PLAIN)
+    model, processor = prepare_model(config, split["text"])
+    batch = Collator(processor, config, start_token_id=model.config.decoder_start_token_id)(
+        [FeatureRows(split)[(i, False)] for i in range(4)]
+    )
+    with torch.no_grad():
+        losses = {mode: [model.train(mode)(**batch).loss.item() for _ in range(2)] for mode in (True, False)}
+    assert losses[False][0] == losses[False][1]
+    assert (losses[True][0] == losses[True][1]) == (share == 0.0)
 
 
 def test_a_batch_is_trained_on_without_being_changed(tmp_path):

@@ -11,6 +11,8 @@ import datasets
 import numpy as np
 import pytest
 
+from cantowhisper.training.batching import Key
+
 CORPUS = Path(__file__).resolve().parents[1] / "samples" / "corpus"
 TABLES = {"train": "train", "dev": "validation", "test": "test"}
 _keep = []  # temporary folders live as long as the process
@@ -76,7 +78,8 @@ def made_up_rows(lengths, *, n_mels: int = 80, text: str = "你好呀"):
     """Rows as the collator takes them, with smooth noise for features."""
     rng = np.random.default_rng(7)
     shapes = [(n, n_mels) for n in lengths]
-    return [{"features": rng.uniform(-1, 1, s).astype(np.float16), "text": text, "full": False} for s in shapes]
+    key = Key(0)._asdict()
+    return [{"features": rng.uniform(-1, 1, s).astype(np.float16), "text": text, **key} for s in shapes]
 
 
 def tiny_whisper(tokenizer, **overrides):

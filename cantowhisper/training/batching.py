@@ -5,8 +5,8 @@ A batch's encoder input is as long as its longest clip plus the margin, so a bat
 """
 
 import itertools
-import zlib
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,10 +22,19 @@ IGNORED = -100  # label positions that the loss leaves out
 MAX_LABELS = 448  # max_target_positions of every Whisper
 
 
-class FeatureRows(torch.utils.data.Dataset):
-    """Rows of one split of a feature dataset, read as (row, full window?) keys of the batch sampler.
+class Key(NamedTuple):
+    """What the sampler asks of a row: its index, and how the batch that it goes into is made."""
 
-    Yields dicts with `features` float32 (n_frames, n_mels), `text` and `full`.
+    row: int
+    full: bool = False  # a plain 30 s window instead of the natural length
+    batch: int = 0  # which batch of the run: chance is drawn from it, so that a resumed run draws the same
+    vary: bool = True  # augmentation has begun
+
+
+class FeatureRows(torch.utils.data.Dataset):
+    """Rows of one split of a feature dataset, read by the keys of the batch sampler.
+
+    Yields dicts with `features` float16 (n_frames, n_mels), `text` and the fields of the Key.
     """
 
     def __init__(self, split):
@@ -34,12 +43,13 @@ class FeatureRows(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitems__(self, keys: list[tuple[int, bool]]) -> list[dict]:
-        rows = self.split[[index for index, _ in keys]]
+    def __getitems__(self, keys: list[Key]) -> list[dict]:
+        keys = [Key(*key) for key in keys]
+        rows = self.split[[key.row for key in keys]]
         triples = zip(rows["features"], rows["text"], keys, strict=True)
-        return [{"features": f, "text": str(t), "full": full} for f, t, (_, full) in triples]
+        return [{"features": f, "text": str(t), **key._asdict()} for f, t, key in triples]
 
-    def __getitem__(self, key: tuple[int, bool]) -> dict:
+    def __getitem__(self, key: Key) -> dict:
         return self.__getitems__([key])[0]
 
 
@@ -64,9 +74,12 @@ class BucketBatchSampler:
     def __len__(self) -> int:
         return self.n_batches
 
-    def __iter__(self) -> Iterator[list[tuple[int, bool]]]:
+    def __iter__(self) -> Iterator[list[Key]]:
         epochs = (self._batches(epoch) for epoch in itertools.count())
-        yield from itertools.islice(itertools.chain.from_iterable(epochs), self.n_batches)
+        batches = itertools.islice(itertools.chain.from_iterable(epochs), self.n_batches)
+        for number, batch in enumerate(batches):
+            vary = number >= self.config.augment_from * self.n_batches
+            yield [Key(row, full, number, vary) for row, full in batch]
 
     def _batches(self, epoch: int) -> list[list[tuple[int, bool]]]:
         rng = np.random.default_rng((self.config.seed, epoch))
@@ -139,10 +152,8 @@ class Collator:
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
         labels = pad_labels([self.label_ids(row["text"]) for row in rows])
-        # Drawn from the batch itself, so that a resumed run draws what the interrupted one would have drawn.
-        seed = self.config.seed + zlib.crc32(labels.numpy().tobytes())
-        rng = np.random.default_rng(seed)
-        mels = [augment(row["features"].T, rng, self.config) for row in rows]
+        rng = np.random.default_rng((self.config.seed, rows[0]["batch"]))
+        mels = [augment(row["features"].T, rng, self.config) if row["vary"] else row["features"].T for row in rows]
         if mels[0].shape[0] != self.n_mels:
             raise CantowhisperError(
                 f"the dataset has {mels[0].shape[0]} Mel channels and the model takes {self.n_mels}; "
@@ -153,7 +164,7 @@ class Collator:
         return {
             "input_features": torch.from_numpy(np.stack([pad_to(mel, frames) for mel in mels])),
             "labels": labels,
-            "decoder_input_ids": self._with_wrong_characters(self._moved_right(labels), rng),
+            "decoder_input_ids": self._with_wrong_characters(self._moved_right(labels), rows[0]["vary"], rng),
         }
 
     def label_ids(self, text: str) -> list[int]:
@@ -162,7 +173,8 @@ class Collator:
         The usual recipe looks for bos_token_id here, which in Whisper is the end token: it never finds it, and
         labels begin with two start tokens.
         """
-        ids = self.tokenizer(text).input_ids
+        # a sentence that says <|nospeech|> is spelt like any other; it gives no orders
+        ids = self.tokenizer(text, split_special_tokens=True).input_ids
         if ids[0] == self.start_token_id:
             ids = ids[1:]
         if len(ids) > MAX_LABELS:
@@ -174,13 +186,14 @@ class Collator:
         inputs[:, 1:] = labels[:, :-1]
         return inputs.masked_fill_(inputs == IGNORED, self.tokenizer.eos_token_id)  # Whisper pads with its end token
 
-    def _with_wrong_characters(self, inputs: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    def _with_wrong_characters(self, inputs: torch.Tensor, vary: bool, rng: np.random.Generator) -> torch.Tensor:
         """Replace a share of the characters that the decoder is told it has written by random ones.
 
-        A decoder that can trust its own words continues sentences that it knows by heart; one that cannot has to
-        listen.
+        A decoder that was always told right continues sentences that it knows by heart, and one wrong character at
+        the start makes all others wrong; one that is sometimes told wrong listens (the idea of scheduled sampling,
+        Bengio et al. 2015, without a second pass).
         """
-        if not self.config.token_dropout:
+        if not (vary and self.config.token_dropout):
             return inputs
         end = self.tokenizer.eos_token_id  # text tokens come before it, all others behind
         wrong = torch.from_numpy(rng.random(inputs.shape) < self.config.token_dropout) & (inputs < end)

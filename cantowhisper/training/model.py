@@ -124,6 +124,13 @@ def set_language(model: WhisperForConditionalGeneration, tokenizer: WhisperToken
     return token
 
 
+def set_dropout(model: WhisperForConditionalGeneration, share: float) -> None:
+    """Let layers drop a share of their outputs in training. Layers read config.dropout only when they are made."""
+    encoder, decoder = model.get_encoder(), model.get_decoder()
+    for module in (encoder, decoder, *encoder.layers, *decoder.layers):
+        module.dropout = share
+
+
 # ------------------------------------------------------------------------------------------------- the miniature
 
 
@@ -158,45 +165,11 @@ def build_miniature(
     )
     torch.manual_seed(seed)
     model = WhisperForConditionalGeneration(config)
-    _initialize_miniature(model)
     model.generation_config = _generation_config(config, tokenizer)
     processor = WhisperProcessor(WhisperFeatureExtractor(feature_size=n_mels), tokenizer)
     set_language(model, tokenizer, language)
     allow_variable_context(model)
     return model, processor
-
-
-# Where speech is in a clip of one sentence, in encoder positions of 20 ms, before anything is learned.
-SPEECH_STARTS = 15  # 0.3 s in
-SYLLABLE = 11  # 0.22 s each, and a token of the miniature is a syllable
-FIRST_TEXT_POSITION = 3  # of the decoder: the input there is the last prefix token, the output the first character
-
-
-@torch.no_grad()
-def _initialize_miniature(model: WhisperForConditionalGeneration) -> None:
-    """Starting weights with which so small a model begins to listen.
-
-    The stock ones (a normal distribution of 0.02) are made for widths of 384 to 1,280. At 128, the convolutions'
-    output is a thirtieth of the position embeddings that are added to it: the decoder then learns the sentences by
-    heart before it hears a difference between two clips. So every layer gets weights that keep the signal's size.
-
-    And the n-th character of a sentence is roughly n syllables in. The decoder's positions start as the encoder's
-    positions of those times, and cross-attention with equal query and key weights: it looks at about the right place
-    from the first step, and learns the rest (the idea of guided attention, Tachibana et al. 2017, as initial weights).
-    """
-    for module in model.modules():
-        if isinstance(module, torch.nn.Conv1d):
-            torch.nn.init.kaiming_normal_(module.weight)
-        elif isinstance(module, torch.nn.Linear):
-            torch.nn.init.normal_(module.weight, std=module.in_features**-0.5)
-    decoder = model.get_decoder()
-    torch.nn.init.normal_(decoder.embed_tokens.weight, std=0.05)  # also the output layer's weights
-    for layer in decoder.layers:
-        layer.encoder_attn.q_proj.weight.copy_(layer.encoder_attn.k_proj.weight)
-    times = torch.arange(model.config.max_target_positions) - FIRST_TEXT_POSITION
-    times = SPEECH_STARTS + SYLLABLE * times.clamp(min=0)
-    positions = model.get_encoder().embed_positions.weight
-    decoder.embed_positions.weight.copy_(positions[times.clamp(max=positions.shape[0] - 1)])
 
 
 def build_tokenizer(texts: Iterable[str]) -> WhisperTokenizer:

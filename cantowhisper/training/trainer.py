@@ -19,7 +19,7 @@ from cantowhisper.speech.text import cer_view
 from cantowhisper.training.batching import BucketBatchSampler, Collator, FeatureRows, frame_counts
 from cantowhisper.training.checkpoints import FOLDER, checkpoint_steps, newest_whole_checkpoint
 from cantowhisper.training.data import load_split
-from cantowhisper.training.model import build_miniature, load_model, save_model
+from cantowhisper.training.model import build_miniature, load_model, save_model, set_dropout
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.scoring import summarize, transcribe_split, write_json
 
@@ -61,7 +61,7 @@ def prepare_model(config: TrainConfig, texts):
         model, processor = build_miniature(texts, seed=config.seed, language=config.language)
     else:
         model, processor = load_model(config.model, language=config.language)
-    model.config.dropout = config.dropout
+    set_dropout(model, config.dropout)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()  # the Trainer's own option changes its name between versions
     if config.freeze_encoder:
@@ -76,6 +76,8 @@ def pick_precision(wanted: str = "auto") -> tuple[str, str]:
             raise CantowhisperError(f"precision is auto, fp32, fp16 or bf16, not {wanted!r}")
         return wanted, "as asked for"
     if not torch.cuda.is_available():
+        if getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16"):  # older versions of torch cannot say
+            return "bf16", "no GPU, and this processor multiplies bf16 faster than fp32"
         return "fp32", "no GPU"
     name = torch.cuda.get_device_name()
     if torch.cuda.get_device_capability() >= (8, 0):
@@ -90,8 +92,8 @@ class WhisperTrainer(Seq2SeqTrainer):
         self.cantowhisper_config = config
         self.whisper_processor = processor
         # A fixed subset, spread over the split (which is often ordered by speaker).
-        step = max(1, len(validation) // config.validation_clips)
-        self.validation = validation.select(range(0, len(validation), step))
+        n_clips = min(config.validation_clips, len(validation))
+        self.validation = validation.select([i * len(validation) // n_clips for i in range(n_clips)])
         self.n_frames = frame_counts(train_split)
         super().__init__(
             model=model,
