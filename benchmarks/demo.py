@@ -1,4 +1,4 @@
-"""Run the demo in an empty folder and keep what it reached: python -m benchmarks.demo --json FILE"""
+"""Run `make demo OPEN=0` into an empty folder and keep what it reached: python -m benchmarks.demo --json FILE"""
 
 import argparse
 import json
@@ -10,16 +10,19 @@ from pathlib import Path
 
 from benchmarks.machine import describe
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/demo.json"))
     path = parser.parse_args().json
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "cantowhisper.cli", "demo", "--open", "0", "--out", folder]
+        command = ["make", "demo", "OPEN=0", f"DEMO={folder}"]
+        subprocess.run(["make", ".venv/.ready"], cwd=ROOT, check=True)  # the set-up is not counted
         started = time.monotonic()
         lines = []
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             for line in process.stdout:
                 print(line, end="", flush=True)
                 lines.append(line.rstrip().replace(folder, "demo"))

@@ -20,9 +20,9 @@ def demo(result: dict) -> str:
     before, after = (result["scores"][which]["known voices"] for which in ("before", "after"))
     machine = result["machine"]
     lines = [
-        f"**CER {after['cer_no_punctuation']:.1%}** on sentences that it has never heard (n={after['n']}, known voices, "
-        f"no punctuation; {before['cer_no_punctuation']:.0%} before training), {result['minutes']:g} minutes after "
-        f"`make demo` has its packages, on {machine['cores']} CPU cores without a GPU ({machine['processor']}, "
+        f"**CER {after['cer_no_punctuation']:.1%}** on sentences that it has never heard (n={after['n']} clips, known "
+        f"voices, no punctuation; {before['cer_no_punctuation']:.0%} before training), {result['minutes']:g} minutes "
+        f"after `make demo` has its packages, on {machine['cores']} CPU cores without a GPU ({machine['processor']}, "
         f"{machine['date']}). The voices are synthetic: it shows that every stage works, not how well people are "
         "recognised.",
         "",

@@ -26,18 +26,17 @@ TEMPLATES = {
         {thing}{price}{thing2}{price}
         {colour}{wear}{price}{colour2}{wear2}{price}
         {who}{past}買{colour}{wear}同{wear2}
-        {thing}{price}{particle}
-        {size}號{wear}{price}{particle}
+        {thing}{price}
+        {size}號{wear}{price}
         {who}想買{colour}{wear}同{colour2}{wear2}
         {who}買{thing}{who2}買{thing2}
         {thing}同{thing2}一共{price}
     """,
     "automotive_transport": """
         {who}{day}搭{vehicle}去{place}
-        {place}去{place2}要{number}分鐘
         搭{number}號巴士去{place}
-        {number}號車{clock}開{particle}
-        {who}喺{place}等{vehicle}{particle}
+        {number}號車{clock}開呀
+        {who}喺{place}等{vehicle}
         {place}搭{vehicle}去{place2}
         {who}搭{vehicle}{who2}搭{vehicle2}
         {vehicle}{clock}開{vehicle2}{clock}開
@@ -45,22 +44,21 @@ TEMPLATES = {
     "general": """
         {who}{day}{clock}去{place}{hobby}
         {who}同{name}{day}去{place}
-        {who}住{number}樓{name}住{number}樓
         {name}{age}歲{kin}{age}歲
-        {who}鍾意{hobby}唔鍾意{hobby2}
+        {who}想{hobby}唔想{hobby2}
         {day}{clock}喺{place}等{name}
         {who}{day}{hobby}{day2}{hobby2}
         {who}去{place}{name}去{place2}
-        {who}想{hobby}{name}想{hobby2}{particle}
-        {day}{clock}去{place}{particle}
-        {who}{clock}返{place}{particle}
+        {who}想{hobby}{name}想{hobby2}
+        {day}{clock}去{place}啦
+        {who}{clock}返{place}
     """,
     "language_fundamentals": """
         {who}電話{phone}
         {place}電話{phone}
         {month}月{date}號星期{weekday}{clock}
         {month}月{date}號{clock}去{place}
-        {digits}號{who}{particle}
+        {digits}號{who}
         {number}同{number}同{number}
         電話{phone}
         {name}打{phone}
@@ -69,33 +67,32 @@ TEMPLATES = {
     """,
     "nature_environment": """
         {place}{number}度{place2}{number}度
-        {day}{feel}{day2}{feel2}{particle}
-        {place}{day}{feel}{particle}
+        {day}{feel}{day2}{feel2}
+        {place}{day}{feel}喎
         {day}{number}度好{temper}
         {place}好{temper}{place2}好{temper2}
         {day}{place}落雨{place2}好{temper}
-        {day}{clock}落雨{particle}
+        {day}{clock}落雨
     """,
     "healthcare": """
         {who}{body}痛{who2}{body2}痛
         {who}{day}{clock}睇醫生
-        {who}一日食{n}次藥{particle}
-        {who}{day}{body}痛{particle}
-        {who}去{place}睇醫生{particle}
+        {who}{day}{body}痛呀
+        {who}去{place}睇醫生
         {who}{past}{clock}{body}痛
     """,
 }
 
 SLOTS = {
     # people
-    "name": "陳生 李太 王生 張太 何生 阿明 阿強 阿芳",
-    "kin": "爸爸 媽媽 哥哥 妹妹",
+    "name": "陳生 李太 王生 張太 阿明 阿芳",
+    "kin": "爸爸 媽媽 哥哥",
     "who": "我 佢 {kin} {kin} {name} {name} {name}",
     # places
-    "place": "中環 旺角 沙田 元朗 大埔 學校 街市 公司 醫院 機場",
+    "place": "中環 旺角 沙田 學校 街市 公司 醫院 機場",
     # time
-    "past": "尋日 今朝 星期{weekday}",
-    "day": "今日 聽日 尋日 今晚 聽晚 今朝 星期{weekday} {month}月{date}號",
+    "past": "尋日 今日 星期{weekday}",
+    "day": "今日 聽日 尋日 今晚 星期{weekday} {month}月{date}號",
     "weekday": "一 二 三 四 五 六 日",
     "month": "一 二 三 四 五 六 七 八 九 十",
     "date": "{d} 十{d} 二十{d}",
@@ -103,7 +100,7 @@ SLOTS = {
     "hour": "兩 三 四 五 六 七 八 九 十 十一",
     # food
     "dish": "{n}碗{bowl} {n}碟{plate} {n}個{bun}",
-    "bowl": "牛肉麵 雞麵 魚麵 白飯",
+    "bowl": "牛肉麵 雞麵 白飯",
     "plate": "叉燒飯 牛肉飯 雞飯",
     "bun": "叉燒包 雞包",
     "food": "牛肉 叉燒 雞 魚 菜 麵 飯",
@@ -111,18 +108,16 @@ SLOTS = {
     "cup": "{n}杯奶茶 {n}杯咖啡 {n}杯水",
     "fresh": "牛肉 雞 魚 菜",
     # things
-    "thing": "衫 鞋 書 電話 紅衫 白鞋 黑鞋 奶茶 咖啡 牛肉 叉燒",
+    "thing": "衫 鞋 書 電話 紅衫 白鞋 黑鞋 奶茶 咖啡",
     "wear": "衫 鞋 電話",
     "colour": "紅 黑 白",
-    "vehicle": "巴士 地鐵 電車",
+    "vehicle": "巴士 地鐵 火車",
     # doing
     "hobby": "睇書 打波 飲茶 食飯 返工 買菜 買鞋 睇醫生",
     # nature and body
     "temper": "凍 熱",
     "feel": "好凍 好熱 落雨",
     "body": "頭 肚 手",
-    # how a sentence ends
-    "particle": "呀 啦 喎",
     # numbers; "two of something" is 兩, the number two is 二
     "n": "一 兩 三 四 五 六",
     "d": "一 二 三 四 五 六 七 八 九",

@@ -15,7 +15,7 @@ from grammar import FIXED_TRAIN, SLOTS, TEMPLATES
 DIGITS = "零一二三四五六七八九"
 
 MIN_CHARACTERS = 7
-MAX_CHARACTERS = 16
+MAX_CHARACTERS = 13
 MIN_TRAIN_COUNT = 10  # sentences; what dev and test may rely on
 WANTED_TRAIN_COUNT = 18  # sentences; what the choice of train aims at
 

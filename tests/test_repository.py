@@ -8,6 +8,7 @@ from pathlib import Path
 import jupytext
 import pytest
 
+from benchmarks.readme import render
 from cantowhisper.cli import parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,3 +92,7 @@ def test_the_start_is_on_the_first_screen():
     top = "\n".join(README.splitlines()[:50])
     assert "make demo" in top
     assert "make test" in top
+
+
+def test_figures_in_the_readme_are_those_of_the_results():
+    assert render(README) == README

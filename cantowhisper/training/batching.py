@@ -5,6 +5,7 @@ A batch's encoder input is as long as its longest clip plus the margin, so a bat
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -57,8 +58,9 @@ class BucketBatchSampler:
     """The batches of a whole run: clips of like length together, within a budget of clips and of frames.
 
     Every clip comes once an epoch at its natural length, and between those batches come as many of 30 s windows as
-    make `full_context_share` of the steps. The order is random and fixed by (seed, epoch). The run is one stream of
-    `n_batches`: the Trainer skips to its step when it resumes, and sees what the interrupted run would have seen.
+    make `full_context_share` of the steps, once `augment_from` is reached. The order is random and fixed by
+    (seed, epoch). The run is one stream of `n_batches`: the Trainer skips to its step when it resumes, and sees what
+    the interrupted run would have seen.
     """
 
     # Sorting whole epochs by length would make the same batches every time; within pools of this many batches,
@@ -75,10 +77,19 @@ class BucketBatchSampler:
         return self.n_batches
 
     def __iter__(self) -> Iterator[list[Key]]:
+        first_varied = math.ceil(self.config.augment_from * self.n_batches)
         epochs = (self._batches(epoch) for epoch in itertools.count())
-        batches = itertools.islice(itertools.chain.from_iterable(epochs), self.n_batches)
-        for number, batch in enumerate(batches):
-            vary = number >= self.config.augment_from * self.n_batches
+        batches = itertools.chain.from_iterable(epochs)
+        if self.config.full_context_share < 1:
+            natural = (batch for batch in batches if not batch[0][1])
+            yield from self._numbered(natural, range(first_varied), vary=False)
+        else:
+            yield from self._numbered(batches, range(first_varied), vary=False)
+        yield from self._numbered(batches, range(first_varied, self.n_batches), vary=True)
+
+    @staticmethod
+    def _numbered(batches, numbers: range, *, vary: bool) -> Iterator[list[Key]]:
+        for number, batch in zip(numbers, batches, strict=False):
             yield [Key(row, full, number, vary) for row, full in batch]
 
     def _batches(self, epoch: int) -> list[list[tuple[int, bool]]]:

@@ -178,6 +178,7 @@ def _arguments(out: Path, config: TrainConfig, progress: bool) -> Seq2SeqTrainin
         warmup_steps=config.warmup_steps,
         lr_scheduler_type=config.schedule,
         weight_decay=config.weight_decay,
+        adam_beta2=config.adam_beta2,
         label_smoothing_factor=config.label_smoothing,
         fp16=precision == "fp16",
         bf16=precision == "bf16",
