@@ -55,5 +55,18 @@ class Limits:
         ]
 
 
+def visitor_address(request) -> str:
+    """Who a web request comes from (anything with `headers` and `client`, as Starlette's and Gradio's requests).
+
+    Behind the proxy of a Space every connection has the proxy's address, and the visitor's stands in a header. A
+    visitor can write that header too, and so be counted as somebody else: the queue's length still bounds them all.
+    """
+    if request is None:
+        return "unknown"
+    forwarded = request.headers.get("x-forwarded-for", "") if os.environ.get("SPACE_ID") else ""
+    first = forwarded.split(",")[0].strip()[:64]
+    return first or (request.client.host if request.client else "unknown")
+
+
 def _mb(n_bytes: int) -> str:
     return f"{n_bytes / 1e6:.0f} MB"
