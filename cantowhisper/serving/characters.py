@@ -17,11 +17,11 @@ def character_times(
     """
     held: list[int] = []
     start = times[0]
-    for token, begins, ends in zip(ids, times, times[1:], strict=False):
-        start = begins if not held else start
+    for number, (token, begins, ends) in enumerate(zip(ids, times, times[1:], strict=False), start=1):
+        start = start if held else begins
         held.append(token)
         text = decode(held)
-        if text.endswith(BROKEN):
+        if text.endswith(BROKEN) and number < len(ids):
             continue
         held = []
         width = max(ends - start, 0.0) / max(len(text), 1)

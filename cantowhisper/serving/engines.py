@@ -113,7 +113,9 @@ class CTranslate2Engine:
         return [_scored(list(r.sequences_ids[0]), float(r.scores[0]), max_new_tokens) for r in results]
 
     def languages(self, mel: np.ndarray) -> dict[str, float]:
-        """Probability of each language token. mel: float32 (n_mels, n_frames)."""
+        """Probability of each language token; empty for a vocabulary of its own. mel: float32 (n_mels, n_frames)."""
+        if not self._model.is_multilingual:  # CTranslate2 knows only Whisper's own vocabularies
+            return {}
         (ranked,) = self._model.detect_language(self.encode(mel[np.newaxis]))
         return dict(ranked)
 
