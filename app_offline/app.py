@@ -212,7 +212,7 @@ def _choices(service: Service) -> list:
         language = gr.Dropdown(choices, value="", label="語言 Language", min_width=150, elem_id="language")
         script = gr.Dropdown(SCRIPTS, value="", label="字體 Script", min_width=150, elem_id="script")
     with gr.Row():
-        beam = gr.Radio(CARE, value=1, label="仔細程度 Care", min_width=150, elem_id="care")
+        beam = gr.Dropdown(CARE, value=1, label="仔細程度 Care", min_width=150, elem_id="care")
         compare = gr.Checkbox(
             value=False,
             label="對照微調之前 Compare with before fine-tuning",
