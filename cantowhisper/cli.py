@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cantowhisper import __version__
+from cantowhisper import __version__, deploy
 from cantowhisper.contracts import CantowhisperError, UsageError
 
 FORMATS = ("txt", "srt", "vtt", "tsv", "json")
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"cantowhisper {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_features, _train, _score, _export, _transcribe, _serve, _demo):
+    for add in (_features, _train, _score, _export, _transcribe, _serve, deploy.add_command, _demo):
         command = add(commands)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top
@@ -218,7 +218,7 @@ def _deliver(path: Path, text: str, arguments) -> None:
 
 def _serve(commands) -> argparse.ArgumentParser:
     command = commands.add_parser("serve", help="open a web page")
-    command.add_argument("page", choices=("offline",), help="offline: files and the microphone")
+    command.add_argument("page", choices=deploy.PAGES, help="offline: files and the microphone; online: live")
     command.add_argument("--model", required=True, help="model folder or Hub id")
     command.add_argument("--host", default="127.0.0.1")
     command.add_argument("--port", type=int, default=7860)

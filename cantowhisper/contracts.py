@@ -94,6 +94,7 @@ class Segment:
     text: str
     confidence: float  # exp(mean token log-probability), 0 to 1
     flags: tuple[str, ...] = ()  # e.g. "repetition", "low_confidence"
+    characters: tuple[tuple[str, float, float], ...] = ()  # (character, start_s, end_s), where they were asked for
 
 
 @dataclass(frozen=True)

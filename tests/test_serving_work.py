@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from cantowhisper.contracts import Segment, UsageError
+from cantowhisper.contracts import ModelFacts, Segment, UsageError
 from cantowhisper.serving.limits import LimitError, Limits
-from cantowhisper.serving.work import StopRequests, friendly, segments_table, transcribe_file, write_files
+from cantowhisper.serving.view import segments_table, title_of
+from cantowhisper.serving.work import StopRequests, friendly, transcribe_file, write_files
 from cantowhisper.speech.audio import AudioError
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -89,3 +90,14 @@ def test_stop_requests_are_per_visitor_and_bounded():
 def test_limits_describe_themselves():
     said = Limits().described()
     assert ("檔案", "file", "200 MB") in said and all(len(row) == 3 and all(row) for row in said)
+
+
+def test_the_title_says_what_the_model_was_made_for():
+    told = lambda token, source="": title_of(ModelFacts(language_token=token, feature_source=source))[1]
+    assert told("<|yue|>") == told("<|zh|>", "cv-corpus-22.0/yue") == "Cantonese to text"
+    assert told("<|zh|>") == "Chinese to text" and told("<|de|>") == "Speech to text (de)"
+
+
+def test_the_table_puts_the_base_models_text_beside_by_time():
+    table = segments_table(SEGMENTS, before=[Segment(0.0, 1.0, "食左飯未", 0.9), Segment(3.0, 4.0, "多謝", 0.9)])
+    assert table.count("<tr") == 4 and "食左飯未" in table and "多謝" in table

@@ -112,6 +112,35 @@ class CTranslate2Engine:
         )
         return [_scored(list(r.sequences_ids[0]), float(r.scores[0]), max_new_tokens) for r in results]
 
+    def languages(self, mel: np.ndarray) -> dict[str, float]:
+        """Probability of each language token; empty for a vocabulary of its own. mel: float32 (n_mels, n_frames)."""
+        if not self._model.is_multilingual:  # CTranslate2 knows only Whisper's own vocabularies
+            return {}
+        (ranked,) = self._model.detect_language(self.encode(mel[np.newaxis]))
+        return dict(ranked)
+
+    def no_speech_probability(self, mel: np.ndarray, prompt: list[int]) -> float:
+        """What the model itself thinks of there being no speech. mel: float32 (n_mels, n_frames)."""
+        encoded = self.encode(mel[np.newaxis])
+        (result,) = self._model.generate(
+            encoded, [prompt], beam_size=1, max_length=len(prompt) + 1, return_no_speech_prob=True
+        )
+        return float(result.no_speech_prob)
+
+    def align(self, mel: np.ndarray, prompt: list[int], ids: list[int], n_frames: int) -> list[float]:
+        """Seconds in the input at which each token begins, and where the last one ends: len(ids) + 1 numbers.
+
+        From the cross-attention of the heads that config.json names (dynamic time warping, as in openai-whisper).
+        """
+        encoded = self.encode(mel[np.newaxis])
+        # The start sequence without <|notimestamps|>: CTranslate2 adds that one itself.
+        (found,) = self._model.align(encoded, prompt[:-1], [ids], n_frames)
+        begins: dict[int, int] = {}
+        for token, time in found.alignments:
+            begins.setdefault(token, time)
+        end = found.alignments[-1][1] + 1 if found.alignments else 0
+        return [begins.get(i, end) * 0.02 for i in range(len(ids) + 1)]
+
 
 def _scored(ids: list[int], score: float, max_new_tokens: int) -> Decoded:
     """CTranslate2 adds up the end token too, but divides by the number of the others."""

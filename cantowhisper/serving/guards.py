@@ -39,3 +39,22 @@ def repeats(text: str) -> bool:
     (False, True, False)
     """
     return bool(_LOOP.search(text)) or compression_ratio(text) > MAX_COMPRESSION_RATIO
+
+
+# What Whisper writes on silence and music in Chinese: credits of the subtitles that it was trained on.
+_KNOWN_INVENTIONS = re.compile(
+    r"請不吝點贊|请不吝点赞|訂閱.{0,3}轉發.{0,3}打賞|订阅.{0,3}转发.{0,3}打赏|明鏡與點點|明镜与点点"
+    r"|字幕由.{0,12}社[群区]提供|Amara\.org|字幕製作|中文字幕志[願愿]者|字幕提供者?[:：]"
+    r"|(?:感[謝谢]|多[謝谢]|謝謝|谢谢)(?:大家)?(?:的)?(?:觀看|观看|收看|收聽)"
+    r"|Thanks? (?:you )?for watching|ご視聴ありがとう"
+)
+NO_SPEECH = 0.6  # Whisper's own limit on the probability of there being no speech
+
+
+def known_invention(text: str) -> bool:
+    """Whether a text is one that Whisper is known to invent. People say some of these too, so it proves nothing.
+
+    >>> known_invention("請不吝點贊 訂閱 轉發 打賞支持明鏡與點點欄目"), known_invention("多謝大家")
+    (True, False)
+    """
+    return bool(_KNOWN_INVENTIONS.search(text))

@@ -30,20 +30,20 @@ def model_folder(model: str | os.PathLike) -> Path:
 
 def _fetch(name: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         files = HfApi().list_repo_files(name)
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except Exception as error:  # the hub's own errors, and those of whichever HTTP library it is built on
         try:  # no network, or the Hub is down: what was fetched before still serves
             return Path(snapshot_download(name, local_files_only=True))
         except (LocalEntryNotFoundError, OSError, ValueError):
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise CantowhisperError(f"there is no folder {name}, and the Hub does not give it: {reason}") from error
     try:
         return Path(snapshot_download(name, allow_patterns=_wanted(files)))
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CantowhisperError(f"fetching {name} from the Hub failed ({reason}); try again") from error
 
 

@@ -18,6 +18,11 @@ class Limits:
     max_file_bytes: int = 200_000_000  # a talk as video; the file is only read once and never held in memory
     max_audio_s: float = 1800.0  # half an hour: 115 MB as a waveform, and some ten minutes of work for whisper-small
     max_work_s: float = 1200.0  # then the transcript ends where it is: nobody may hold the machine for longer
+    max_url_bytes: int = 200_000_000  # the same for what a link names, also after unpacking
+    max_download_s: float = 120.0  # a slow server would hold one of the few download places for longer
+    max_files: int = 10  # recordings in one request; they count as one in the queue, and share its time
+    max_requests_per_hour: int = 60  # by one visitor (address): enough for a person, not for a script
+    max_waiting_per_visitor: int = 3  # so that one visitor cannot fill the queue
     max_queue: int = 20  # visitors waiting: beyond that "try later" is more honest than a wait of hours
     keep_files_s: int = 3 * 3600  # then uploads and downloads are deleted; longer than any wait in the queue
     look_for_old_files_s: int = 600  # how often that is done
@@ -40,11 +45,27 @@ class Limits:
         """(what in Chinese, what in English, how much), as shown on the page."""
         return [
             ("檔案", "file", f"{_mb(self.max_file_bytes)}"),
+            ("連結", "link", f"{_mb(self.max_url_bytes)}, {self.max_download_s:.0f} s"),
+            ("一次", "at once", f"{self.max_files}"),
             ("長度", "duration", f"{self.max_audio_s / 60:.0f} min"),
             ("處理時間", "work", f"{self.max_work_s / 60:.0f} min"),
             ("排隊", "queue", f"{self.max_queue}"),
+            ("每人每個鐘", "a visitor an hour", f"{self.max_requests_per_hour}"),
             ("檔案保留", "files kept", f"{self.keep_files_s / 3600:.0f} h"),
         ]
+
+
+def visitor_address(request) -> str:
+    """Who a web request comes from (anything with `headers` and `client`, as Starlette's and Gradio's requests).
+
+    Behind the proxy of a Space every connection has the proxy's address, and the visitor's stands in a header. A
+    visitor can write that header too, and so be counted as somebody else: the queue's length still bounds them all.
+    """
+    if request is None:
+        return "unknown"
+    forwarded = request.headers.get("x-forwarded-for", "") if os.environ.get("SPACE_ID") else ""
+    first = forwarded.split(",")[0].strip()[:64]
+    return first or (request.client.host if request.client else "unknown")
 
 
 def _mb(n_bytes: int) -> str:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cantowhisper.contracts import CantowhisperError, ModelFacts, Segment
+from cantowhisper.contracts import CantowhisperError, ModelFacts, Segment, UsageError
 from cantowhisper.serving import guards
+from cantowhisper.serving.characters import character_times
 from cantowhisper.serving.engines import Decoded, Engine, find_export, open_engine
 from cantowhisper.serving.hub import model_folder
 from cantowhisper.serving.segments import SegmentOptions, Span, find_segments
@@ -108,6 +109,7 @@ class Recognizer:
         language: str | None = None,
         script: str | None = None,
         beam_size: int = 1,
+        characters: bool = False,
         should_stop: Callable[[], bool] | None = None,
     ) -> Iterator[Segment]:
         """Yield the segments of a recording in time order, each as soon as it and those before it are ready.
@@ -115,20 +117,23 @@ class Recognizer:
         Parameters
         ----------
         waveform : float32, shape (n_samples,), in [-1, 1], 16 kHz mono
-        language : code or name; default is what the model was trained for
+        language : code or name, or "auto" to have the model tell; default is what the model was trained for
         script : "traditional", "simplified", or None for what the model writes
         beam_size : 1 is greedy; 5 costs about twice the time
+        characters : also when each character was said (CTranslate2 only; costs a quarter more)
         should_stop : asked before each batch; True ends the stream where it is
 
         Raises
         ------
         UsageError : the model does not know the language, or the script does not exist
         """
-        prompt = self._prompt(language)
+        prompt = self._prompt(None if language == "auto" else language)
         script = script or "as written"
         to_script("", script)  # refuses an unknown script before the work, not after it
         waveform = np.ascontiguousarray(waveform, dtype=np.float32)
         jobs = [self._job(index, span) for index, span in enumerate(find_segments(waveform, self.options))]
+        if language == "auto" and jobs:
+            prompt = self._prompt(self._heard_language(waveform, jobs))
         ready, next_index = {}, 0
         for batch in _batches(jobs):
             if should_stop and should_stop():
@@ -139,8 +144,13 @@ class Recognizer:
             while next_index in ready:
                 segment = ready.pop(next_index)
                 next_index += 1
-                if segment.text:
-                    yield replace(segment, text=to_script(segment.text, script))
+                if not segment.text:
+                    continue
+                segment = replace(segment, text=to_script(segment.text, script))
+                if characters:
+                    job = jobs[next_index - 1]
+                    segment = replace(segment, characters=self._characters(waveform, job, prompt, segment.text))
+                yield segment
 
     def context_frames(self, frames: int) -> int:
         """Encoder input for a piece of `frames`: itself, a margin, rounded up; 3,000 if the model needs that."""
@@ -172,7 +182,16 @@ class Recognizer:
         for i, first in enumerate(tries):
             if first.looped:
                 tries[i] = self._second_try(batch[i], mels[i : i + 1], prompt, first)
+            elif guards.known_invention(first.text) and self._silent(batch[i], mels[i], prompt, first):
+                tries[i] = replace(first, text="")
         return [_segment(job, one) for job, one in zip(batch, tries, strict=True)]
+
+    def _silent(self, job: _Job, mel: np.ndarray, prompt: list[int], one: "_Try") -> bool:
+        """Evidence that nobody speaks: VAD heard no voice, the model is unsure, or it says so itself."""
+        if job.span.by_level or one.confidence < guards.MIN_CONFIDENCE:
+            return True
+        ask = getattr(self.engine, "no_speech_probability", None)
+        return ask is not None and ask(mel, prompt) > guards.NO_SPEECH
 
     def _second_try(self, job: _Job, mel: np.ndarray, prompt: list[int], first: "_Try") -> "_Try":
         """Decode a piece once more, alone (so that its neighbours do not change the draw), with some chance."""
@@ -182,6 +201,25 @@ class Recognizer:
         second = self._judge(job, decoded)
         better = second if not second.looped or len(second.text) < len(first.text) else first
         return replace(better, retried=True)
+
+    def _heard_language(self, waveform: np.ndarray, jobs: list[_Job]) -> str:
+        """The language of the longest of the first pieces."""
+        if not hasattr(self.engine, "languages"):
+            raise UsageError("the language can be detected with a CTranslate2 export only; name the language")
+        job = max(jobs[:8], key=lambda one: one.frames)
+        likely = self.engine.languages(self._mel(waveform, job))
+        known = {token: p for token, p in likely.items() if token.strip("<|>") in self.languages}
+        return max(known, key=known.get).strip("<|>") if known else self.facts.language_token
+
+    def _characters(self, waveform, job: _Job, prompt: list[int], text: str) -> tuple[tuple[str, float, float], ...]:
+        if not hasattr(self.engine, "align"):
+            raise UsageError("times of characters need a CTranslate2 export: cantowhisper export MODEL")
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        n = n_frames(job.span.end - job.span.start)
+        times = self.engine.align(self._mel(waveform, job), prompt, ids, min(n, job.frames)) if ids else [0.0]
+        first_s, last_s = job.span.start / SAMPLE_RATE, job.span.end / SAMPLE_RATE
+        at = [min(first_s + t, last_s) for t in times]
+        return tuple(character_times(self._tokenizer.decode, ids, at))
 
     def _judge(self, job: _Job, decoded: Decoded) -> "_Try":
         ids = [i for i in decoded.token_ids if i not in self._not_text]

@@ -46,6 +46,8 @@ def to_json(segments: Sequence[Segment]) -> str:
     rows = [{**dataclasses.asdict(s), "start_s": _ms(s.start_s) / 1000, "end_s": _ms(s.end_s) / 1000} for s in segments]
     for row in rows:
         row["confidence"] = round(row["confidence"], 4)
+        if not row["characters"]:  # only where they were asked for
+            del row["characters"]
     return json.dumps({"text": to_txt(segments).strip(), "segments": rows}, ensure_ascii=False, indent=2) + "\n"
 
 

@@ -1,6 +1,5 @@
 """One visitor's recording from file to transcript, within the limits; what a page shows on the way."""
 
-import html
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from cantowhisper.contracts import CantowhisperError, Segment
 from cantowhisper.serving.limits import LimitError, Limits
 from cantowhisper.serving.recognizer import Recognizer
-from cantowhisper.serving.subtitles import clock, write
+from cantowhisper.serving.subtitles import write
 from cantowhisper.speech.audio import AudioError, load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -42,10 +41,12 @@ def transcribe_file(
     script: str | None = None,
     beam_size: int = 1,
     should_stop: Callable[[], bool] = lambda: False,
+    **options,
 ) -> Iterator[Progress]:
     """Transcribe a recording step by step: one Progress when it is decoded, one with each segment, one at the end.
 
-    Whoever stops iterating stops the work; `should_stop` ends it with what there is by then.
+    `options` go to `Recognizer.stream`. Whoever stops iterating stops the work; `should_stop` ends it with what there
+    is by then.
 
     Raises
     ------
@@ -64,7 +65,8 @@ def transcribe_file(
         why = "stopped" if should_stop() else "time" if spent() > limits.max_work_s else ""
         return bool(why)
 
-    pieces = recognizer.stream(waveform, language=language, script=script, beam_size=beam_size, should_stop=ends_here)
+    chosen = {"language": language, "script": script, "beam_size": beam_size, **options}
+    pieces = recognizer.stream(waveform, **chosen, should_stop=ends_here)
     for segment in pieces:
         segments.append(segment)
         yield Progress(tuple(segments), duration_s, spent())
@@ -100,24 +102,6 @@ def write_files(segments: Sequence[Segment], folder: str | Path, stem: str, name
     for path, name in zip(paths, names, strict=True):
         path.write_text(write(segments, name), encoding="utf-8")
     return [str(path) for path in paths]
-
-
-def segments_table(segments: Sequence[Segment]) -> str:
-    """The timed segments as an HTML table; everything in it that was recognised is escaped."""
-    if not segments:
-        return ""
-    head = "<th scope='col'>時間 Time</th><th scope='col'>文字 Text</th><th scope='col'>把握 Sure</th>"
-    return (
-        f"<table class='segments'><thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, segments))}</tbody></table>"
-    )
-
-
-def _row(segment: Segment) -> str:
-    unsure = " class='unsure'" if {"repetition", "low_confidence"} & set(segment.flags) else ""
-    short = lambda seconds: clock(seconds)[3:-2] if seconds < 3600 else clock(seconds)[:-2]
-    times = f"{short(segment.start_s)} – {short(segment.end_s)}"
-    text, sure = html.escape(segment.text), f"{segment.confidence:.0%}"
-    return f"<tr data-start='{segment.start_s:.2f}'{unsure}><td>{times}</td><td>{text}</td><td>{sure}</td></tr>"
 
 
 _AUDIO_PROBLEMS = {

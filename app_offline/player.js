@@ -1,0 +1,66 @@
+// Playing from a row, the row that is being played, and captions on the player. Rows arrive while the work goes on, so
+// nothing is bound to them: one listener on the page looks at what was clicked.
+(() => {
+  const player = () => document.querySelector("#player video");
+
+  function sectionOf(video) {
+    const sections = [...document.querySelectorAll("#segments section[data-media]")];
+    return sections.find((s) => s.dataset.media === video.getAttribute("src")) || sections[0];
+  }
+
+  function captions(video) {
+    const rows = [...(sectionOf(video)?.querySelectorAll("tr[data-start]") || [])];
+    const track = video.textTracks[0] || video.addTextTrack("captions", "文字 Transcript");
+    track.mode = "showing";
+    const key = video.getAttribute("src") + rows.length;
+    if (video.dataset.captions === key) return;
+    video.dataset.captions = key;
+    for (const cue of [...(track.cues || [])]) track.removeCue(cue);
+    for (const row of rows) {
+      const cue = new VTTCue(+row.dataset.start, +row.dataset.end, "");
+      // As in a WebVTT file, so that no text can be read as a tag.
+      cue.text = row.querySelector(".text").textContent.replace(/&/g, "&amp;").replace(/</g, "&lt;");
+      track.addCue(cue);
+    }
+  }
+
+  function playFrom(row) {
+    const video = player();
+    const media = row.closest("section").dataset.media;
+    if (!video || !media) return;
+    if (video.getAttribute("src") !== media) video.setAttribute("src", media);
+    const start = () => {
+      video.currentTime = +row.dataset.start;
+      video.play().catch(() => {});
+    };
+    if (video.readyState > 0) start();
+    else video.addEventListener("loadedmetadata", start, { once: true });
+    captions(video);
+  }
+
+  document.addEventListener("click", (event) => {
+    const row = event.target.closest?.("#segments tr[data-start]");
+    if (row && !String(getSelection())) playFrom(row); // who selects text does not want to hear it
+  });
+
+  const listen = (name, react) =>
+    document.addEventListener(
+      name,
+      (event) => {
+        if (event.target === player()) react(event.target);
+      },
+      true, // media events do not bubble
+    );
+  listen("play", captions);
+  listen("timeupdate", (video) => {
+    captions(video);
+    const now = video.currentTime;
+    for (const row of document.querySelectorAll("#segments tr[data-start]"))
+      row.classList.toggle(
+        "now",
+        row.closest("section") === sectionOf(video) && now >= +row.dataset.start && now < +row.dataset.end,
+      );
+  });
+  listen("loadedmetadata", (video) => video.classList.toggle("sound", !video.videoWidth));
+  listen("error", (video) => (video.nextElementSibling.hidden = false));
+})();

@@ -1,0 +1,294 @@
+"""Fetching what a visitor's link names, without lending visitors the reach of this machine.
+
+Whoever can make a server fetch a URL can make it talk to its own network: cloud metadata, databases, routers. So the
+name is resolved here, every address it has must be a public one, and the connection goes to the address that was
+looked at (a second look-up could answer otherwise: DNS rebinding). The same again for every redirect. What comes back
+is capped in bytes (before and after decompression) and in time, and goes to a file in the caller's own folder.
+
+YouTube is best effort: only the video's id is taken from the link, and yt-dlp does the rest within the same limits.
+"""
+
+import contextlib
+import http.client
+import ipaddress
+import re
+import socket
+import ssl
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from cantowhisper.serving.limits import LimitError, Limits
+
+MAX_REDIRECTS = 5
+MAX_URL_CHARACTERS = 2000
+CONNECT_TIMEOUT_S = 10.0  # also the longest silence between two blocks
+BLOCK_BYTES = 64 * 1024
+PORTS = {"http": 80, "https": 443}
+_REDIRECTS = (301, 302, 303, 307, 308)
+# Stream formats that only list addresses to fetch: no recordings.
+_PLAYLISTS = ("mpegurl", "dash+xml", "xspf", "scpls", "smil")
+_YOUTUBE_HOSTS = ("youtube.com", "www.youtube.com", "m.youtube.com", "music.youtube.com", "youtu.be")
+_YOUTUBE_ID = re.compile(r"[\w-]{11}")
+
+
+class LinkError(LimitError):
+    """A link that is not fetched; the message says why and what to do, in Chinese and English, without the link."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Where a download may connect to. The public internet; tests let in servers of their own on loopback.
+
+    also_allow : (address, port) pairs that are reached although they are not public
+    resolve : host and port to addresses; replaced in tests of names that resolve to somewhere else
+    """
+
+    also_allow: frozenset[tuple[str, int]] = frozenset()
+    resolve: Callable[[str, int], list[str]] = field(default=lambda host, port: _resolve(host, port))
+
+    def addresses(self, host: str, port: int) -> list[str]:
+        """The addresses of a host, if all of them may be connected to.
+
+        Raises
+        ------
+        LinkError : the name has no address, or one that is not public
+        """
+        found = self.resolve(host, port)
+        if not found:
+            raise LinkError("搵唔到呢個網址嘅伺服器。 No server has this name; check the link.")
+        for address in found:
+            if (address, port) not in self.also_allow and not (_is_public(address) and port in PORTS.values()):
+                raise LinkError(
+                    "呢個網址唔係公開嘅。 The link leads to an address or port that is not public "
+                    "(only ports 80 and 443 of the open internet); download the file and upload it instead."
+                )
+        return found
+
+
+def _resolve(host: str, port: int) -> list[str]:
+    try:
+        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    return list(dict.fromkeys(answer[4][0] for answer in answers))
+
+
+def _is_public(address: str) -> bool:
+    """`is_global`, without multicast and without the IPv6 addresses that only wrap an IPv4 address."""
+    ip = ipaddress.ip_address(address.split("%")[0])
+    if ip.version == 6:
+        if ip.ipv4_mapped:
+            return _is_public(str(ip.ipv4_mapped))
+        # 2000::/3 is all that is given out; `is_global` also says yes to ::127.0.0.1 and to 64:ff9b::127.0.0.1.
+        if ip not in ipaddress.ip_network("2000::/3") or ip.sixtofour or ip.teredo:
+            return False
+    return ip.is_global and not ip.is_multicast
+
+
+def fetch(link: str, folder: str | Path, *, limits: Limits | None = None, reach: Reach | None = None) -> Path:
+    """Download what a link names into a folder and return the file.
+
+    link : http or https, a recording or a YouTube page
+    folder : the caller's own, who removes it; at most one file is left there
+    reach : where connections may go (tests only)
+
+    Raises
+    ------
+    LinkError : refused, unreachable, too large, too slow, or not a recording
+    """
+    limits = limits or Limits()
+    video = youtube_id(link)
+    if video:
+        from cantowhisper.serving.youtube import fetch_video
+
+        return fetch_video(video, Path(folder), limits=limits)
+    return _Download(Path(folder), limits, reach or Reach()).run(link)
+
+
+def youtube_id(link: str) -> str | None:
+    """The id of a YouTube video; None for any other link.
+
+    >>> youtube_id("https://youtu.be/dQw4w9WgXcQ?t=3"), youtube_id("https://example.org/watch?v=dQw4w9WgXcQ")
+    ('dQw4w9WgXcQ', None)
+    """
+    parts = _split(link)
+    if parts is None or (parts.hostname or "") not in _YOUTUBE_HOSTS:
+        return None
+    asked = re.search(r"(?:^|&)v=([\w-]{11})(?:&|$)", parts.query)
+    path = [piece for piece in parts.path.split("/") if piece]
+    if parts.hostname == "youtu.be" or (path and path[0] in ("shorts", "live", "embed")):
+        found = path[-1] if path else ""
+    else:
+        found = asked[1] if asked else ""
+    return found if _YOUTUBE_ID.fullmatch(found) else None
+
+
+def _split(link: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(link)
+        _ = parts.port, parts.hostname  # both are parsed only when asked for
+        return parts
+    except ValueError:
+        return None
+
+
+class _Download:
+    """One download: its clock and its byte count go on over redirects."""
+
+    def __init__(self, folder: Path, limits: Limits, reach: Reach):
+        self.folder, self.limits, self.reach = folder, limits, reach
+        self.socket: socket.socket | None = None
+        self.ends_at = time.monotonic() + limits.max_download_s
+
+    def run(self, link: str) -> Path:
+        # Timeouts of a socket begin anew with every byte, so a slow drip outlasts them: somebody else has the clock.
+        clock = threading.Timer(self.limits.max_download_s, self._cut)
+        clock.daemon = True
+        clock.start()
+        try:
+            for _ in range(MAX_REDIRECTS + 1):
+                file_or_link = self._step(link)
+                if isinstance(file_or_link, Path):
+                    return file_or_link
+                link = file_or_link
+        except (OSError, http.client.HTTPException, zlib.error) as error:
+            raise self._broken(error) from error
+        finally:
+            clock.cancel()
+        raise LinkError(f"轉址太多次。 The link redirects more than {MAX_REDIRECTS} times; give the final address.")
+
+    def _step(self, link: str) -> Path | str:
+        """One request: the file, or where it redirects to."""
+        parts = self._checked(link)
+        with contextlib.closing(self._connect(parts)) as connection:
+            answer = self._ask(connection, parts)
+            if answer.status in _REDIRECTS:
+                return urljoin(link, answer.headers.get("Location") or "")
+            return self._save(answer)
+
+    def _cut(self) -> None:
+        if self.socket is not None:
+            with contextlib.suppress(OSError):  # closed already
+                self.socket.shutdown(socket.SHUT_RDWR)
+
+    def _checked(self, link: str) -> SplitResult:
+        parts = _split(link) if len(link) <= MAX_URL_CHARACTERS else None
+        if parts is None or parts.scheme not in PORTS or not parts.hostname or re.search(r"[\s\x00-\x1f\x7f]", link):
+            raise LinkError(
+                "只可以用 http 或者 https 嘅網址。 Only whole links that begin with http:// or https:// are fetched."
+            )
+        if parts.username is not None or parts.password is not None:
+            raise LinkError("網址入面唔可以有密碼。 Links with a name or password in them are not fetched.")
+        return parts
+
+    def _connect(self, parts: SplitResult) -> http.client.HTTPConnection:
+        """Connected to an address that was checked; the name is only used for TLS and the Host line."""
+        port = parts.port or PORTS[parts.scheme]
+        addresses = self.reach.addresses(parts.hostname, port)
+        self.socket = self._first_to_answer(addresses, port)
+        if parts.scheme == "https":
+            self.socket = ssl.create_default_context().wrap_socket(self.socket, server_hostname=parts.hostname)
+        connection = http.client.HTTPConnection(parts.hostname, port)
+        connection.sock = self.socket
+        return connection
+
+    def _first_to_answer(self, addresses: list[str], port: int) -> socket.socket:
+        for address in addresses[:-1]:
+            with contextlib.suppress(OSError):  # a machine without IPv6, say: the next one
+                return socket.create_connection((address, port), timeout=self._patience())
+        return socket.create_connection((addresses[-1], port), timeout=self._patience())
+
+    def _ask(self, connection: http.client.HTTPConnection, parts: SplitResult) -> http.client.HTTPResponse:
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        usual = parts.port in (None, PORTS[parts.scheme])
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        target = re.sub(r"[^\x21-\x7e]", lambda m: "".join(f"%{b:02X}" for b in m[0].encode()), target)
+        headers = {
+            "Host": host if usual else f"{host}:{parts.port}",
+            "User-Agent": "cantowhisper",
+            "Accept": "audio/*, video/*, application/octet-stream",
+            "Accept-Encoding": "identity",
+        }
+        connection.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        return connection.getresponse()
+
+    def _save(self, answer: http.client.HTTPResponse) -> Path:
+        if answer.status != 200:
+            raise LinkError(f"伺服器話唔得（{answer.status}）。 The server answered {answer.status}; check the link.")
+        kind = (answer.headers.get_content_type() or "").lower()
+        if kind in ("text/html", "application/xhtml+xml") or any(name in kind for name in _PLAYLISTS):
+            raise LinkError(
+                "呢個網址係網頁，唔係錄音。 The link leads to a web page or a playlist, not to a recording; "
+                "give the address of the file itself, or download it and upload it here."
+            )
+        declared = answer.headers.get("Content-Length", "")
+        if declared.isdigit() and int(declared) > self.limits.max_url_bytes:
+            raise self._too_large()
+        # The file's name is ours: nothing of the link reaches the disk.
+        path = self.folder / "download.media"
+        with path.open("wb") as file:
+            written = 0
+            for block in self._unpacked(answer):
+                written += len(block)
+                if written > self.limits.max_url_bytes:
+                    raise self._too_large()
+                file.write(block)
+        return path
+
+    def _unpacked(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+        """The body in blocks; compressed ones are unpacked a block at a time, so that a bomb ends at the limit."""
+        encoding = (answer.headers.get("Content-Encoding") or "identity").strip().lower()
+        if encoding == "identity":
+            yield from self._blocks(answer)
+            return
+        if encoding not in ("gzip", "x-gzip", "deflate"):
+            raise LinkError("伺服器用咗未識嘅壓縮。 The server packs the file in a way that is not known here.")
+        unpack = zlib.decompressobj(wbits=47)  # 32 + 15: gzip or zlib, told by the header
+        for packed in self._blocks(answer):
+            while packed:
+                yield unpack.decompress(packed, BLOCK_BYTES)
+                packed = unpack.unconsumed_tail
+
+    def _blocks(self, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+        received = 0
+        while block := answer.read1(BLOCK_BYTES):
+            received += len(block)
+            if received > self.limits.max_url_bytes:
+                raise self._too_large()
+            self._patience()
+            yield block
+        if answer.length:  # fewer bytes than the server announced
+            raise http.client.IncompleteRead(b"", answer.length)
+        self._patience()  # an end that the clock made looks like one that the server made
+
+    def _patience(self) -> float:
+        """Seconds that the next step may take."""
+        left = self.ends_at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return min(left, CONNECT_TIMEOUT_S)
+
+    def _broken(self, error: Exception) -> LinkError:
+        if isinstance(error, TimeoutError) or time.monotonic() >= self.ends_at:
+            return self._too_slow()
+        if isinstance(error, ssl.SSLError):
+            return LinkError("個網站嘅證書有問題。 The site's certificate is not valid; the link is not fetched.")
+        return LinkError("下載唔到。 The download failed; try again, or download the file and upload it here.")
+
+    def _too_slow(self) -> LinkError:
+        return LinkError(
+            f"下載太耐（上限 {self.limits.max_download_s:.0f} 秒）。 The download takes longer than "
+            f"{self.limits.max_download_s:.0f} s or stands still; download the file and upload it here."
+        )
+
+    def _too_large(self) -> LinkError:
+        megabytes = f"{self.limits.max_url_bytes / 1e6:.0f} MB"
+        return LinkError(f"檔案太大，上限係 {megabytes}。 The file is larger than {megabytes}; upload only its sound.")

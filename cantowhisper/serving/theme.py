@@ -1,0 +1,35 @@
+"""The look that the pages share, as a Gradio theme."""
+
+import gradio as gr
+
+
+def calm_theme() -> gr.themes.Base:
+    """Calm: one accent, for what to press. Fonts are the visitor's own, so that nothing is fetched from elsewhere."""
+    fonts = ["system-ui", "-apple-system", "PingFang HK", "Noto Sans HK", "Noto Sans CJK HK", "Microsoft JhengHei"]
+    plain = {
+        f"block_{part}_{what}": value
+        for part in ("label", "title")
+        for what, value in {
+            "background_fill": "transparent",
+            "background_fill_dark": "transparent",
+            "text_color": "*body_text_color_subdued",
+            "text_color_dark": "*body_text_color_subdued",
+            "text_weight": "500",
+        }.items()
+    }
+    theme = gr.themes.Soft(
+        primary_hue="teal", secondary_hue="teal", neutral_hue="slate", radius_size="lg", font=[*fonts, "sans-serif"]
+    )
+    return theme.set(
+        **plain,
+        body_background_fill="*neutral_50",
+        block_label_border_width="0px",
+        block_label_shadow="none",
+        input_border_width="1px",
+        input_border_width_dark="1px",
+        body_text_color_subdued="*neutral_500",  # 4.7:1 on the page's background
+        button_primary_background_fill="*primary_700",  # white on it is readable (5.5:1); on Soft's 500 it is not
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_600",
+    )

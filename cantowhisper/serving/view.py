@@ -1,0 +1,156 @@
+"""What the offline page shows, as HTML and words: the state of the work, transcripts by the second, head and limits.
+
+Everything that was recognised or that a visitor named is escaped. Rows carry their times as data, and the page's
+script (player.js) turns them into playing from a row and captions.
+"""
+
+import html
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from cantowhisper.contracts import ModelFacts, Segment
+from cantowhisper.serving.limits import Limits
+from cantowhisper.serving.service import Result, Standing
+from cantowhisper.serving.subtitles import clock
+from cantowhisper.serving.work import friendly
+
+CUT_SHORT = {
+    "time": "時間到，只轉咗前面部分。 The time allowed was used up: this is the first part only.",
+    "stopped": "已停止，呢度係停之前嘅文字。 Stopped: this is the text until then.",
+}
+NO_SPEECH = "聽唔到有人講嘢。 No speech was heard in this recording."
+NAMES = {"yue": ("粵語", "Cantonese"), "zh": ("中文", "Chinese"), "en": ("英文", "English")}
+# Training data that is Cantonese although the model's tokenizer may only have a token for Chinese.
+CANTONESE_SOURCES = ("yue", "zh-hk", "samples", "cantonese")
+
+
+def title_of(facts: ModelFacts) -> tuple[str, str]:
+    """What the page turns into text, in Chinese and English, by the model that it serves.
+
+    >>> title_of(ModelFacts(language_token="<|yue|>")), title_of(ModelFacts(language_token="<|de|>"))
+    (('粵語轉文字', 'Cantonese to text'), ('語音轉文字 (de)', 'Speech to text (de)'))
+    """
+    code = facts.language_token.strip("<|>")
+    if code == "zh" and any(name in facts.feature_source.lower() for name in CANTONESE_SOURCES):
+        code = "yue"
+    if code not in NAMES:
+        return f"語音轉文字 ({code})", f"Speech to text ({code})"
+    chinese, english = NAMES[code]
+    return f"{chinese}轉文字", f"{english} to text"
+
+
+def header(facts: ModelFacts) -> str:
+    chinese, english = map(html.escape, title_of(facts))
+    return (
+        f"<header class='head'><h1>{chinese} <span lang='en'>{english}</span></h1>"
+        "<p>上載、錄音或者貼一條連結，變成有時間嘅文字。 "
+        "<span lang='en'>Upload, record or paste a link, and get the words with times.</span></p></header>"
+    )
+
+
+def footer(limits: Limits) -> str:
+    items = "".join(
+        f"<div><dt>{zh} {html.escape(en)}</dt><dd>{html.escape(value)}</dd></div>"
+        for zh, en, value in limits.described()
+    )
+    privacy = (
+        "<p>錄音同文字唔會記錄低，到時就刪除。 <span lang='en'>Recordings and transcripts are not logged and not kept "
+        "after that time; no visitor sees another's.</span></p>"
+    )
+    return f"<footer class='limits'><h2>上限 Limits</h2><dl>{items}</dl>{privacy}</footer>"
+
+
+def status(message: str, *, share: float | None = None) -> str:
+    """A line that screen readers announce, and a bar for the eyes."""
+    bar = ""
+    if share is not None:
+        bar = (
+            f"<div class='bar' role='progressbar' aria-label='進度 progress' aria-valuemin='0' aria-valuemax='100' "
+            f"aria-valuenow='{share * 100:.0f}'><i style='width:{share:.1%}'></i></div>"
+        )
+    return f"<p class='status' role='status'>{html.escape(message)}</p>{bar}"
+
+
+def problem(message: str) -> str:
+    return f"<p class='status problem' role='alert'>{html.escape(message)}</p>"
+
+
+def describe(standing: Standing) -> str:
+    """The state of a request as HTML."""
+    if standing.stage == "fetching":
+        return status("下載緊… Fetching the link …")
+    if standing.stage == "waiting":
+        wait = standing.waiting
+        about = "" if wait.wait_s is None else f" · 約 about {_minutes(wait.wait_s)}"
+        return status(f"排緊隊：第 {wait.place} 位 · number {wait.place} in the queue{about}")
+    if standing.stage == "working":
+        n_segments = sum(len(r.progress.segments) for r in standing.results)
+        left = "" if standing.left_s is None else f" · 仲要 about {_minutes(standing.left_s)} left"
+        return status(f"{standing.share:.0%} · {n_segments} 句 segments{left}", share=standing.share)
+    (*_, last) = standing.results
+    if last.progress.cut_short:
+        return status(CUT_SHORT[last.progress.cut_short], share=1.0)
+    seconds = sum(r.progress.duration_s for r in standing.results)
+    work_s = sum(r.progress.work_s for r in standing.results)
+    return status(f"完成 Done · {seconds:.0f} s · {work_s:.1f} s 處理 to transcribe", share=1.0)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def text_of(results: Sequence[Result]) -> str:
+    """The transcripts as plain text, under the recordings' names if there are several."""
+    texts = ["\n".join(s.text for s in r.progress.segments) for r in results]
+    if len(results) == 1:
+        return texts[0]
+    return "\n\n".join(f"— {r.name} —\n{text}" for r, text in zip(results, texts, strict=True))
+
+
+def sections(results: Sequence[Result], media: Sequence[str]) -> str:
+    """One table a recording. media : where the browser finds each recording, as a path on this server."""
+    return "".join(_section(r, m, alone=len(results) == 1) for r, m in zip(results, media, strict=True))
+
+
+def _section(result: Result, media: str, *, alone: bool) -> str:
+    name = "" if alone else f"<h3>{html.escape(result.name)}</h3>"
+    if result.problem is not None:
+        return f"<section>{name}{problem(friendly(result.problem))}</section>"
+    source = html.escape(f"gradio_api/file={quote(media)}", quote=True) if media else ""
+    table = segments_table(result.progress.segments, before=result.before)
+    return f"<section data-media='{source}'>{name}{table}</section>"
+
+
+def player(media: str) -> str:
+    """A video element for sound and pictures alike, because audio elements show no captions."""
+    source = html.escape(f"gradio_api/file={quote(media)}", quote=True)
+    return (
+        f"<video controls playsinline preload='metadata' src='{source}' aria-label='播放 Player'></video>"
+        "<p class='status' hidden>呢個瀏覽器播唔到呢種檔案。 This browser cannot play this kind of file.</p>"
+    )
+
+
+def segments_table(segments: Sequence[Segment], *, before: Sequence[Segment] = ()) -> str:
+    """The timed segments; with `before`, the base model's text beside them, matched by time."""
+    if not segments and not before:
+        return ""
+    columns = ["時間 Time", "文字 Text", *(["微調之前 Before"] if before else []), "把握 Sure"]
+    head = "".join(f"<th scope='col'>{name}</th>" for name in columns)
+    earlier = {round(s.start_s, 2): s for s in before}
+    rows = [_row(s, earlier.pop(round(s.start_s, 2), None), bool(before)) for s in segments]
+    rows += [_row(Segment(s.start_s, s.end_s, "", 0.0), s, True) for s in earlier.values()]
+    kind = "segments both" if before else "segments"
+    return f"<table class='{kind}'><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _row(segment: Segment, before: Segment | None, both: bool) -> str:
+    unsure = " class='unsure'" if {"repetition", "low_confidence"} & set(segment.flags) else ""
+    short = lambda seconds: clock(seconds)[3:-2] if seconds < 3600 else clock(seconds)[:-2]
+    start, end = short(segment.start_s), short(segment.end_s)
+    play = f"<button type='button' aria-label='由 {start} 播放 Play from {start}'>{start} – {end}</button>"
+    cells = [f"<td>{play}</td>", f"<td class='text'>{html.escape(segment.text)}</td>"]
+    if both:
+        cells.append(f"<td class='before'>{html.escape(before.text) if before else ''}</td>")
+    cells.append(f"<td>{f'{segment.confidence:.0%}' if segment.text else ''}</td>")
+    times = f"data-start='{segment.start_s:.2f}' data-end='{segment.end_s:.2f}'"
+    return f"<tr {times}{unsure}>{''.join(cells)}</tr>"

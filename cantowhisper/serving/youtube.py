@@ -1,0 +1,103 @@
+"""The sound of a YouTube video through yt-dlp: best effort, for YouTube often refuses servers.
+
+yt-dlp knows a thousand sites and follows what they say; it is only ever given an address that is made here of an
+eleven-character id, with its other extractors switched off, and what it may fetch is capped as for any other link.
+"""
+
+import time
+from pathlib import Path
+
+from cantowhisper.serving.download import LinkError
+from cantowhisper.serving.limits import Limits
+
+# Sound alone where there is some, and the smallest: speech recognition takes 16 kHz mono anyway.
+FORMAT = "worstaudio[abr>=32]/worstaudio/worst"
+
+
+def fetch_video(video: str, folder: Path, *, limits: Limits) -> Path:
+    """Download the sound of the video with this id into a folder and return the file.
+
+    Raises
+    ------
+    LinkError : YouTube refuses, the video is live, too long or too large, or it takes too long
+    """
+    try:
+        import yt_dlp
+    except ImportError as error:
+        raise _advice("Links to YouTube are not fetched on this page") from error
+    watch = _Watch(limits)
+    options = {
+        "outtmpl": {"default": str(folder / "download.%(ext)s")},
+        "format": FORMAT,
+        "allowed_extractors": ["youtube"],
+        "match_filter": watch.refuse_before,
+        "progress_hooks": [watch.stop_midway],
+        "max_filesize": limits.max_url_bytes,
+        "noplaylist": True,
+        "socket_timeout": 10,
+        "retries": 1,
+        "extractor_retries": 0,
+        "fragment_retries": 1,
+        "cachedir": False,  # nothing of a visitor stays
+        "quiet": True,
+        "no_warnings": True,
+        "noprogress": True,
+        "logger": _Silence(),
+    }
+    try:
+        with yt_dlp.YoutubeDL(options) as downloader:
+            downloader.download([f"https://www.youtube.com/watch?v={video}"])
+    except LinkError:
+        raise
+    except Exception as error:  # yt-dlp raises many kinds, and their words hold the link
+        if watch.refusal:
+            raise watch.refusal from error
+        raise _advice("YouTube does not give this video to servers") from error
+    if watch.refusal:
+        raise watch.refusal
+    files = [f for f in folder.iterdir() if f.is_file() and f.suffix != ".part"]
+    if not files:
+        raise _advice("The video has no sound that can be fetched, or is too large")
+    return files[0]
+
+
+class _Watch:
+    """What yt-dlp asks before and during a download; `refusal` keeps the reason, for yt-dlp words its own."""
+
+    def __init__(self, limits: Limits):
+        self.limits, self.refusal = limits, None
+        self.ends_at = time.monotonic() + limits.max_download_s
+
+    def refuse_before(self, facts: dict, *, incomplete: bool = False) -> str | None:
+        duration_s = facts.get("duration")
+        if facts.get("is_live") or facts.get("live_status") in ("is_live", "is_upcoming"):
+            self.refusal = LinkError("直播用唔到。 This is a live stream; give a video that has ended.")
+        elif duration_s is not None and duration_s > self.limits.max_audio_s:
+            self.refusal = LinkError(
+                f"條片太長，上限係 {self.limits.max_audio_s / 60:.0f} 分鐘。 "
+                f"The video is longer than {self.limits.max_audio_s / 60:.0f} min."
+            )
+        return "refused" if self.refusal else None
+
+    def stop_midway(self, state: dict) -> None:
+        if time.monotonic() > self.ends_at:
+            self.refusal = _advice("YouTube sends the video too slowly")
+        elif (state.get("downloaded_bytes") or 0) > self.limits.max_url_bytes:
+            self.refusal = LinkError("條片太大。 The video is too large; upload only its sound.")
+        if self.refusal:
+            raise self.refusal
+
+
+class _Silence:
+    """yt-dlp prints what it does, links included; the logs of the page hold no visitor's link."""
+
+    def debug(self, message: str) -> None: ...
+
+    info = warning = error = debug
+
+
+def _advice(why: str) -> LinkError:
+    return LinkError(
+        f"YouTube 條片攞唔到。 {why}. Download the video on your own computer and upload the file here: "
+        "that always works."
+    )

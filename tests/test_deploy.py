@@ -1,0 +1,94 @@
+"""The folder of a Space: complete by itself, nothing too much, and taken in one commit by a hub on loopback."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cantowhisper import cli, deploy
+from cantowhisper.contracts import CantowhisperError
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILT = [page for page in deploy.PAGES if (ROOT / f"app_{page}" / "app.py").exists()]
+
+
+@pytest.fixture(params=BUILT)
+def bundle(request, tmp_path) -> Path:
+    return deploy.write_bundle(request.param, tmp_path / "space", models=["me/model"])
+
+
+def front_matter(card: str) -> dict[str, str]:
+    return dict(re.findall(r"^(\w+): *(.*)$", card.split("---\n")[1], re.MULTILINE))
+
+
+def test_the_bundle_imports_nothing_that_it_does_not_hold(bundle):
+    for file in bundle.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                if name.startswith("cantowhisper."):
+                    place = bundle / name.replace(".", "/")
+                    assert place.is_dir() or place.with_suffix(".py").exists(), f"{file.name} imports {name}"
+
+
+def test_the_package_in_the_bundle_is_found_from_its_own_folder(bundle):
+    code = "import cantowhisper, cantowhisper.serving.recognizer; print(cantowhisper.__file__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=bundle, capture_output=True, text=True, timeout=120)
+    assert Path(done.stdout.strip()) == bundle / "cantowhisper" / "__init__.py", done.stderr
+
+
+def test_the_card_configures_the_space(bundle):
+    card = (bundle / "README.md").read_text(encoding="utf-8")
+    facts = front_matter(card)
+    assert facts["sdk"] == "gradio" and (bundle / facts["app_file"]).exists()
+    assert len(facts["short_description"]) <= 60
+    assert "models:\n- me/model\n---\n" in card
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    assert f"gradio=={facts['sdk_version']}" in pins, "the Space runs the Gradio that the tests run with"
+
+
+def test_requirements_are_pinned_to_the_tested_set_and_hold_no_torch(bundle):
+    lines = (bundle / "requirements.txt").read_text().splitlines()
+    wanted = [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
+    tested = {line.lower() for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    assert [line for line in wanted if line.lower() not in tested] == []
+    assert not any(line.startswith("torch") for line in wanted)
+
+
+def test_the_bundle_holds_no_litter(bundle):
+    litter = [f for f in bundle.rglob("*") if f.name.startswith(".") or f.suffix in (".pyc", ".part")]
+    assert litter == [] and (bundle / "LICENSE").exists()
+    assert not (bundle / "cantowhisper" / "training").exists()
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(CantowhisperError, match="not empty"):
+        deploy.write_bundle(BUILT[0], tmp_path, models=["me/model"])
+    assert [f.name for f in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("wrong", [["noslash", "--model", "me/model"], ["me/page", "--model", "../model"]])
+def test_names_are_checked_before_anything_happens(wrong, capsys):
+    assert cli.main(["deploy", BUILT[0], *wrong]) == 2
+    assert "no Hub id" in capsys.readouterr().err
+
+
+def test_the_command_writes_the_bundle(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["deploy", BUILT[0], "me/page", "--model", "me/model", "--bundle", str(out)]) == 0
+    assert (out / "app.py").exists() and capsys.readouterr().out.strip() == str(out)
+
+
+def test_without_a_hub_the_error_is_one_line(tmp_path):
+    """The Hub's address is read when huggingface_hub is imported, hence a process of its own."""
+    command = [sys.executable, "-m", "cantowhisper.cli", "deploy", BUILT[0], "me/page", "--model", "me/model"]
+    settings = {"PATH": "", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_none", "HF_HOME": str(tmp_path)}
+    done = subprocess.run(
+        command, cwd=ROOT, env={**settings, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "me/page" in done.stderr, done.stderr

@@ -1,0 +1,183 @@
+"""The OpenAI-compatible endpoint and the named endpoints, over HTTP, with a recognizer that says what it was given."""
+
+import importlib.util
+import json
+import socket
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from browser import serving
+from web import answer, website
+
+from cantowhisper.contracts import ModelFacts, Segment
+from cantowhisper.serving.download import Reach
+from cantowhisper.serving.limits import Limits
+from cantowhisper.serving.service import Service
+from cantowhisper.speech.mel import SAMPLE_RATE
+
+APP = Path(__file__).resolve().parents[1] / "app_offline" / "app.py"
+LIMITS = replace(
+    Limits(), max_file_bytes=1_000_000, max_audio_s=20.0, max_requests_per_hour=10_000, max_waiting_per_visitor=30
+)
+
+
+class Echo:
+    """Hears the length of a recording; one second of speech for each second of sound."""
+
+    facts, languages = ModelFacts(), ["en", "yue", "zh"]
+
+    def __init__(self):
+        self.running, self.stopped, self.slow = threading.Event(), threading.Event(), False
+
+    def stream(self, waveform, *, should_stop, language=None, characters=False, **options):
+        self.running.set()
+        for second in range(round(waveform.size / SAMPLE_RATE)):
+            while self.slow and not should_stop():
+                time.sleep(0.02)
+            if should_stop():
+                self.stopped.set()
+                return
+            text = f"{waveform.size}<{language}>"
+            times = ((text[0], second, second + 0.5),) if characters else ()
+            yield Segment(second, second + 1, text, 0.5, (), times)
+
+
+@pytest.fixture(scope="module")
+def app():
+    pytest.importorskip("gradio")
+    spec = importlib.util.spec_from_file_location("app_offline_api", APP)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def echo():
+    return Echo()
+
+
+@pytest.fixture
+def url(app, echo):
+    service = Service(echo, limits=LIMITS, name="echo")
+    with serving(app.build_page(service, examples=[]), **app.launch_options(service)) as address:
+        yield address.rstrip("/")
+
+
+def recording(folder, seconds=2.0, name="a.wav") -> Path:
+    soundfile.write(folder / name, np.zeros(int(seconds * SAMPLE_RATE), np.float32), SAMPLE_RATE)
+    return folder / name
+
+
+def ask(url, path, **fields):
+    import httpx
+
+    with path.open("rb") as file:
+        return httpx.post(f"{url}/v1/audio/transcriptions", files={"file": file}, data=fields, timeout=60)
+
+
+def test_every_format_of_the_openai_endpoint(url, tmp_path):
+    path = recording(tmp_path)
+    said = "32000<None>\n32000<None>"
+    plain = ask(url, path, model="whisper-1")
+    assert plain.json() == {"text": said} and plain.headers["content-type"] == "application/json"
+    assert ask(url, path, response_format="text").text == said + "\n"
+    assert ask(url, path, response_format="srt").text.startswith("1\n00:00:00,000 --> 00:00:01,000\n32000<None>\n")
+    assert ask(url, path, response_format="vtt").text.startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n32000&lt;")
+    verbose = ask(
+        url, path, response_format="verbose_json", language="yue", **{"timestamp_granularities[]": "word"}
+    ).json()
+    assert verbose["duration"] == 2.0 and verbose["language"] == "yue" and len(verbose["segments"]) == 2
+    assert {"id", "start", "end", "text", "avg_logprob", "compression_ratio"} <= set(verbose["segments"][0])
+    assert verbose["words"] == [{"word": "3", "start": 0, "end": 0.5}, {"word": "3", "start": 1, "end": 1.5}]
+
+
+def test_the_models_are_listed(url):
+    import httpx
+
+    assert [m["id"] for m in httpx.get(f"{url}/v1/models").json()["data"]] == ["echo"]
+
+
+def test_refusals_of_the_openai_endpoint(url, tmp_path):
+    import httpx
+
+    good = recording(tmp_path)
+    (tmp_path / "page.mp3").write_text("<html>")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "large.wav").write_bytes(bytes(LIMITS.max_file_bytes + 200_000))
+    (tmp_path / "list.wav").write_text("ffconcat version 1.0\nfile /etc/passwd\n")
+    expected = [
+        (ask(url, tmp_path / "page.mp3"), 400),
+        (ask(url, tmp_path / "empty.wav"), 400),
+        (ask(url, tmp_path / "large.wav"), 413),
+        (ask(url, tmp_path / "list.wav"), 400),
+        (ask(url, good, response_format="docx"), 400),
+        (ask(url, recording(tmp_path, 25, "b.wav")), 400),
+        (httpx.post(f"{url}/v1/audio/transcriptions", content=b"x"), 400),
+        (httpx.post(f"{url}/v1/audio/transcriptions", data={"file": "text"}), 400),
+    ]
+    for response, status in expected:
+        assert response.status_code == status, response.text
+        assert response.json()["error"]["message"] and str(tmp_path) not in response.text
+        assert "passwd" not in response.text and "/tmp" not in response.text
+
+
+def test_a_closed_connection_stops_the_work(url, echo, tmp_path):
+    echo.slow = True
+    body = recording(tmp_path).read_bytes()
+    head = 'Content-Disposition: form-data; name="file"; filename="../../etc/x.wav"\r\n\r\n'
+    form = b"--b\r\n" + head.encode() + body + b"\r\n--b--\r\n"
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(
+            f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(form)}\r\n"
+            "Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode()
+            + form
+        )
+        assert echo.running.wait(20)
+    assert echo.stopped.wait(20)
+
+
+def test_nothing_of_a_request_is_left_or_logged(url, tmp_path, monkeypatch, capfd, caplog):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(kept))
+    path = recording(tmp_path, 2.0, "a_private_name.wav")
+    assert ask(url, path).status_code == 200
+    assert list(kept.iterdir()) == []
+    out, err = capfd.readouterr()
+    assert "private" not in out + err + caplog.text and "32000" not in out + err + caplog.text
+
+
+def test_eight_clients_at_once_get_their_own_answers(url, tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    paths = [recording(tmp_path, 1 + i / 100, f"{i}.wav") for i in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda path: ask(url, path), paths))
+    for i, response in enumerate(answers):
+        assert response.json()["text"] == f"{int((1 + i / 100) * SAMPLE_RATE)}<None>", i
+
+
+def test_the_named_endpoints_give_the_documented_result(app, echo, tmp_path):
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    path = recording(tmp_path)
+    with website(talk=answer(path.read_bytes())) as (site, port, _):
+        service = Service(echo, limits=LIMITS, name="echo", reach=Reach(frozenset({("127.0.0.1", port)})))
+        with serving(app.build_page(service, examples=[]), **app.launch_options(service)) as address:
+            client = Client(address, verbose=False)
+            result = client.predict(handle_file(path), "yue", "", 1, True, api_name="/transcribe")
+            linked = client.predict(f"{site}/talk.wav", "yue", "", 1, True, api_name="/transcribe_url")
+            with pytest.raises(AppError, match="not public"):
+                client.predict("http://10.0.0.1/a.mp3", "", "", 1, False, api_name="/transcribe_url")
+            named = set(client.view_api(return_format="dict")["named_endpoints"])
+    assert result == linked == json.loads(json.dumps(result)) and named == {"/transcribe", "/transcribe_url"}
+    assert set(result) == {"text", "language", "duration_s", "segments", "cut_short", "model"}
+    assert result["duration_s"] == 2.0 and result["language"] == "yue" and result["segments"][1]["start_s"] == 1
+    assert result["segments"][0]["characters"] == [["3", 0, 0.5]]
