@@ -40,8 +40,11 @@ class ShardWriter:
         self.path = path
         self.schema = hf_features(n_mels).arrow_schema
         self._aside = path.with_name(path.name + ".part")
-        self._aside.unlink(missing_ok=True)  # of a build that was killed
-        self._writer = pq.ParquetWriter(self._aside, self.schema, **ENCODING)
+        try:
+            self._writer = pq.ParquetWriter(self._aside, self.schema, **ENCODING)
+        except OSError:
+            self._aside.unlink(missing_ok=True)
+            raise
 
     def write(self, columns: pa.RecordBatch) -> None:
         """Append rows as one row group."""

@@ -1,9 +1,8 @@
 """Datasets of the Hugging Face Hub with an audio and a text column.
 
 Which files belong to which split of a configuration is resolved by `datasets` itself. Parquet files are downloaded
-into the Hub's cache (an interrupted download goes on) and read where they lie; other formats are prepared by
-`datasets` as Arrow files first. Either way a worker reads the bytes of its own clips, still encoded: decoding stays
-here, because `datasets` would need torchcodec for it.
+into the Hub's cache (an interrupted download goes on) and read where they lie: a worker reads the bytes of its own
+clips, still encoded. Other formats are refused: `datasets` needs torchcodec to prepare them.
 """
 
 import re
@@ -31,16 +30,6 @@ class ParquetRecording:
         return _bytes(_row_group(self.path, self.row_group, self.column)[self.row].as_py())
 
 
-@dataclass(frozen=True, slots=True)
-class ArrowRecording:
-    path: str
-    row: int
-    column: str
-
-    def read(self) -> bytes:
-        return _bytes(_arrow_column(self.path, self.column)[self.row].as_py())
-
-
 def _bytes(cell: dict | None) -> bytes:
     """What an audio cell holds: the file's bytes, or where the file is."""
     if cell and cell.get("bytes") is not None:
@@ -56,13 +45,6 @@ def _row_group(path: str, row_group: int, column: str):
 
     with pq.ParquetFile(path) as file:
         return file.read_row_group(row_group, columns=[column])[column]
-
-
-@lru_cache(maxsize=2)
-def _arrow_column(path: str, column: str):
-    import datasets
-
-    return datasets.Dataset.from_file(path).data.column(column)  # memory-mapped
 
 
 class HubDataset:
@@ -95,9 +77,10 @@ class HubDataset:
         wanted = _wanted_splits(list(files), split_policy)
         if not wanted:
             raise UsageError(f"{self.name} has no split that can be trained on (it has: {', '.join(files) or 'none'})")
-        parquet = all(path.endswith(".parquet") for paths in files.values() for path in paths)
+        if not all(path.endswith(".parquet") for _, theirs in wanted for path in files[theirs]):
+            raise UsageError(f"{self.repo} is not stored as Parquet; try hub:{self.repo}@refs/convert/parquet")
         for split, theirs in wanted:
-            rows = self._parquet_rows(files[theirs]) if parquet else self._prepared_rows(builder, theirs)
+            rows = self._parquet_rows(files[theirs])
             for number, (cell, recording) in enumerate(rows):
                 yield self._clip(cell, recording, split, f"{theirs}-{number:06d}")
 
@@ -117,19 +100,6 @@ class HubDataset:
                     for row, cells in enumerate(rows):
                         found = {what: cells[column] for what, column in texts.items()}
                         yield found, ParquetRecording(path, group, row, columns["audio"])
-
-    def _prepared_rows(self, builder, split: str) -> Iterator[tuple[dict, Recording]]:
-        with one_line(self.repo):
-            builder.download_and_prepare()
-            dataset = builder.as_dataset(split=split)
-        columns = pick_columns(dataset.column_names, self.options, self.name)
-        texts = {what: column for what, column in columns.items() if what != "audio"}
-        lengths = [
-            (file["filename"], len(_arrow_column(file["filename"], columns["audio"]))) for file in dataset.cache_files
-        ]
-        places = (ArrowRecording(path, row, columns["audio"]) for path, n in lengths for row in range(n))
-        for cells, recording in zip(dataset.select_columns([*texts.values()]), places, strict=True):
-            yield {what: cells[column] for what, column in texts.items()}, recording
 
     def _clip(self, cell: dict, recording: Recording, split: str, id_: str) -> Clip:
         speaker = cell.get("speaker")

@@ -64,6 +64,6 @@ def _commit(api, folder: Path, repo: str, there: Sequence, progress: bool) -> No
     operations += [CommitOperationDelete(name) for name in stale]
     for name in (REJECTED_FILE, STATS_FILE):
         operations.append(CommitOperationAdd(name, folder / name))
-    card = (folder / CARD_FILE).read_text(encoding="utf-8").replace(HERE, json.dumps(repo))
+    card = (folder / CARD_FILE).read_text(encoding="utf-8").replace(HERE, f"load_dataset({json.dumps(repo)}")
     operations.append(CommitOperationAdd(CARD_FILE, card.encode()))
     api.create_commit(repo, operations, repo_type="dataset", commit_message="Feature dataset")
