@@ -1,13 +1,14 @@
 """Every stage as a command. Exit codes: 0 done, 1 the work failed, 2 wrong usage; errors are one line."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from cantowhisper import __version__, deploy
+from cantowhisper.cli_features import features_command
+from cantowhisper.cli_options import add_set, overrides
 from cantowhisper.contracts import CantowhisperError, UsageError
 
 FORMATS = ("txt", "srt", "vtt", "tsv", "json")
@@ -52,38 +53,10 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"cantowhisper {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_features, _train, _score, _export, _transcribe, _serve, deploy.add_command, _demo):
+    for add in (features_command, _train, _score, _export, _transcribe, _serve, deploy.add_command, _demo):
         command = add(commands)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top
-
-
-# --------------------------------------------------------------------------------------------------- features
-
-
-def _features(commands) -> argparse.ArgumentParser:
-    command = commands.add_parser("features", help="recordings → feature dataset")
-    command.add_argument("source", help="'samples' or the folder of a Common Voice release")
-    command.add_argument("out", type=Path, help="folder to write")
-    command.add_argument("--split-policy", help="official (default) or validated: all validated minus dev and test")
-    command.add_argument("--workers", type=int, help="processes (default: all cores)")
-    _add_set(command)
-    command.set_defaults(run=_run_features)
-    return command
-
-
-def _run_features(arguments) -> None:
-    from cantowhisper.features.pipeline import FeatureConfig, build_features
-
-    settings = _overrides(arguments.set)
-    for name in ("split_policy", "workers"):
-        if getattr(arguments, name) is not None:
-            settings[name] = getattr(arguments, name)
-    stats = build_features(arguments.source, arguments.out, config=FeatureConfig.from_dict(settings))
-    for split, row in stats["splits"].items():
-        print(f"{split:<11} {row['clips']:>7} clips {row['hours']:>8.2f} h {row['speakers']:>5} speakers")
-    print(f"rejected    {stats['n_rejected']:>7} clips (see {arguments.out / 'rejected.tsv'})")
-    print(f"next: cantowhisper train {arguments.out} MODEL")
 
 
 # --------------------------------------------------------------------------------------------------- training
@@ -94,7 +67,7 @@ def _train(commands) -> argparse.ArgumentParser:
     command.add_argument("features", help="feature dataset: folder or Hub id")
     command.add_argument("out", type=Path, help="model folder to write")
     command.add_argument("--preset", default="t4", help="demo, t4 (default) or gpu")
-    _add_set(command)
+    add_set(command)
     command.set_defaults(run=_run_train)
     return command
 
@@ -102,7 +75,7 @@ def _train(commands) -> argparse.ArgumentParser:
 def _run_train(arguments) -> None:
     from cantowhisper.training.trainer import train
 
-    config = _preset(arguments.preset).with_overrides(**_overrides(arguments.set))
+    config = _preset(arguments.preset).withoverrides(**overrides(arguments.set))
     metrics = train(arguments.features, arguments.out, config=config)
     cer = metrics["validation"]["cer_no_punctuation"]
     print(f"validation CER {cer:.2%} at step {metrics['best_step']} (no punctuation, n={metrics['validation']['n']})")
@@ -258,26 +231,6 @@ def _run_demo(arguments) -> int:
 
 
 # ----------------------------------------------------------------------------------------------------- common
-
-
-def _add_set(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one option; repeatable"
-    )
-
-
-def _overrides(pairs: Sequence[str]) -> dict:
-    """`key=value` pairs of --set; numbers, true, false and null are read as in JSON, everything else is text."""
-    values = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes key=value, not {pair!r}")
-        try:
-            values[key] = json.loads(text)
-        except ValueError:
-            values[key] = text
-    return values
 
 
 def _preset(name: str):

@@ -48,7 +48,7 @@ def test_both_notebooks_run_from_a_fresh_kernel(small_release, tmp_path):
     out = tmp_path / "out"
     printed = run_notebook("whisper_feature_pipeline", out, SOURCE=str(small_release))
     assert "56 clips in" in printed
-    assert {p.name for p in (out / "plots").iterdir()} == {"spectrogram.png", "durations.png"}
+    assert {p.name for p in (out / "plots").iterdir()} == {"spectrogram.png", "durations.png", "tokens.png"}
     changes = {
         "max_steps": 4,
         "evaluate_every_steps": 2,

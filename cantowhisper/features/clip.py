@@ -1,5 +1,6 @@
 """One clip, from its bytes to what is stored. The same function runs here, in worker processes and on a cluster."""
 
+import hashlib
 import os
 import signal
 import threading
@@ -9,10 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from cantowhisper.features.config import FeatureConfig
+from cantowhisper.features.limits import implausible_speed
 from cantowhisper.features.plan import PlannedClip, Reject
 from cantowhisper.speech.audio import AudioError, load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel
 
+DIGEST_BYTES = 10  # two of 10 million different recordings agree by chance once in 10^10 datasets
 REASONS = {"unreadable": "unreadable", "empty": "empty", "too_long": "too long"}  # of AudioError
 
 
@@ -26,7 +29,8 @@ class Features:
 class Chunk:
     """What a worker sends back: columns that are ready to be written, so that the parent only passes them on."""
 
-    columns: pa.RecordBatch  # of dataset.COLUMNS, without the source's name
+    columns: pa.RecordBatch  # of contracts.FEATURE_COLUMNS
+    digests: list[bytes]  # of the features of each row: equal ones are the same recording
     rejects: list[Reject]
 
 
@@ -43,8 +47,10 @@ def clip_features(clip: PlannedClip, config: FeatureConfig) -> Features | str:
     seconds = waveform.size / SAMPLE_RATE
     if seconds < config.min_seconds:
         return "too short"
-    if np.abs(waveform).max() < config.min_peak:
+    if max(waveform.max(), -waveform.min()) < config.min_peak:
         return "silent"
+    if implausible_speed(clip.text, seconds, clip.language):
+        return "implausible characters per second"
     mel = log_mel(waveform, n_mels=config.n_mels)
     return Features(np.ascontiguousarray(mel.astype(np.float16).T), seconds)
 
@@ -65,8 +71,10 @@ def process_chunk(clips: list[PlannedClip], split: str, config: FeatureConfig) -
         "text": pa.array([clip.text for clip in kept], pa.string()),
         "duration_s": pa.array([features.seconds for features in found], pa.float32()),
         "speaker": pa.array([clip.speaker for clip in kept], pa.string()),
+        "source": pa.array([clip.source for clip in kept], pa.string()),
     }
-    return Chunk(pa.RecordBatch.from_pydict(columns), rejects)
+    digests = [hashlib.blake2b(features.mel, digest_size=DIGEST_BYTES).digest() for features in found]
+    return Chunk(pa.RecordBatch.from_pydict(columns), digests, rejects)
 
 
 def _nested(mels: list[np.ndarray], n_mels: int) -> pa.ListArray:

@@ -7,27 +7,40 @@ from dataclasses import dataclass
 from cantowhisper.contracts import UsageError
 
 SPLIT_POLICIES = ("official", "validated")
-RECIPE = 1  # raised whenever the same recordings would give other bytes; part of a dataset's identity
-_NOT_IN_THE_BYTES = ("workers",)  # fields that change how the work is done and nothing of what is written
+ENGINES = ("local", "ray")
+RECIPE = 2  # raised whenever the same recordings would give other bytes; part of a dataset's identity
+_NOT_IN_THE_BYTES = (
+    "workers",
+    "engine",
+    "strict",
+)  # fields that change how the work is done and nothing of what is written
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
-    """Settings of `build_features`. Every field except `workers` is part of the dataset's identity."""
+    """Settings of `build_features`. Every field but the last three is part of the dataset's identity."""
 
     n_mels: int = 80  # Mel bins: 80 for whisper-tiny … large-v2, 128 for large-v3 and turbo
     split_policy: str = "official"  # or "validated": train on all validated clips that dev and test leave free
+    max_hours: float | None = None  # of training clips, by whole speakers in a seeded order; None takes all
     language: str | None = None  # of the dataset card; None takes the source's own
     min_seconds: float = 0.3  # shorter than a spoken syllable with its onset: a slip of the record button
     max_seconds: float = 30.0  # Whisper's window; what lies beyond it could never be seen
     min_peak: float = 1e-3  # full scale is 1; below -60 dBFS a 16-bit recording has 33 levels left: silence
+    tokenizer: str = "openai/whisper-small"  # counts the tokens of sentences that may have more than 448
     shard_megabytes: int = 256  # features in a Parquet file, before compression: about 4.5 hours
     salt: str = "cantowhisper"  # speaker = sha256(salt + id); choose a secret one before sharing a dataset
+    strict: bool = False  # True: the first clip that is not usable is an error
+    engine: str = "local"  # or "ray": the same work on a Ray cluster
     workers: int | None = None  # processes; None takes one for each CPU core
 
     def __post_init__(self):
         if self.split_policy not in SPLIT_POLICIES:
             raise UsageError(f"split_policy is {self.split_policy!r}; choose one of {', '.join(SPLIT_POLICIES)}")
+        if self.engine not in ENGINES:
+            raise UsageError(f"engine is {self.engine!r}; choose one of {', '.join(ENGINES)}")
+        if self.max_hours is not None and not self.max_hours > 0:
+            raise UsageError(f"max_hours is {self.max_hours:g}; give a positive number of hours")
         if self.n_mels not in (80, 128):
             raise UsageError(f"n_mels is {self.n_mels}; Whisper models take 80 (tiny … large-v2) or 128 (large-v3)")
         if not 0 < self.min_seconds < self.max_seconds <= 30:

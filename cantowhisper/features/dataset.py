@@ -36,18 +36,20 @@ def hf_features(n_mels: int) -> datasets.Features:
 class ShardWriter:
     """One Parquet file, as a context manager: written under a temporary name, renamed at the end."""
 
-    def __init__(self, path: Path, *, n_mels: int, source: str):
+    def __init__(self, path: Path, *, n_mels: int):
         self.path = path
-        self.source = source
         self.schema = hf_features(n_mels).arrow_schema
         self._aside = path.with_name(path.name + ".part")
-        self._writer = pq.ParquetWriter(self._aside, self.schema, **ENCODING)
+        try:
+            self._writer = pq.ParquetWriter(self._aside, self.schema, **ENCODING)
+        except OSError:
+            self._aside.unlink(missing_ok=True)
+            raise
 
     def write(self, columns: pa.RecordBatch) -> None:
         """Append rows as one row group."""
         if not columns.num_rows:
             return
-        columns = columns.append_column("source", pa.array([self.source] * columns.num_rows, pa.string()))
         arrays = [self._typed(columns.column(field.name), field.type) for field in self.schema]
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
 
@@ -59,10 +61,11 @@ class ShardWriter:
         return self
 
     def __exit__(self, error_type, error, traceback) -> None:
-        self._writer.close()
-        if error_type is None:
-            os.replace(self._aside, self.path)
-        else:
+        try:
+            self._writer.close()
+            if error_type is None:
+                os.replace(self._aside, self.path)
+        finally:  # nothing half written is left, also when closing finds the disk full
             self._aside.unlink(missing_ok=True)
 
 

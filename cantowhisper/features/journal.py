@@ -28,6 +28,7 @@ class Journal:
         self.folder = out.with_name(out.name + ".part")
         self.data = self.folder / "data"
         self.finished: dict[str, list[Reject]] = {}  # file name → the clips that it leaves out
+        self.digests: set[bytes] = set()  # of the features of all clips in finished files
         self._path = self.folder / JOURNAL_FILE
         self.data.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
@@ -42,11 +43,13 @@ class Journal:
         for line in filter(None, lines[1:]):
             if (self.data / line["file"]).exists():
                 self.finished[line["file"]] = [Reject(*reject) for reject in line["rejects"]]
+                self.digests.update(map(bytes.fromhex, line["digests"]))
 
-    def add(self, file_name: str, rejects: list[Reject]) -> None:
+    def add(self, file_name: str, rejects: list[Reject], digests: list[bytes]) -> None:
         """Note that a file is whole."""
         self.finished[file_name] = rejects
-        self._append({"file": file_name, "rejects": [[r.id, r.split, r.reason] for r in rejects]})
+        listed = [[r.id, r.split, r.reason] for r in rejects]
+        self._append({"file": file_name, "rejects": listed, "digests": [digest.hex() for digest in digests]})
 
     def _append(self, entry: dict) -> None:
         with self._path.open("a", encoding="utf-8") as file:

@@ -7,20 +7,24 @@ speaker or a sentence with another.
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 from tqdm.auto import tqdm
 
-from cantowhisper.contracts import CantowhisperError
-from cantowhisper.features.clip import process_chunk, start_worker
+from cantowhisper.contracts import CantowhisperError, UsageError
+from cantowhisper.features.clip import Chunk, process_chunk, start_worker
+from cantowhisper.features.combined import BEYOND
 from cantowhisper.features.config import FeatureConfig
 from cantowhisper.features.dataset import ShardWriter
 from cantowhisper.features.journal import Journal, existing_stats
 from cantowhisper.features.parallel import cpu_cores, in_order
-from cantowhisper.features.plan import Plan, Reject, Shard, make_plan
-from cantowhisper.features.report import collect_stats, write_documents
+from cantowhisper.features.plan import CLIPS_PER_CHUNK, Plan, Reject, Shard, make_plan
+from cantowhisper.features.ray_engine import in_order_on_ray
+from cantowhisper.features.report import collect_stats, read_rejects, write_documents
 from cantowhisper.features.sources import Source, open_source
 
 __all__ = ["FeatureConfig", "build_features"]
@@ -33,7 +37,7 @@ def build_features(
 
     Parameters
     ----------
-    source : "samples" or a Common Voice release folder (see sources.open_source)
+    source : "samples", a Common Voice release, "hub:owner/name", … (see sources.py)
     out : folder of the dataset. One that is whole and has the same identity is reused; after an interruption the
         same call goes on from the last whole file (kept in `out`.part until then)
     progress : show a progress bar on stderr
@@ -50,9 +54,15 @@ def build_features(
     out, config = Path(out), config or FeatureConfig()
     opened = open_source(source)
     config = replace(config, language=config.language or opened.language)
+    if not config.language:
+        raise UsageError(f"{opened.name} does not say what language it is; give it with --set language=CODE")
     plan = make_plan(opened, config)
+    if config.strict:
+        _refuse(plan.rejects, config)
     identity = {"source": opened.name, "source_checksum": plan.checksum, **config.identity()}
     if stats := existing_stats(out, identity):
+        if config.strict:
+            _refuse(read_rejects(out), config)
         if progress:
             tqdm.write(f"{out} is already there with these settings: {stats['n_kept']} clips")
         return stats
@@ -61,9 +71,7 @@ def build_features(
     try:
         return _build(opened, plan, identity, out, config, progress)
     except OSError as error:
-        raise CantowhisperError(
-            f"cannot write {out}: {error.strerror or error}; the finished files are kept"
-        ) from error
+        raise CantowhisperError(f"cannot write {out}: {_why(error)}; the finished files are kept") from error
 
 
 def _build(source: Source, plan: Plan, identity: dict, out: Path, config: FeatureConfig, progress: bool) -> dict:
@@ -71,7 +79,7 @@ def _build(source: Source, plan: Plan, identity: dict, out: Path, config: Featur
     to_do = [shard for shard in plan.shards if shard.name not in journal.finished]
     n_to_do = sum(len(shard.clips) for shard in to_do)
     with tqdm(total=plan.n_planned, initial=plan.n_planned - n_to_do, unit="clip", disable=not progress) as bar:
-        _write_shards(to_do, journal, source.name, config, bar)
+        _write_shards(to_do, journal, config, bar)
     rejects = plan.rejects + [reject for shard in plan.shards for reject in journal.finished[shard.name]]
     stats = collect_stats(journal.data, source, identity, rejects)
     assert stats["n_kept"] + stats["n_rejected"] == plan.n_source_clips, "a clip is neither kept nor rejected"
@@ -82,20 +90,63 @@ def _build(source: Source, plan: Plan, identity: dict, out: Path, config: Featur
     return stats
 
 
-def _write_shards(shards: list[Shard], journal: Journal, source_name: str, config: FeatureConfig, bar: tqdm) -> None:
+def _write_shards(shards: list[Shard], journal: Journal, config: FeatureConfig, bar: tqdm) -> None:
     """Compute the clips of `shards` and write their files, one after the other."""
-    jobs = [(chunk, shard.split, config) for shard in shards for chunk in shard.chunks()]
-    workers = max(1, min(config.workers or cpu_cores(), len(jobs)))
-    with closing(in_order(process_chunk, jobs, workers=workers, start=start_worker)) as results:
+    with closing(_computed(shards, config)) as results:
         for shard in shards:
-            rejects = []
-            with ShardWriter(journal.data / shard.name, n_mels=config.n_mels, source=source_name) as writer:
+            rejects, digests = [], []
+            with ShardWriter(journal.data / shard.name, n_mels=config.n_mels) as writer:
                 for clips in shard.chunks():
-                    chunk = next(results)
-                    writer.write(chunk.columns)
-                    rejects += chunk.rejects
+                    columns, new, found = _without_duplicates(next(results), shard.split, journal.digests)
+                    writer.write(columns)
+                    digests += new
+                    rejects += found
+                    if config.strict:
+                        _refuse(found, config)
                     bar.update(len(clips))
-            journal.add(shard.name, rejects)
+            journal.add(shard.name, rejects, digests)
+
+
+def _computed(shards: list[Shard], config: FeatureConfig) -> Iterator[Chunk]:
+    """The chunks of `shards`, in order."""
+    jobs = ((chunk, shard.split, config) for shard in shards for chunk in shard.chunks())
+    if config.engine == "ray":
+        return in_order_on_ray(process_chunk, jobs, workers=config.workers)
+    n_jobs = sum(-(-len(shard.clips) // CLIPS_PER_CHUNK) for shard in shards)
+    workers = max(1, min(config.workers or cpu_cores(), n_jobs))
+    return in_order(process_chunk, jobs, workers=workers, start=start_worker)
+
+
+def _without_duplicates(
+    chunk: Chunk, split: str, taken: set[bytes]
+) -> tuple[pa.RecordBatch, list[bytes], list[Reject]]:
+    """A chunk's columns, digests and rejects without the recordings that are `taken`; its own are added to those."""
+    keep, new, rejects = [], [], list(chunk.rejects)
+    for id_, digest in zip(chunk.columns["id"].to_pylist(), chunk.digests, strict=True):
+        keep.append(digest not in taken)
+        if keep[-1]:
+            taken.add(digest)
+            new.append(digest)
+        else:
+            rejects.append(Reject(id_, split, "duplicate audio"))
+    columns = chunk.columns if all(keep) else chunk.columns.filter(pa.array(keep, pa.bool_()))
+    return columns, new, rejects
+
+
+def _refuse(rejects: list[Reject], config: FeatureConfig) -> None:
+    """Raise for the first clip that is left out for a fault of its own; what was asked to be left out is none."""
+    asked = (BEYOND, *(("speaker also", "sentence also") if config.split_policy == "validated" else ()))
+    for reject in rejects:
+        if not reject.reason.startswith(asked):
+            raise CantowhisperError(
+                f"--strict: {reject.id} ({reject.split}) is not usable: {reject.reason}; "
+                "mend or remove it, or leave --strict out and it is listed in rejected.tsv"
+            )
+
+
+def _why(error: OSError) -> str:
+    """The system's words for it: Arrow puts a sentence of its own around them."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _reasons(rejects: list[Reject]) -> str:

@@ -6,11 +6,14 @@ workers or on which of them was faster, and an interrupted build knows what is l
 """
 
 import hashlib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from cantowhisper.contracts import SPLITS
+from cantowhisper.features.combined import BEYOND, seconds_of, within_hours
 from cantowhisper.features.config import FeatureConfig
+from cantowhisper.features.limits import TOO_MANY_TOKENS, too_many_tokens
 from cantowhisper.features.sources import Clip, Recording, Source
 from cantowhisper.speech.text import cer_view, normalize
 
@@ -24,6 +27,8 @@ class PlannedClip:
     id: str
     text: str  # normalised
     speaker: str  # salted hash, "" if unknown
+    source: str
+    language: str
     recording: Recording
 
 
@@ -47,8 +52,9 @@ class Shard:
     def name(self) -> str:
         return f"{self.split}-{self.index:05d}-of-{self.of:05d}.parquet"
 
-    def chunks(self) -> list[list[PlannedClip]]:
-        return [self.clips[i : i + CLIPS_PER_CHUNK] for i in range(0, len(self.clips), CLIPS_PER_CHUNK)]
+    def chunks(self) -> Iterator[list[PlannedClip]]:
+        for start in range(0, len(self.clips), CLIPS_PER_CHUNK):
+            yield self.clips[start : start + CLIPS_PER_CHUNK]
 
 
 @dataclass
@@ -65,37 +71,66 @@ class Plan:
 
 def make_plan(source: Source, config: FeatureConfig) -> Plan:
     """List a source and decide each clip's place. Raises what the source raises."""
-    by_split: dict[str, list[Clip]] = {split: [] for split in SPLITS}
+    by_split: dict[str, list[_Candidate]] = {split: [] for split in SPLITS}
     digest = hashlib.sha256()
     for clip in source.clips(split_policy=config.split_policy):
-        by_split[clip.split].append(clip)
-        digest.update("\t".join([clip.id, clip.split, clip.sentence, clip.speaker]).encode() + b"\n")
-    kept, rejects = _separate(by_split, config.salt)
-    plan = Plan(rejects=rejects, n_source_clips=sum(map(len, by_split.values())), checksum=digest.hexdigest())
-    for split in SPLITS:
-        plan.shards += _shards(split, kept[split], config)
-    assert plan.n_planned + len(rejects) == plan.n_source_clips
+        digest.update("\t".join([clip.id, clip.split, clip.sentence, clip.speaker, clip.source]).encode() + b"\n")
+        by_split[clip.split].append(_candidate(clip, config))  # the row itself, five times as large, is let go
+    plan = Plan(n_source_clips=sum(map(len, by_split.values())), checksum=digest.hexdigest())
+    seen = _Seen()
+    for split in HARDEST_TO_REPLACE_FIRST:
+        kept = _settled(by_split.pop(split), split, seen, plan.rejects)
+        if split == "train" and config.max_hours is not None:
+            kept = _capped(kept, config.max_hours, plan.rejects)
+        plan.shards += _shards(split, kept, config)
+    assert plan.n_planned + len(plan.rejects) == plan.n_source_clips
     return plan
 
 
-def _separate(by_split: dict[str, list[Clip]], salt: str) -> tuple[dict[str, list], list[Reject]]:
-    """Sort out what the tables show to be wrong.
+# What two splits share stays in the one that is harder to replace, and the training clip goes: otherwise a score would
+# partly measure memory. Files are written in the same order, so that this holds for equal recordings, too.
+HARDEST_TO_REPLACE_FIRST = tuple(reversed(SPLITS))
 
-    Test is settled first, then validation, then train: what two splits share stays in the one that is harder to
-    replace, and the training clip goes. Otherwise a score would partly measure memory.
-    """
-    kept, rejects = {}, []
-    seen = _Seen()
-    for split in reversed(SPLITS):
-        kept[split] = []
-        for clip in by_split[split]:
-            planned = PlannedClip(clip.id, normalize(clip.sentence), hash_speaker(clip.speaker, salt), clip.recording)
-            reason = seen.objection(planned, split)
-            if reason:
-                rejects.append(Reject(clip.id, split, reason))
-            else:
-                kept[split].append((planned, clip.seconds or USUAL_SECONDS))
-    return kept, rejects
+# A clip, its seconds, and what is wrong with it by itself (None if nothing is).
+_Candidate = tuple[PlannedClip, float, str | None]
+
+
+def _candidate(clip: Clip, config: FeatureConfig) -> _Candidate:
+    text = normalize(clip.sentence)
+    speaker = sys.intern(hash_speaker(clip.speaker, config.salt))
+    seconds = clip.seconds or (seconds_of(clip) if config.max_hours else USUAL_SECONDS)
+    planned = PlannedClip(clip.id, text, speaker, clip.source, clip.language or config.language, clip.recording)
+    return planned, seconds, clip.objection or _fault(text, clip.votes, config)
+
+
+def _fault(text: str, votes: int, config: FeatureConfig) -> str | None:
+    if not sentence_key(text):
+        return "no text"
+    if votes < 0:
+        return "more down- than up-votes"
+    return TOO_MANY_TOKENS if too_many_tokens(text, config.tokenizer) else None
+
+
+def _settled(
+    candidates: list[_Candidate], split: str, seen: "_Seen", rejects: list[Reject]
+) -> list[tuple[PlannedClip, float]]:
+    """Sort out what the tables show to be wrong; the others with their seconds."""
+    kept = []
+    for clip, seconds, fault in candidates:
+        reason = seen.objection(clip, split, fault)
+        if reason:
+            rejects.append(Reject(clip.id, split, reason))
+        else:
+            kept.append((clip, seconds))
+    return kept
+
+
+def _capped(
+    clips: list[tuple[PlannedClip, float]], hours: float, rejects: list[Reject]
+) -> list[tuple[PlannedClip, float]]:
+    keep = within_hours([(clip.speaker or clip.id, seconds) for clip, seconds in clips], hours)
+    rejects += [Reject(clip.id, "train", BEYOND) for (clip, _), kept in zip(clips, keep, strict=True) if not kept]
+    return [pair for pair, kept in zip(clips, keep, strict=True) if kept]
 
 
 class _Seen:
@@ -106,14 +141,14 @@ class _Seen:
         self.speakers: dict[str, str] = {}
         self.sentences: dict[str, str] = {}
 
-    def objection(self, clip: PlannedClip, split: str) -> str | None:
+    def objection(self, clip: PlannedClip, split: str, fault: str | None) -> str | None:
         """Why this clip cannot be in `split`; None notes it as taken."""
-        key = sentence_key(clip.text)
         if clip.id in self.ids:
             return "duplicate id"
         self.ids.add(clip.id)
-        if not key:
-            return "no text"
+        if fault:
+            return fault
+        key = sentence_key(clip.text)
         if clip.speaker and self.speakers.get(clip.speaker, split) != split:
             return f"speaker also in {self.speakers[clip.speaker]}"
         if self.sentences.get(key, split) != split:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from cantowhisper import __version__
 from cantowhisper.contracts import SPLITS
 from cantowhisper.features.dataset import hf_features, write_aside
 from cantowhisper.features.journal import STATS_FILE
@@ -15,6 +16,7 @@ from cantowhisper.speech.language import language_code
 
 REJECTED_FILE = "rejected.tsv"
 CARD_FILE = "README.md"
+HERE = 'load_dataset("."'  # in the card's recipe; a push puts the dataset's name in place of the dot
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))  # the Hub's
 
 
@@ -75,6 +77,12 @@ def write_documents(folder: Path, source: Source, stats: dict, rejects: list[Rej
     write_aside(folder / STATS_FILE, json.dumps(stats, indent=2, ensure_ascii=False) + "\n")
 
 
+def read_rejects(folder: Path) -> list[Reject]:
+    """What rejected.tsv of a finished dataset lists."""
+    lines = (folder / REJECTED_FILE).read_text(encoding="utf-8").splitlines()[1:]
+    return [Reject(*line.split("\t")) for line in lines]
+
+
 def card(source: Source, stats: dict) -> str:
     """The dataset card: YAML front matter for the Hub, and what a reader must know."""
     config = stats["identity"]
@@ -82,12 +90,16 @@ def card(source: Source, stats: dict) -> str:
         front_matter=_front_matter(source, stats),
         title=f"Log-Mel features of {source.name}",
         about=source.about,
+        terms=source.terms and f"**Private.** {source.terms}\n",
+        source=source.name,
+        checksum=config["source_checksum"],
         splits="\n".join(_split_rows(stats)),
         n_rejected=stats["n_rejected"],
         n_source=stats["n_kept"] + stats["n_rejected"],
         rejects="\n".join(_reject_rows(stats)),
         settings="\n".join(f"| `{name}` | `{value}` |" for name, value in config.items()),
         n_mels=config["n_mels"],
+        version=__version__,
     )
 
 
@@ -130,6 +142,7 @@ CARD = """\
 
 {about}
 
+{terms}
 Whisper's log-Mel spectrograms of every usable clip, 10 ms a frame, **without the padding to 30 s** that other recipes
 store. They hold no sound, and the speakers' identifiers are salted hashes: do not try to identify speakers.
 
@@ -145,7 +158,7 @@ No split shares a speaker or a sentence (compared without punctuation and spaces
 import numpy as np
 from datasets import load_dataset
 
-clips = load_dataset(".", split="train").with_format("numpy")  # or the name of this dataset
+clips = load_dataset(".", split="train").with_format("numpy")
 mel = clips[0]["features"]  # (n_frames, {n_mels})
 fill = max(mel.max() - 2, -1.5)  # what the transform of silence gives
 padded = np.pad(mel, ((0, 3000 - len(mel)), (0, 0)), constant_values=fill).T  # WhisperFeatureExtractor's, within 5e-4
@@ -170,7 +183,7 @@ padded = np.pad(mel, ((0, 3000 - len(mel)), (0, 0)), constant_values=fill).T  # 
 
 ## Made with
 
-cantowhisper, with these settings:
+cantowhisper {version} of {source} (sha256 of its tables: `{checksum}`), with these settings:
 
 | setting | value |
 |---|---|

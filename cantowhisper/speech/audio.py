@@ -60,7 +60,8 @@ def load_audio(source: bytes | str | os.PathLike, *, max_seconds: float | None =
     waveform = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if waveform.size == 0:
         raise AudioError("the recording holds no sound samples; record it again", reason="empty")
-    np.nan_to_num(waveform, copy=False)  # float WAVs may hold NaN
+    if not np.isfinite(np.dot(waveform, waveform)):  # float WAVs may hold NaN; a product is quicker than a search
+        np.nan_to_num(waveform, copy=False)
     return np.clip(waveform, -1.0, 1.0, out=waveform)
 
 
@@ -104,14 +105,17 @@ def _blocks(source: bytes | str | os.PathLike) -> Iterator[tuple[np.ndarray, int
 def _soundfile_blocks(sound: soundfile.SoundFile) -> Iterator[tuple[np.ndarray, int]]:
     with sound:
         rate = sound.samplerate
+        # One more than the header promises: a block that comes back short is the last. Headers may promise anything.
+        wanted = min(BLOCK_SECONDS * rate, max(sound.frames, rate) + 1)
         while True:
             try:
-                block = sound.read(BLOCK_SECONDS * rate, dtype="float32", always_2d=True)
+                block = sound.read(wanted, dtype="float32", always_2d=True)
             except (soundfile.LibsndfileError, RuntimeError) as error:
                 raise AudioError(f"the sound data is damaged ({error})", reason="unreadable") from error
-            if not len(block):
+            if len(block):
+                yield (block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)), rate
+            if len(block) < wanted:
                 return
-            yield (block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)), rate
 
 
 def _av_blocks(file) -> Iterator[tuple[np.ndarray, int]]:

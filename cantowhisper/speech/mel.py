@@ -50,9 +50,9 @@ def log_mel(waveform: np.ndarray, *, n_mels: int = 80, engine: str = "transforme
     ----------
     waveform : float32, shape (n_samples,), in [-1, 1], 16 kHz mono
     n_mels : 80 for whisper-tiny … large-v2, 128 for large-v3 and turbo
-    engine : "transformers" uses WhisperFeatureExtractor itself (with torch: the same float32 arithmetic that other
-        recipes store, so `pad_to` restores their arrays within 1e-6); "numpy" needs neither torch nor transformers,
-        for serving, and differs from it by less than 1e-3 in single quiet bins (float64 against float32 rounding).
+    engine : "transformers" is WhisperFeatureExtractor's arithmetic in PyTorch's float32, which other recipes store:
+        `pad_to` restores their arrays within 1e-6; "numpy" needs neither torch nor transformers, for serving, and
+        differs from it by less than 1e-3 in single quiet bins (float64 against float32 rounding).
 
     Returns
     -------
@@ -68,8 +68,7 @@ def log_mel(waveform: np.ndarray, *, n_mels: int = 80, engine: str = "transforme
         tail = min(tail, N_SAMPLES - waveform.size)
     padded = np.concatenate([waveform, np.zeros(tail, dtype=np.float32)])
     if engine == "transformers":
-        whole = {"padding": "do_not_pad", "truncation": False, "return_tensors": "np"}
-        mel = _extractor(n_mels)(padded, sampling_rate=SAMPLE_RATE, **whole)["input_features"][0]
+        mel = _log_mel_torch(padded, n_mels)
     elif engine == "numpy":
         mel = _log_mel_numpy(padded, n_mels)
     else:
@@ -100,11 +99,27 @@ def pad_to(mel: np.ndarray, frames: int = N_FRAMES) -> np.ndarray:
     return out
 
 
-@cache
-def _extractor(n_mels: int):
-    from transformers import WhisperFeatureExtractor  # lazily: serving must not import it
+def _log_mel_torch(waveform: np.ndarray, n_mels: int) -> np.ndarray:
+    """The extractor's arithmetic without what it repeats for each clip: the window, and copies of the filters."""
+    import torch  # lazily: serving must not import it
 
-    return WhisperFeatureExtractor(feature_size=n_mels)
+    window, filters = _torch_constants(n_mels)
+    with torch.inference_mode():
+        spectrum = torch.stft(torch.from_numpy(waveform), N_FFT, HOP_LENGTH, window=window, return_complex=True)
+        power = spectrum[..., :-1].abs().square_()  # its last frame is dropped
+        log = (filters @ power).clamp_(min=1e-10).log10_()
+        log = log.clamp_(min=log.max() - 8.0)
+        return log.add_(4.0).div_(4.0).numpy()
+
+
+@cache
+def _torch_constants(n_mels: int):
+    """Hann window (N_FFT,) and Mel filters (n_mels, N_FFT // 2 + 1), those of WhisperFeatureExtractor itself."""
+    import torch
+    from transformers import WhisperFeatureExtractor
+
+    filters = WhisperFeatureExtractor(feature_size=n_mels).mel_filters
+    return torch.hann_window(N_FFT), torch.from_numpy(np.ascontiguousarray(filters.T, dtype=np.float32))
 
 
 def _log_mel_numpy(waveform: np.ndarray, n_mels: int) -> np.ndarray:

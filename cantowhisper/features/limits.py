@@ -1,0 +1,45 @@
+"""What a sentence must be like to be learned: not longer than Whisper writes, nor quicker than people speak."""
+
+from functools import cache
+
+from cantowhisper.contracts import CantowhisperError
+from cantowhisper.speech.language import language_code
+from cantowhisper.speech.text import cer_view
+
+MAX_TOKENS = 448  # of Whisper's decoder, all models
+SPECIAL_TOKENS = 5  # start, language, task, no timestamps, end
+TOO_MANY_TOKENS = f"more than {MAX_TOKENS} tokens"
+
+# Slowest and quickest speech that is believed, in characters a second without spaces and punctuation. Read Cantonese
+# has 2 to 8; the bounds leave room for silence around a word and for quick talkers, and catch wrong sentences.
+CHARACTERS_PER_SECOND = {"yue": (0.25, 12.0), "zh": (0.25, 12.0), "ja": (0.25, 18.0), "ko": (0.25, 14.0)}
+ALPHABETIC = (0.4, 40.0)
+
+
+def too_many_tokens(text: str, tokenizer: str) -> bool:
+    """Whether a sentence with its special tokens is longer than MAX_TOKENS.
+
+    A byte-level tokenizer never writes more tokens than bytes, so one is loaded only for sentences of more bytes.
+    """
+    if len(text.encode()) + SPECIAL_TOKENS <= MAX_TOKENS:
+        return False
+    return len(_tokenizer(tokenizer)(text, add_special_tokens=False)["input_ids"]) + SPECIAL_TOKENS > MAX_TOKENS
+
+
+@cache
+def _tokenizer(name: str):
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise CantowhisperError(
+            f"a sentence may have more than {MAX_TOKENS} tokens, and the tokenizer {name} that counts them cannot be "
+            "loaded; connect to the internet, or give a folder with --set tokenizer=FOLDER"
+        ) from error
+
+
+def implausible_speed(text: str, seconds: float, language: str) -> bool:
+    """Whether nobody says `text` in so many seconds."""
+    slowest, quickest = CHARACTERS_PER_SECOND.get(language_code(language), ALPHABETIC)
+    return not slowest <= len(cer_view(text, "no_punctuation")) / seconds <= quickest
