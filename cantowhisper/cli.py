@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cantowhisper import __version__
 from cantowhisper.contracts import CantowhisperError, UsageError
+from cantowhisper.live_command import add_live
 
 FORMATS = ("txt", "srt", "vtt", "tsv", "json")
 
@@ -52,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"cantowhisper {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_features, _train, _score, _export, _transcribe, _serve, _demo):
+    for add in (_features, _train, _score, _export, _transcribe, add_live, _serve, _demo):
         command = add(commands)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top

@@ -1,5 +1,7 @@
 """The policy of live transcription as properties: a scripted recognizer, a clock of samples, no audio."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -75,7 +77,7 @@ steps = st.sampled_from([0.3, 1.0, 3.0, 1e9])
 def test_committed_text_only_grows_and_the_rest_is_the_last_hypothesis(probabilities, texts, every, step_s):
     policy, recognise = LivePolicy(), Rambler(texts)
     shown = run(policy, probabilities, recognise, every=every, step_s=step_s)
-    for (before, _), (after, _) in zip(shown, shown[1:], strict=False):
+    for (before, _), (after, _) in pairwise(shown):
         assert after.startswith(before)
     assert policy.tentative == "" and "\ufffd" not in policy.committed
     assert policy.behind == 0 and not policy.speaking

@@ -76,8 +76,10 @@ class LivePolicy:
     `lines` and `committed` only ever grow; `tentative` may change with every pass.
     """
 
-    def __init__(self, options: LiveOptions | None = None):
+    def __init__(self, options: LiveOptions | None = None, *, known: str = ""):
+        """known: text that was committed before of the speech that comes first (another policy had begun it)."""
         self.options = options or LiveOptions()
+        self._known = known
         self.n_samples = 0
         self.lines: list[Line] = []
         self._stretches: deque[_Stretch] = deque()  # all but the last one have ended
@@ -87,14 +89,26 @@ class LivePolicy:
     # ------------------------------------------------------------------------------------------- what is known
 
     @property
-    def open_text(self) -> str:
-        """Committed text of the line that has not ended."""
-        return self._stretches[0].committed if self._stretches else ""
+    def open_line(self) -> Line | None:
+        """The line that has not ended, with its committed text."""
+        if not self._stretches:
+            return None
+        stretch = self._stretches[0]
+        return Line(stretch.start, stretch.heard_to, stretch.committed, stretch.before)
 
     @property
     def committed(self) -> str:
         """All text that will not change."""
-        return f"{self.finished}{self._stretches[0].before if self.open_text else ''}{self.open_text}".lstrip()
+        line = self.open_line
+        return f"{self.finished}{line.before + line.text if line and line.text else ''}".lstrip()
+
+    @property
+    def committed_to(self) -> int:
+        """All speech before this sample has its final text."""
+        if not self._stretches:
+            return self.n_samples
+        stretch = self._stretches[0]
+        return max([stretch.start, *(end for end, n in stretch.heard if n <= len(stretch.committed))])
 
     @property
     def finished(self) -> str:
@@ -119,6 +133,11 @@ class LivePolicy:
         return sum(max(0, samples) for samples in reached)
 
     @property
+    def busy(self) -> bool:
+        """Whether there is speech that has not had its final pass."""
+        return bool(self._stretches)
+
+    @property
     def speaking(self) -> bool:
         """Whether somebody is in the middle of a stretch."""
         return bool(self._stretches) and self._stretches[-1].end is None
@@ -134,7 +153,8 @@ class LivePolicy:
                 self._go_on(self._stretches[-1], probability)
             elif probability >= self.options.speech.speech_threshold:
                 start = max(self.n_samples - WINDOW - self._samples(self.options.speech.pad_s), self._free_from)
-                self._stretches.append(_Stretch(start, "\n", heard_to=start))
+                known, self._known = self._known, ""
+                self._stretches.append(_Stretch(start, "" if known else "\n", committed=known, heard_to=start))
                 self._go_on(self._stretches[-1], probability)
 
     def _go_on(self, stretch: _Stretch, probability: float) -> None:
@@ -160,7 +180,7 @@ class LivePolicy:
     def _end(self, stretch: _Stretch, end: int) -> None:
         stretch.end = self._free_from = end
         if not stretch.peaked:  # a click, a breath: never sure enough to be speech
-            self._stretches.pop()
+            self._known = self._stretches.pop().committed
 
     def _softest(self, first: int, last: int) -> int:
         """The window boundary in [first, last] where a voice is least likely."""
@@ -176,7 +196,7 @@ class LivePolicy:
         first = self._stretches[0]
         if first.end is not None:
             return Pass(first.start, first.end, first.committed, True)
-        if first.peaked and first.voice_end - first.heard_to >= self._samples(step_s):
+        if first.peaked and (first.voice_end - first.heard_to) / SAMPLE_RATE >= step_s:
             return Pass(first.start, self.n_samples, first.committed, False)
         return None
 
