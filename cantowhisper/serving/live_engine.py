@@ -146,7 +146,8 @@ class LiveEngine:
     @property
     def level(self) -> str:
         """What gives way at the moment: one of live_pace.LEVELS."""
-        return self.pace.level(*self._load())
+        n_speaking, behind_s = self._load()
+        return self.pace.level(n_speaking, behind_s=behind_s)
 
     def _load(self) -> tuple[int, float]:
         sessions = list(self.sessions.values())
