@@ -140,7 +140,9 @@ def assert_equal_sound(received: np.ndarray, source: np.ndarray) -> None:
 
 def sent(tab) -> np.ndarray:
     """What the page recorded, to the last sample."""
-    return np.array(tab.evaluate("Array.from(cantowhisperLive().transport.sound.slice(0, 1e9))"), np.int16)
+    return np.array(
+        tab.evaluate("(({sound}) => Array.from(sound.slice(0, sound.total)))(cantowhisperLive().transport)"), np.int16
+    )
 
 
 def test_every_sample_arrives_and_becomes_text(url, engine, microphone, source):
