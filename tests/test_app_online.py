@@ -145,6 +145,7 @@ def sent(tab) -> np.ndarray:
     )
 
 
+@pytest.mark.slow
 def test_every_sample_arrives_and_becomes_text(url, engine, microphone, source):
     with browser(microphone=microphone) as launched, visit(launched, url) as tab:
         text = record(tab)
@@ -160,6 +161,7 @@ def test_every_sample_arrives_and_becomes_text(url, engine, microphone, source):
         assert engine.sessions == {}, "nothing is kept after the end"
 
 
+@pytest.mark.slow
 def test_delayed_failed_and_repeated_requests_lose_nothing(url, engine, microphone, source):
     """Of the pushes 30 % fail: before they arrive, after they did (the reply is lost), with 502, or 2 s late."""
     count = {"n": 0}
@@ -185,6 +187,7 @@ def test_delayed_failed_and_repeated_requests_lose_nothing(url, engine, micropho
         assert count["n"] >= 10 and len(text) >= 6
 
 
+@pytest.mark.slow
 def test_both_cores_busy(url, engine, microphone, source):
     def burn(until: threading.Event) -> None:
         while not until.is_set():
@@ -206,6 +209,7 @@ def test_both_cores_busy(url, engine, microphone, source):
             burner.join()
 
 
+@pytest.mark.slow
 def test_two_tabs_do_not_mix(url, engine, microphone, source, tmp_path):
     soundfile.write(tmp_path / "other.wav", np.concatenate([source[::-1], np.zeros(20 * SAMPLE_RATE)]), SAMPLE_RATE)
     with (
@@ -226,6 +230,7 @@ def test_two_tabs_do_not_mix(url, engine, microphone, source, tmp_path):
         assert_equal_sound(engine.received(names[1]), np.ascontiguousarray(source[::-1]))
 
 
+@pytest.mark.slow
 def test_a_restart_of_the_server_loses_neither_text_nor_sound(app, microphone, source):
     """Everything the server knew is gone in the middle of speech, and it is away for a while."""
     before, after = new_engine(), new_engine()
@@ -270,6 +275,7 @@ def test_a_refused_microphone_is_said_in_words(url):
         assert tab.locator(".live").get_attribute("data-state") == "idle"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_it_fits_a_phone_and_waits_for_a_place(app, microphone, dark):
     full = LiveEngine(Scripted(), limits=LiveLimits(max_sessions=1))
@@ -290,6 +296,7 @@ def test_it_fits_a_phone_and_waits_for_a_place(app, microphone, dark):
         full.close()
 
 
+@pytest.mark.slow
 def test_recognised_text_is_shown_as_text(app, microphone):
     class Hostile(Scripted):
         def continuation(self, waveform, known="", *, language=None):
