@@ -10,6 +10,7 @@ from cantowhisper import __version__, deploy
 from cantowhisper.cli_features import features_command
 from cantowhisper.cli_options import add_set, overrides
 from cantowhisper.contracts import CantowhisperError, UsageError
+from cantowhisper.live_command import add_live
 
 FORMATS = ("txt", "srt", "vtt", "tsv", "json")
 
@@ -53,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"cantowhisper {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for add in (features_command, _train, _score, _export, _transcribe, _serve, deploy.add_command, _demo):
+    for add in (features_command, _train, _score, _export, _transcribe, add_live, _serve, deploy.add_command, _demo):
         command = add(commands)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top

@@ -38,8 +38,12 @@ class Engine(Protocol):
         suppress: list[int],
         beam_size: int = 1,
         temperature: float = 0.0,
+        goes_on: bool = False,
     ) -> list[Decoded]:
-        """mels: float32 (batch, n_mels, n_frames). temperature 0 is greedy or beam search, above it one sample."""
+        """mels: float32 (batch, n_mels, n_frames). temperature 0 is greedy or beam search, above it one sample.
+
+        goes_on: the prompt ends with text, after which nothing more need be said.
+        """
         ...
 
 
@@ -96,7 +100,7 @@ class CTranslate2Engine:
         """Encoder output, a StorageView of shape (batch, n_frames / 2, d_model)."""
         return self._model.encode(self._ct2.StorageView.from_array(np.ascontiguousarray(mels)))
 
-    def decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, temperature=0.0):
+    def decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, temperature=0.0, goes_on=False):
         encoded = self.encode(mels)
         results = self._model.generate(
             encoded,
@@ -105,8 +109,8 @@ class CTranslate2Engine:
             sampling_topk=0 if temperature > 0 else 1,  # 0 draws from all tokens
             sampling_temperature=temperature or 1.0,
             # CTranslate2 generates min(max_length / 2, max_length - len(prompt)) tokens at the most.
-            max_length=2 * max(max_new_tokens, len(prompt)),
-            suppress_blank=True,  # the model's own begin_suppress_tokens
+            max_length=max(2 * max_new_tokens, len(prompt) + max_new_tokens),
+            suppress_blank=not goes_on,  # the model's own begin_suppress_tokens, which forbid an end at once
             suppress_tokens=[-1, *suppress],  # -1 stands for the model's own suppress_tokens
             return_scores=True,
         )
@@ -173,7 +177,7 @@ class TransformersEngine:
         self._model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
         self.n_mels = model.config.num_mel_bins
 
-    def decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, temperature=0.0):
+    def decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, temperature=0.0, goes_on=False):
         torch, model = self._torch, self._model
         if temperature > 0:
             torch.manual_seed(SAMPLING_SEED)

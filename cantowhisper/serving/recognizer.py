@@ -152,6 +152,36 @@ class Recognizer:
                     segment = replace(segment, characters=self._characters(waveform, job, prompt, segment.text))
                 yield segment
 
+    def continuation(self, waveform: np.ndarray, known: str = "", *, language: str | None = None) -> str:
+        """What is said after `known` in one piece of speech, which is taken as it is (live: it may still go on).
+
+        The characters in `known` are given to the decoder as the beginning, so they cost one step together and only
+        what is new is written token by token.
+
+        Parameters
+        ----------
+        waveform : float32, shape (n_samples,), 16 kHz, at most 30 s
+        known : text of its beginning; the text returned goes on from there (with a space where one belongs)
+        language : code or name; default is what the model was trained for
+
+        Returns
+        -------
+        str : may end with U+FFFD where a character's bytes are not all there
+        """
+        job = self._job(0, Span(0, waveform.size))
+        begin = self._tokenizer.encode(known, add_special_tokens=False).ids
+        prompt = [*self._prompt(language), *begin]
+        budget = max(1, min(job.budget - len(begin), MAX_NEW_TOKENS - len(begin)))
+        (decoded,) = self.engine.decode(
+            self._mel(waveform, job)[None],
+            prompt,
+            max_new_tokens=budget,
+            suppress=self._suppress,
+            goes_on=bool(known),
+        )
+        ids = [i for i in decoded.token_ids if i not in self._not_text]
+        return self._tokenizer.decode([*begin, *ids])[len(self._tokenizer.decode(begin)) :]
+
     def context_frames(self, frames: int) -> int:
         """Encoder input for a piece of `frames`: itself, a margin, rounded up; 3,000 if the model needs that."""
         if self.facts.trained_contexts != "variable" or not self.engine.takes_short_input:

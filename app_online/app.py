@@ -1,0 +1,174 @@
+"""The live page: text appears while people speak.
+
+It only builds the page; who is listened to when is decided in cantowhisper.serving.live_engine, and what the browser
+does stands in the .js files beside this one.
+"""
+
+import argparse
+import html
+import os
+from pathlib import Path
+
+import gradio as gr
+
+from cantowhisper.serving.live_engine import LiveEngine, LiveLimits
+from cantowhisper.serving.live_service import LiveService
+from cantowhisper.serving.recognizer import Recognizer
+
+HERE = Path(__file__).resolve().parent
+SCRIPTS = ("recorder.js", "transport.js", "transcript.js", "page.js")  # one after the other, as one program
+THREADS = 2  # a free Space has two virtual cores
+LANGUAGES = {"yue": "粵語 Cantonese", "zh": "普通話 Mandarin", "en": "英文 English"}
+SCRIPT_CHOICES = {"": "原樣 As is", "traditional": "繁體 Traditional", "simplified": "简体 Simplified"}
+
+try:  # ZeroGPU gives Spaces to programs that have a GPU function, whether they call it or not
+    import spaces
+except ImportError:
+    spaces = None
+
+
+def build_page(recognizer: Recognizer, *, limits: LiveLimits | None = None, engine: LiveEngine | None = None):
+    """The page, ready to be launched with `launch_options(limits)`. Its worker runs from now on.
+
+    Parameters
+    ----------
+    recognizer : the one model that all speakers share
+    limits : what the page serves
+    engine : default: one for `recognizer` and `limits`
+    """
+    limits = limits or LiveLimits()
+    engine = engine or LiveEngine(recognizer, limits=limits)
+    service = LiveService(engine.run())
+    # Gradio keeps some state for each tab that ever calls; tabs beyond this lose nothing, ours is in the engine.
+    page = gr.Blocks(title="cantowhisper · 即時字幕", analytics_enabled=False)
+    with page:
+        gr.HTML(_header())
+        gr.HTML(
+            _body(recognizer),
+            html_template="${value}",
+            js_on_load="\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS),
+            server_functions=server_functions(service, engine),
+            elem_id="live",
+        )
+        gr.HTML(_footer(limits))
+        _add_api(service)
+        _register_gpu()
+    page.engine = engine
+    return page.queue(max_size=limits.max_sessions)
+
+
+def server_functions(service: LiveService, engine: LiveEngine) -> list:
+    """What the page's script calls; each takes one object, because Gradio gives several arguments as one list."""
+
+    def live_start(request: dict) -> dict:
+        return service.start(**_only(request, "language", "script", "at", "known"))
+
+    def live_push(request: dict) -> dict:
+        return service.push(**_only(request, "session", "offset", "audio", "oldest", "seen", "end"))
+
+    def live_poll(request: dict) -> dict:
+        return service.poll(**_only(request, "session", "seen"))
+
+    def live_forget(request: dict) -> dict:
+        engine.forget(str(request.get("session")))
+        return {}
+
+    return [live_start, live_push, live_poll, live_forget]
+
+
+def _only(request: dict, *names: str) -> dict:
+    return {name: request[name] for name in names if name in request}
+
+
+def _add_api(service: LiveService) -> None:
+    """The same calls for programs, without the queue: /start, /push, /poll and /finish."""
+    for name in ("start", "push", "poll", "finish"):
+        gr.api(getattr(service, name), api_name=name, queue=False)
+
+
+def _register_gpu() -> None:
+    """A GPU function that no event of the page needs: the live model runs on the CPU, where it is fast enough.
+
+    Visitors have minutes of GPU a day; taking it for each quarter of a second would use them up at once.
+    """
+    if spaces:
+        unused = gr.Button(visible=False)
+        unused.click(spaces.GPU(duration=5)(lambda: None), api_visibility="private")
+
+
+def _body(recognizer: Recognizer) -> str:
+    trained = recognizer.facts.language_token.strip("<|>")
+    languages = {"": f"{LANGUAGES.get(trained, trained)}"}
+    languages |= {c: n for c, n in LANGUAGES.items() if c in recognizer.languages and c != trained}
+    text = (HERE / "page.html").read_text(encoding="utf-8")
+    return text.replace("@languages", _options(languages)).replace("@scripts", _options(SCRIPT_CHOICES))
+
+
+def _options(choices: dict[str, str]) -> str:
+    return "".join(f'<option value="{html.escape(v)}">{html.escape(name)}</option>' for v, name in choices.items())
+
+
+def _header() -> str:
+    return (
+        "<header class='head'><h1>即時字幕 <span lang='en'>Live captions</span></h1>"
+        "<p>一路講一路出字；深色嘅字唔會再變。 "
+        "<span lang='en'>Text appears while you speak; dark text does not change any more.</span></p></header>"
+    )
+
+
+def _footer(limits: LiveLimits) -> str:
+    items = {
+        "同時 at once": f"{limits.max_sessions}",
+        "一次最長 one session": f"{limits.max_session_s / 3600:.0f} h",
+        "錄音 sound": "只留喺你部機 kept on your device only",
+    }
+    rows = "".join(f"<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>" for k, v in items.items())
+    return f"<footer class='limits'><h2>上限 Limits</h2><dl>{rows}</dl></footer>"
+
+
+def launch_options(limits: LiveLimits | None = None) -> dict:
+    """Arguments of `launch()` without which the page would not look, or not be safe, as intended."""
+    return {
+        "theme": _theme(),
+        "css_paths": [HERE / "style.css"],
+        "max_file_size": 1,  # nothing is ever uploaded as a file
+        "state_session_capacity": 100,  # what Gradio keeps of tabs; sessions are the engine's
+        "run_history": False,
+        "footer_links": ["api"],
+        "ssr_mode": False,  # would start Node beside Python
+        "enable_monitoring": False,
+        "show_error": False,
+    }
+
+
+def _theme() -> gr.themes.Base:
+    """Calm, with the visitor's own fonts, so that nothing is fetched from elsewhere."""
+    fonts = ["system-ui", "-apple-system", "PingFang HK", "Noto Sans HK", "Noto Sans CJK HK", "Microsoft JhengHei"]
+    theme = gr.themes.Soft(
+        primary_hue="teal", secondary_hue="teal", neutral_hue="slate", radius_size="lg", font=[*fonts, "sans-serif"]
+    )
+    return theme.set(body_background_fill="*neutral_50", body_text_color_subdued="*neutral_500")
+
+
+def main(model: str | None = None, host: str | None = None, port: int | None = None) -> None:
+    """Serve the page until it is stopped.
+
+    model : folder or Hub id; by default what the environment variable MODEL_ID says
+    host, port : by default what Gradio takes: 127.0.0.1:7860, or what a Space sets in its environment
+    """
+    model = model or os.environ.get("MODEL_ID")
+    if not model:
+        raise SystemExit("no model: give --model FOLDER_OR_HUB_ID, or set MODEL_ID (on a Space: Settings, Variables)")
+    page = build_page(Recognizer.open(model, threads=THREADS))
+    try:
+        page.launch(server_name=host, server_port=port, **launch_options())
+    finally:
+        page.engine.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Serve the live page.")
+    parser.add_argument("--model", help="model folder or Hub id (default: the variable MODEL_ID)")
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    main(**vars(parser.parse_args()))

@@ -1,0 +1,92 @@
+// What was said, as lines that only grow, on the page and as files. Text is only ever added as text, never as HTML.
+
+class Transcript {
+  constructor(committed, tentative) {
+    Object.assign(this, { committed, tentative });
+    this.clear();
+  }
+  clear() {
+    this.lines = [];
+    this.committed.replaceChildren();
+    this.tentative.textContent = "";
+  }
+
+  // Events are {start_s, before} of a new line, {text}, and {end_s} of the line.
+  take(events, tentative) {
+    for (const event of events) {
+      if ("start_s" in event) this.begin(event);
+      else if ("text" in event) this.append(event.text);
+      else if (this.open) this.open.end_s = event.end_s;
+    }
+    const fresh = !this.open && this.lines.length && tentative;
+    if (this.tentative.textContent !== (fresh ? "\n" : "") + tentative)
+      this.tentative.textContent = (fresh ? "\n" : "") + tentative;
+  }
+  get open() {
+    const last = this.lines.at(-1);
+    return last && last.end_s === null ? last : null;
+  }
+  begin({ start_s, before }) {
+    if (this.open) this.open.end_s = start_s; // the server was restarted within a line
+    const element = document.createElement("span");
+    const time = document.createElement("time");
+    time.textContent = clock(start_s, ".").slice(start_s < 3600 ? 3 : 0, -2) + " ";
+    time.dataset.seconds = start_s;
+    const node = document.createTextNode("");
+    element.append(this.lines.length ? before : "", time, node);
+    this.committed.append(element);
+    this.lines.push({ start_s, end_s: null, before, text: "", node });
+  }
+  append(text) {
+    if (!this.open) return;
+    this.open.text += text;
+    this.open.node.appendData(text);
+  }
+  // The line that goes on ends here: the recording is over.
+  close(end_s) {
+    if (this.open) this.open.end_s = end_s;
+    this.tentative.textContent = "";
+  }
+
+  get text() {
+    return this.lines.map((line, i) => (i ? line.before : "") + line.text).join("").trim();
+  }
+  // Chinese characters count one each, other words one each.
+  get words() {
+    return (this.text.match(/\p{Script=Han}|[\p{L}\p{N}]+/gu) || []).length;
+  }
+  get spokenSeconds() {
+    return this.lines.reduce((sum, line) => sum + Math.max(0, (line.end_s ?? line.start_s) - line.start_s), 0);
+  }
+
+  cues() {
+    return this.lines.filter((l) => l.text.trim())
+      .map((l) => ({ ...l, end_s: l.end_s ?? l.start_s, text: l.text.trim().replace(/\s+/g, " ").replaceAll("-->", "→") }));
+  }
+  file(format) {
+    const escape = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+    const times = ({ start_s, end_s }, point) => `${clock(start_s, point)} --> ${clock(end_s, point)}`;
+    if (format === "srt")
+      return this.cues().map((cue, i) => `${i + 1}\n${times(cue, ",")}\n${cue.text}\n`).join("\n");
+    if (format === "vtt")
+      return ["WEBVTT\n", ...this.cues().map((cue) => `${times(cue, ".")}\n${escape(cue.text)}\n`)].join("\n");
+    return this.cues().map((cue) => `${cue.text}\n`).join("");
+  }
+}
+
+function clock(seconds, point) {
+  const ms = Math.max(0, Math.round(seconds * 1000));
+  const two = (n) => String(Math.floor(n)).padStart(2, "0");
+  return `${two(ms / 3600000)}:${two((ms / 60000) % 60)}:${two((ms / 1000) % 60)}${point}${String(ms % 1000).padStart(3, "0")}`;
+}
+
+// 16 kHz mono int16 as a WAV file.
+function wav(samples) {
+  const head = new DataView(new ArrayBuffer(44));
+  const word = (at, text) => [...text].forEach((c, i) => head.setUint8(at + i, c.charCodeAt(0)));
+  word(0, "RIFF"), word(8, "WAVEfmt "), word(36, "data");
+  head.setUint32(4, 36 + samples.byteLength, true), head.setUint32(16, 16, true), head.setUint16(20, 1, true);
+  head.setUint16(22, 1, true), head.setUint32(24, RATE, true), head.setUint32(28, 2 * RATE, true);
+  head.setUint16(32, 2, true), head.setUint16(34, 16, true), head.setUint32(40, samples.byteLength, true);
+  return new Blob([head, samples], { type: "audio/wav" });
+}

@@ -1,0 +1,61 @@
+"""`cantowhisper live FILE`: a recording as if it came from a microphone, and how late its text is."""
+
+import json
+import time
+from pathlib import Path
+
+from cantowhisper.contracts import CantowhisperError
+
+
+def add_live(commands):
+    """Add the command to the parser's subcommands."""
+    command = commands.add_parser("live", help="replay a recording as a microphone: text and how late it comes")
+    command.add_argument("file", type=Path, help="audio or video file")
+    command.add_argument("--model", required=True, help="model folder or Hub id")
+    command.add_argument(
+        "--clock",
+        default="simulated",
+        choices=("real", "simulated"),
+        help="simulated (default) leaves out the waiting; computation counts in both",
+    )
+    command.add_argument("--language", help="default: what the model was trained for")
+    command.add_argument("--script", choices=("traditional", "simplified"), help="default: as the model writes")
+    command.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2, as a free Space has)")
+    command.add_argument("--json", type=Path, metavar="FILE", help="also write the report here")
+    command.set_defaults(run=run_live)
+    return command
+
+
+def run_live(arguments) -> None:
+    """Replay, print the lines with their times, then the report."""
+    from cantowhisper.serving.live_engine import LiveEngine
+    from cantowhisper.serving.live_replay import SimulatedClock, replay, report
+    from cantowhisper.serving.recognizer import Recognizer
+    from cantowhisper.serving.subtitles import clock
+    from cantowhisper.speech.audio import load_audio
+    from cantowhisper.speech.mel import SAMPLE_RATE
+
+    simulated = arguments.clock == "simulated"
+    waveform = load_audio(arguments.file)
+    recognizer = Recognizer.open(arguments.model, threads=arguments.threads)
+    engine = LiveEngine(recognizer, clock=SimulatedClock() if simulated else time.monotonic)
+    (track,) = replay(
+        engine,
+        [(arguments.file.name, waveform)],
+        simulated=simulated,
+        language=arguments.language,
+        script=arguments.script,
+    )
+    for line in track.lines:
+        print(f"{clock(line['start_s'])} {line['text'].strip()}")
+    found = report([track], engine, audio_s=waveform.size / SAMPLE_RATE)
+    print(*(f"{name:<30} {value}" for name, value in found.items()), sep="\n")
+    if arguments.json:
+        _write(arguments.json, {"file": arguments.file.name, "clock": arguments.clock, **found, "text": track.text})
+
+
+def _write(path: Path, found: dict) -> None:
+    try:
+        path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise CantowhisperError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,288 @@
+"""When to listen again, and which characters stay: the policy of live transcription.
+
+Pure: no audio, threads or clocks. It is told how likely each 32 ms is speech, says which stretch of samples to
+recognise next, and is told what was heard. Text is agreed by LocalAgreement-2 (Macháček et al. 2023, "Turning
+Whisper into a real-time transcription system"): what two passes in a row say is committed and never changes. Unlike
+there, characters are compared instead of words, a pause commits everything, a pass is given the committed characters
+as its beginning (so it only writes what is new, and cannot contradict them), and no timestamps of the model are used.
+"""
+
+import unicodedata
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from cantowhisper.contracts import CantowhisperError
+from cantowhisper.serving import guards
+from cantowhisper.serving.segments import WINDOW, SegmentOptions
+from cantowhisper.speech.mel import SAMPLE_RATE
+
+CHARACTERS_PER_SECOND = 25  # of the fastest English with its spaces; Cantonese has at most 8
+CHARACTERS_TO_SPARE = 16
+UNFINISHED = "\ufffd"  # what a decoder writes for a part of a character's UTF-8 bytes
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """Times in seconds. What is not here is as for recordings (SegmentOptions)."""
+
+    short_pause_s: float = 0.7  # a stretch under `short_s` waits this long: alone it is hard to understand
+    trim_over_s: float = 8.0  # speech without a pause: from here on, what is committed is no longer listened to
+    max_buffer_s: float = 15.0  # … and if nothing was agreed on by here, it is cut where it is softest
+    speech: SegmentOptions = field(default_factory=SegmentOptions)
+
+    def __post_init__(self):
+        if not 2.0 <= self.trim_over_s <= self.max_buffer_s <= 28.0:
+            raise CantowhisperError("live options: 2 s ≤ trim_over_s ≤ max_buffer_s ≤ 28 s (Whisper takes 30 s)")
+
+
+class Pass(NamedTuple):
+    """One recognition to do: samples start to end, going on from `known`; a final one is never left out."""
+
+    start: int
+    end: int
+    known: str
+    final: bool
+
+
+class Line(NamedTuple):
+    """Text that is done: where it was said, and what stands before it ("" when it goes on within a sentence)."""
+
+    start: int
+    end: int
+    text: str
+    before: str
+
+
+@dataclass
+class _Stretch:
+    """Speech between two pauses: what is still listened to, and what is known of it."""
+
+    start: int
+    before: str  # what stands between this text and the one before it
+    end: int | None = None  # None as long as it goes on
+    voice_end: int = 0  # end of the last window with a voice
+    peaked: bool = False  # whether it was ever surely speech
+    committed: str = ""
+    tentative: str = ""
+    heard_to: int = 0  # end of the last pass
+    heard: list[tuple[int, int]] = field(default_factory=list)  # of each pass: its end, and how many characters by then
+
+
+class LivePolicy:
+    """One speaker's session. `insert` windows, `process` what is due, `finish`.
+
+    `lines` and `committed` only ever grow; `tentative` may change with every pass.
+    """
+
+    def __init__(self, options: LiveOptions | None = None, *, known: str = ""):
+        """known: text that was committed before of the speech that comes first (another policy had begun it)."""
+        self.options = options or LiveOptions()
+        self._known = known
+        self.n_samples = 0
+        self.lines: list[Line] = []
+        self._stretches: deque[_Stretch] = deque()  # all but the last one have ended
+        self._probabilities: deque[float] = deque(maxlen=int(self.options.max_buffer_s * SAMPLE_RATE / WINDOW) + 1)
+        self._free_from = 0  # no stretch reaches back behind this
+
+    # ------------------------------------------------------------------------------------------- what is known
+
+    @property
+    def open_line(self) -> Line | None:
+        """The line that has not ended, with its committed text."""
+        if not self._stretches:
+            return None
+        stretch = self._stretches[0]
+        return Line(stretch.start, stretch.heard_to, stretch.committed, stretch.before)
+
+    @property
+    def committed(self) -> str:
+        """All text that will not change."""
+        line = self.open_line
+        return f"{self.finished}{line.before + line.text if line and line.text else ''}".lstrip()
+
+    @property
+    def committed_to(self) -> int:
+        """All speech before this sample has its final text."""
+        if not self._stretches:
+            return self.n_samples
+        stretch = self._stretches[0]
+        return max([stretch.start, *(end for end, n in stretch.heard if n <= len(stretch.committed))])
+
+    @property
+    def finished(self) -> str:
+        """Text of the lines that have ended."""
+        return "".join(line.before + line.text for line in self.lines)
+
+    @property
+    def tentative(self) -> str:
+        """The tail that may still change."""
+        return self._stretches[0].tentative if self._stretches else ""
+
+    @property
+    def needed_from(self) -> int:
+        """Samples before this one are never asked for again."""
+        before_speech = max(self.n_samples - self._samples(self.options.speech.pad_s), self._free_from)
+        return self._stretches[0].start if self._stretches else before_speech
+
+    @property
+    def behind(self) -> int:
+        """Samples of speech that no pass has heard yet."""
+        reached = ((s.end or s.voice_end) - max(s.heard_to, s.start) for s in self._stretches if s.peaked)
+        return sum(max(0, samples) for samples in reached)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is speech that has not had its final pass."""
+        return bool(self._stretches)
+
+    @property
+    def speaking(self) -> bool:
+        """Whether somebody is in the middle of a stretch."""
+        return bool(self._stretches) and self._stretches[-1].end is None
+
+    # ------------------------------------------------------------------------------------------- where speech is
+
+    def insert(self, probabilities: Iterable[float]) -> None:
+        """Take the next windows of 512 samples: for each, how likely it is speech (0 to 1)."""
+        for probability in probabilities:
+            self.n_samples += WINDOW
+            self._probabilities.append(probability)
+            if self.speaking:
+                self._go_on(self._stretches[-1], probability)
+            elif probability >= self.options.speech.speech_threshold:
+                start = max(self.n_samples - WINDOW - self._samples(self.options.speech.pad_s), self._free_from)
+                known, self._known = self._known, ""
+                self._stretches.append(_Stretch(start, "" if known else "\n", committed=known, heard_to=start))
+                self._go_on(self._stretches[-1], probability)
+
+    def _go_on(self, stretch: _Stretch, probability: float) -> None:
+        speech = self.options.speech
+        stretch.peaked = stretch.peaked or probability >= speech.peak_threshold
+        if probability >= speech.silence_threshold:
+            stretch.voice_end = self.n_samples
+        short = stretch.voice_end - stretch.start < self._samples(speech.short_s + speech.pad_s)
+        pause = self.options.short_pause_s if short else speech.min_pause_s
+        if self.n_samples - stretch.voice_end >= self._samples(pause):
+            self._end(stretch, min(stretch.voice_end + self._samples(speech.pad_s), self.n_samples))
+        elif self.n_samples - stretch.start > self._samples(self.options.max_buffer_s) - WINDOW:
+            cut = self._softest(stretch.start + self._samples(self.options.max_buffer_s / 2), self.n_samples - WINDOW)
+            self._end(stretch, cut)
+            self._stretches.append(self._rest(cut, stretch.voice_end))
+
+    def _rest(self, cut: int, voice_end: int) -> _Stretch:
+        """What follows a cut through speech."""
+        since = list(self._probabilities)[(cut - self.n_samples) // WINDOW or len(self._probabilities) :]
+        peaked = any(probability >= self.options.speech.peak_threshold for probability in since)
+        return _Stretch(cut, " ", voice_end=max(cut, voice_end), peaked=peaked, heard_to=cut)
+
+    def _end(self, stretch: _Stretch, end: int) -> None:
+        stretch.end = self._free_from = end
+        if not stretch.peaked:  # a click, a breath: never sure enough to be speech
+            self._known = self._stretches.pop().committed
+
+    def _softest(self, first: int, last: int) -> int:
+        """The window boundary in [first, last] where a voice is least likely."""
+        ends = range(-(-first // WINDOW) * WINDOW, last + 1, WINDOW)
+        return min(ends, key=lambda end: self._probabilities[(end - self.n_samples) // WINDOW - 1])
+
+    # ------------------------------------------------------------------------------------------- what was said
+
+    def due(self, *, step_s: float) -> Pass | None:
+        """The next pass: over a stretch that has ended, or, every `step_s` of new speech, over one that goes on."""
+        if not self._stretches:
+            return None
+        first = self._stretches[0]
+        if first.end is not None:
+            return Pass(first.start, first.end, first.committed, True)
+        if first.peaked and (first.voice_end - first.heard_to) / SAMPLE_RATE >= step_s:
+            return Pass(first.start, self.n_samples, first.committed, False)
+        return None
+
+    def process(self, recognise: Callable[[Pass], str], *, step_s: float = 1.0) -> bool:
+        """Do one pass if one is due. `recognise` returns what follows `known`. Returns whether there was one."""
+        wanted = self.due(step_s=step_s)
+        if wanted:
+            self.accept(wanted, recognise(wanted))
+        return wanted is not None
+
+    def finish(self, recognise: Callable[[Pass], str]) -> None:
+        """No more sound will come: a last pass over everything that has not had its final one."""
+        self.end_input()
+        while self.process(recognise):
+            continue
+
+    def end_input(self) -> None:
+        """End the stretch that goes on, as a pause would."""
+        if self.speaking:
+            self._end(self._stretches[-1], self.n_samples)
+
+    def accept(self, done: Pass, text: str) -> None:
+        """Take what a pass heard: commit what it says like the one before, or all of it at the end of a stretch."""
+        stretch = self._stretches[0]
+        stretch.heard_to = done.end
+        text = text.replace(UNFINISHED, "") if done.final else text.split(UNFINISHED)[0]
+        if _invented(text, done):
+            if not done.final:
+                return  # nothing was learned from it
+            text = stretch.tentative
+        n_agreed = len(text) if done.final else agreed(text, stretch.tentative)
+        stretch.committed += text[:n_agreed]
+        stretch.tentative = text[n_agreed:]
+        if done.final:
+            self._stretches.popleft()
+            self._add_line(stretch, stretch.end, len(stretch.committed))
+        else:
+            stretch.heard.append((done.end, len(stretch.committed) + len(stretch.tentative)))
+            self._trim(stretch)
+
+    def _trim(self, stretch: _Stretch) -> None:
+        """Stop listening to the committed beginning of a long stretch.
+
+        Where its last character was said is known without timestamps: a pass that ended at sample e and wrote n
+        characters, all committed since, ended right behind the n-th. The softest such e is taken.
+        """
+        if stretch.end is not None or self.n_samples - stretch.start <= self._samples(self.options.trim_over_s):
+            return
+        half = stretch.start + self._samples(self.options.trim_over_s / 2)
+        places = [(e, n) for e, n in stretch.heard if half <= e < stretch.heard_to and n <= len(stretch.committed)]
+        if places:
+            end, n = min(places, key=lambda place: self._probabilities[(place[0] - self.n_samples) // WINDOW - 1])
+            self._add_line(stretch, end, n)
+            stretch.start, stretch.before, stretch.committed = end, "", stretch.committed[n:]
+            stretch.heard = [(e, m - n) for e, m in stretch.heard if e > end]
+
+    def _add_line(self, stretch: _Stretch, end: int, n: int) -> None:
+        if text := stretch.committed[:n]:
+            self.lines.append(Line(stretch.start, end, text, stretch.before))
+
+    @staticmethod
+    def _samples(seconds: float) -> int:
+        return int(seconds * SAMPLE_RATE)
+
+
+def agreed(new: str, old: str) -> int:
+    """How many characters of `new` two passes agree on, whatever their punctuation, spaces and case.
+
+    >>> agreed("你好，今日好", "你好今日去"), agreed("你好", ""), agreed("唔該，", "唔該。")
+    (5, 0, 2)
+    """
+    letters = [(i, c.casefold()) for i, c in enumerate(new) if _counts(c)]
+    n = 0
+    for (i, mine), theirs in zip(letters, (c.casefold() for c in old if _counts(c)), strict=False):
+        if mine != theirs:
+            break
+        n = i + 1
+    return n
+
+
+def _counts(character: str) -> bool:
+    return not unicodedata.category(character).startswith(("P", "S", "Z", "C"))
+
+
+def _invented(text: str, done: Pass) -> bool:
+    """Whether a hypothesis goes round in a loop, or has more characters than anybody can say in its time."""
+    most = int((done.end - done.start) / SAMPLE_RATE * CHARACTERS_PER_SECOND) + CHARACTERS_TO_SPARE
+    looped = guards.repeats(text) or (guards.repeats(done.known + text) and not guards.repeats(done.known))
+    return looped or len(text) > most

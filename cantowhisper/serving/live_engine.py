@@ -1,0 +1,216 @@
+"""Many speakers, one model, one worker: whose speech is listened to next.
+
+Passes at the end of a stretch of speech come first and none is left out. Passes in the middle of speech always cover
+everything said so far, so a late one replaces those that were not done: the newest wins. When there is too much to
+do, `live_pace` says what gives way, in which order; sound never does.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cantowhisper.contracts import CantowhisperError, UsageError
+from cantowhisper.serving.live import LiveOptions, Pass
+from cantowhisper.serving.live_pace import Pace, PaceOptions
+from cantowhisper.serving.live_sessions import Session
+from cantowhisper.speech.mel import SAMPLE_RATE
+from cantowhisper.speech.text import to_script
+
+MAX_KNOWN = 200  # characters: more are not said before they are trimmed
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LiveLimits:
+    """What the live page serves, on two CPU cores and 16 GB that all speakers share."""
+
+    max_sessions: int = 8  # 8 × max_held_s are 31 MB; more speakers than that would all wait
+    max_held_s: float = 120.0  # sound without text in memory a session; the page keeps what is not taken
+    max_session_s: float = 7200.0  # then it is ended as if by Stop
+    forget_after_s: float = 90.0  # without a sign of life; a phone's tab sleeps a minute without harm
+    max_push_s: float = 30.0  # sound in one request
+    ask_again_s: float = 3.0  # whoever is asked to wait tries again after this
+
+
+class UnknownSession(CantowhisperError):
+    """The session is not here (any more): start another one."""
+
+
+@dataclass
+class LiveEngine:
+    """All sessions. `recognizer` needs `continuation` and `languages` (serving.recognizer.Recognizer).
+
+    `work_once` does one pass; `run` does so in a thread of its own until `close`.
+    """
+
+    recognizer: object
+    limits: LiveLimits = field(default_factory=LiveLimits)
+    options: LiveOptions = field(default_factory=LiveOptions)
+    pace_options: PaceOptions = field(default_factory=PaceOptions)
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self):
+        self.sessions: dict[str, Session] = {}
+        self.pace = Pace(self.pace_options)
+        self.busy_s, self.n_passes = 0.0, 0
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closing = self._arrived = False
+
+    # ---------------------------------------------------------------------------------------------------- for pages
+
+    def start(
+        self, *, language: str | None = None, script: str | None = None, at: int = 0, known: str = ""
+    ) -> str | None:
+        """Open a session and return its name; None when there is no room now (ask again after `ask_again_s`).
+
+        at : sample of the speaker's recording at which it starts
+        known : committed text that the page has already of the speech there (its session was lost)
+
+        Raises
+        ------
+        UsageError : the model does not know the language, or there is no such script
+        """
+        if language and language not in self.recognizer.languages:
+            raise UsageError(f"the model does not know {language!r}; choose {', '.join(self.recognizer.languages)}")
+        script = script or "as written"
+        to_script("", script)
+        session = Session(
+            max(0, int(at)),
+            language=language or None,
+            script=script,
+            known=known[:MAX_KNOWN],
+            max_held_s=self.limits.max_held_s,
+            options=self.options,
+        )
+        with self._changed:
+            self._drop_forgotten()
+            if len(self.sessions) >= self.limits.max_sessions or (self.sessions and self.level == "full"):
+                return None
+            session.seen_s = session.served_s = self.clock()
+            name = secrets.token_urlsafe(12)
+            self.sessions[name] = session
+        return name
+
+    def push(
+        self, name: str, offset: int, sound: np.ndarray, *, oldest: int | None = None, seen: int = 0, end: bool = False
+    ) -> dict:
+        """Take sound (int16, 16 kHz mono) from sample `offset` on and return `Session.view(seen)`.
+
+        end : this is the last sound; go on asking until the view is `final`
+
+        Raises
+        ------
+        UnknownSession, CantowhisperError
+        """
+        if sound.size > self.limits.max_push_s * SAMPLE_RATE:
+            raise UsageError(f"at most {self.limits.max_push_s:.0f} s of sound at a time")
+        session = self._session(name)
+        longest = session.begin + int(self.limits.max_session_s * SAMPLE_RATE)
+        session.push(int(offset), sound[: max(0, longest - int(offset))], oldest=oldest)
+        if end or session.received >= longest:
+            session.end(min(int(offset) + sound.size, longest) if end else longest)
+        with self._changed:
+            self._arrived = True
+            self._changed.notify()
+        return self._view(session, seen)
+
+    def poll(self, name: str, *, seen: int = 0) -> dict:
+        """The view of a session without pushing anything."""
+        return self._view(self._session(name), seen)
+
+    def forget(self, name: str) -> None:
+        """Drop a session and everything of it."""
+        with self._changed:
+            self.sessions.pop(name, None)
+
+    def _session(self, name: str) -> Session:
+        with self._changed:
+            session = self.sessions.get(name)
+        if session is None:
+            raise UnknownSession("this session is not here any more; start another one")
+        session.seen_s = self.clock()
+        return session
+
+    def _view(self, session: Session, seen: int) -> dict:
+        return {**session.view(seen), "level": self.level}
+
+    # --------------------------------------------------------------------------------------------------- for the worker
+
+    @property
+    def level(self) -> str:
+        """What gives way at the moment: one of live_pace.LEVELS."""
+        n_speaking, behind_s = self._load()
+        return self.pace.level(n_speaking, behind_s=behind_s)
+
+    def _load(self) -> tuple[int, float]:
+        sessions = list(self.sessions.values())
+        return sum(s.policy.speaking for s in sessions), max((s.behind_s for s in sessions), default=0.0)
+
+    def work_once(self) -> bool:
+        """Listen to what has arrived, and do the most urgent pass. Returns whether there was one."""
+        with self._changed:
+            self._drop_forgotten()
+            sessions = list(self.sessions.values())
+        for session in sessions:
+            session.listen()
+        n_speaking, behind_s = self._load()
+        step_s = self.pace.step_s(n_speaking, behind_s=behind_s)
+        waiting = [(s, wanted) for s in sessions if (wanted := s.policy.due(step_s=step_s))]
+        if not waiting:
+            return False
+        session, wanted = min(waiting, key=lambda one: (not one[1].final, one[0].served_s))
+        text = self._recognise(session, wanted)
+        session.served_s = self.clock()
+        show = self.pace.level(n_speaking, behind_s=behind_s) in ("", "longer_step")
+        session.accept(wanted, text, show_tentative=show)
+        return True
+
+    def _recognise(self, session: Session, wanted: Pass) -> str:
+        started = time.perf_counter()
+        try:
+            text = self.recognizer.continuation(session.sound(wanted), wanted.known, language=session.language)
+        except Exception as error:  # one speaker's trouble must not end everybody's session
+            log.error("a pass failed: %s", type(error).__name__)  # never what was said
+            text = session.policy.tentative
+        took_s = time.perf_counter() - started
+        self.busy_s, self.n_passes = self.busy_s + took_s, self.n_passes + 1
+        if not wanted.final:
+            self.pace.measured(took_s)
+        return text
+
+    def _drop_forgotten(self) -> None:
+        now = self.clock()
+        for name in [n for n, s in self.sessions.items() if now - s.seen_s > self.limits.forget_after_s]:
+            del self.sessions[name]
+
+    def run(self) -> "LiveEngine":
+        """Start the worker's thread (once)."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="cantowhisper-live", daemon=True)
+            self._thread.start()
+        return self
+
+    def _work(self) -> None:
+        while not self._closing:
+            self._arrived = False
+            if self.work_once():
+                continue
+            with self._changed:
+                # Without anybody there is nothing to look after; else come back to drop who has gone.
+                self._changed.wait_for(lambda: self._arrived or self._closing, 1.0 if self.sessions else 60.0)
+
+    def close(self) -> None:
+        """End the worker's thread and drop all sessions."""
+        self._closing = True
+        with self._changed:
+            self.sessions.clear()
+            self._changed.notify_all()
+        if self._thread:
+            self._thread.join(timeout=30)

@@ -1,0 +1,103 @@
+"""The live engine as four calls over JSON, for the page and for other programs. Nothing raises; a refusal is an answer.
+
+Sound travels as base64 of 16-bit little-endian samples, 16 kHz mono. Every call may be repeated: samples are numbered
+from the start of the recording, and events from the start of the session.
+"""
+
+import base64
+import binascii
+import logging
+
+import numpy as np
+
+from cantowhisper.contracts import CantowhisperError
+from cantowhisper.serving.live_engine import LiveEngine, UnknownSession
+from cantowhisper.speech.mel import SAMPLE_RATE
+
+MAX_SAMPLE = 2**40  # two years of sound: a number beyond it is a mistake
+log = logging.getLogger(__name__)
+
+
+class LiveService:
+    """start, push, poll, finish."""
+
+    def __init__(self, engine: LiveEngine):
+        self._engine = engine
+
+    def start(self, language: str = "", script: str = "", at: int = 0, known: str = "") -> dict:
+        """Open a live session: {"session": name}, or {"busy": true, "retry_s": s} when all places are taken.
+
+        language: code such as "yue" (default: the model's own); script: "traditional" or "simplified" (default: as
+        written). To go on after a lost session, at: the first sample that will be pushed; known: its text so far.
+        """
+        return self._answer(self._start, language, script, at, known)
+
+    def push(self, session: str, offset: int, audio: str, oldest: int = -1, seen: int = 0, end: bool = False) -> dict:
+        """Send sound and get what is new of the text.
+
+        offset: number of the first sample in `audio` (base64 of int16, at most 30 s); oldest: the first sample that
+        can still be sent (-1: all of them); seen: events received so far; end: nothing follows.
+
+        Answers {"have": next sample wanted, "keep_from": samples before it are done, "events": [{"start_s", "before"} |
+        {"text"} | {"end_s"}], "seen", "tentative", "known", "lag_s", "behind_s", "gaps", "level", "final"};
+        {"unknown": true} when the session is gone (start one at `keep_from` with `known`); {"error": why}.
+        """
+        return self._answer(self._push, session, offset, audio, oldest, seen, end)
+
+    def poll(self, session: str, seen: int = 0) -> dict:
+        """The answer of push, without sending sound. After a final answer whose events are all seen, the session
+        is gone."""
+        return self._answer(self._poll, session, seen)
+
+    def finish(self, session: str, at: int, seen: int = 0) -> dict:
+        """Say that sample `at` is the end, and get the answer of push. Poll until it is `final`."""
+        return self._answer(self._push, session, at, "", -1, seen, True)
+
+    def _start(self, language, script, at, known) -> dict:
+        name = self._engine.start(
+            language=str(language or ""), script=str(script or ""), at=_count(at), known=str(known or "")
+        )
+        return {"session": name} if name else {"busy": True, "retry_s": self._engine.limits.ask_again_s}
+
+    def _push(self, session, offset, audio, oldest, seen, end) -> dict:
+        sound = _decode(str(audio), most=int(self._engine.limits.max_push_s * SAMPLE_RATE))
+        oldest = None if int(oldest) < 0 else _count(oldest)
+        return self._engine.push(str(session), _count(offset), sound, oldest=oldest, seen=_count(seen), end=bool(end))
+
+    def _poll(self, session, seen) -> dict:
+        view = self._engine.poll(str(session), seen=_count(seen))
+        if view["final"] and not view["events"]:
+            self._engine.forget(str(session))
+        return view
+
+    @staticmethod
+    def _answer(call, *arguments) -> dict:
+        try:
+            return call(*arguments)
+        except UnknownSession:
+            return {"unknown": True}
+        except CantowhisperError as error:
+            return {"error": str(error)}
+        except Exception as error:
+            log.error("a live request failed: %s", type(error).__name__)  # never what was said
+            return {"error": "the request is not as documented"}
+
+
+def _count(value) -> int:
+    number = int(value)
+    if not 0 <= number <= MAX_SAMPLE:
+        raise CantowhisperError("numbers of samples and events are not negative, and not beyond two years of sound")
+    return number
+
+
+def _decode(audio: str, *, most: int) -> np.ndarray:
+    """base64 → int16; refused before decoding where it is too long."""
+    if len(audio) > most * 2 * 4 // 3 + 8:
+        raise CantowhisperError(f"at most {most // SAMPLE_RATE} s of sound at a time")
+    try:
+        raw = base64.b64decode(audio, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise CantowhisperError("audio is not base64") from error
+    if len(raw) % 2:
+        raise CantowhisperError("audio is not a whole number of 16-bit samples")
+    return np.frombuffer(raw, "<i2")

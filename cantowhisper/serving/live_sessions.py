@@ -1,0 +1,192 @@
+"""One speaker's session: sound in, in order and without loss; text out as a growing list of events.
+
+Whoever pushes sound says from which sample on it is. What is here already is ignored, what is missing is asked for
+again, and what nobody has any more is filled with silence and reported, so that times stay right.
+"""
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cantowhisper.contracts import CantowhisperError, LiveUpdate
+from cantowhisper.serving.live import Line, LiveOptions, LivePolicy, Pass
+from cantowhisper.serving.live_voice import VoiceDetector
+from cantowhisper.serving.segments import WINDOW
+from cantowhisper.speech.mel import SAMPLE_RATE
+from cantowhisper.speech.text import to_script
+
+LONGEST_GAP_S = 60  # a longer one is a new session
+
+
+@dataclass
+class Session:
+    """What the server holds of one tab. Sound comes from many threads, everything else is the worker's.
+
+    `begin` is the sample of the page's recording at which this session starts: 0, or later when the page goes on after
+    the server was restarted. All samples and times that leave or enter count from the start of that recording.
+    """
+
+    begin: int = 0
+    language: str | None = None
+    script: str = "as written"
+    known: str = ""  # text that the page has already of the speech at `begin`
+    max_held_s: float = 120.0  # of sound without text; then no more is taken, and the page keeps it
+    options: LiveOptions = field(default_factory=LiveOptions)
+
+    def __post_init__(self):
+        self.policy, self._detector = LivePolicy(self.options, known=self.known), VoiceDetector()
+        self.received = self.begin  # samples up to here have arrived
+        self.ends_at: int | None = None
+        self.final = self._all_heard = False
+        self.seen_s = self.served_s = 0.0  # the engine's clock: last sign of life, last pass
+        self.gaps: list[tuple[int, int]] = []
+        self.events: list[dict] = []
+        self.tentative = ""
+        self._told, self._n_lines = len(self.known), 0  # characters of the open line, and lines, that are in `events`
+        self._in_line = False  # whether the last line of `events` goes on
+        self._inbox: list[np.ndarray] = []
+        self._sound = np.zeros(0, np.int16)  # from sample _sound_from (of the policy) on
+        self._sound_from = 0
+        self._lock = threading.Lock()
+
+    # ----------------------------------------------------------------------------------------------- from the page
+
+    def push(self, offset: int, sound: np.ndarray, *, oldest: int | None = None) -> None:
+        """Take sound (int16, shape (n_samples,)) from sample `offset` on; `received` says how far it was taken.
+
+        oldest : the first sample that the page still has; what is missing before it is a gap
+
+        Raises
+        ------
+        CantowhisperError : the gap is too long for one session
+        """
+        with self._lock:
+            if self.ends_at is not None and offset >= self.ends_at:
+                return
+            missing = min(offset, offset if oldest is None else oldest) - self.received
+            if oldest is not None and missing > 0:
+                if missing > LONGEST_GAP_S * SAMPLE_RATE:
+                    raise CantowhisperError(f"{missing / SAMPLE_RATE:.0f} s of sound are missing; start a new session")
+                self.gaps.append((self.received, self.received + missing))
+                self._take(np.zeros(missing, np.int16))
+            if offset <= self.received:
+                room = int(self.max_held_s * SAMPLE_RATE) - self.held
+                self._take(sound[self.received - offset :][: max(0, room)])
+
+    def _take(self, sound: np.ndarray) -> None:
+        if sound.size:
+            self._inbox.append(sound)
+            self.received += sound.size
+
+    def end(self, at: int) -> None:
+        """No sound from sample `at` on will come."""
+        with self._lock:
+            self.ends_at = max(at, self.begin)
+
+    @property
+    def held(self) -> int:
+        """Samples in memory."""
+        return self.received - self.keep_from
+
+    @property
+    def keep_from(self) -> int:
+        """Sound before this sample has its final text, so that the page may forget it."""
+        return min(self.begin + self.policy.needed_from, self.received)
+
+    @property
+    def lag_s(self) -> float:
+        """How far the committed text is behind what has arrived."""
+        return 0.0 if self.final else (self.received - self.begin - self.policy.committed_to) / SAMPLE_RATE
+
+    @property
+    def behind_s(self) -> float:
+        """Seconds of speech that nothing has listened to yet."""
+        waiting = sum(sound.size for sound in list(self._inbox))
+        return (waiting + self.policy.behind) / SAMPLE_RATE
+
+    def view(self, seen: int = 0) -> dict:
+        """What the page needs: the events since the first `seen`, and the tail that may still change."""
+        with self._lock:
+            events, line = self.events[max(0, seen) :], self.policy.open_line
+            return {
+                "have": self.received,
+                "keep_from": self.keep_from,
+                "known": line.text if line else "",
+                "events": events,
+                "seen": max(0, seen) + len(events),
+                "tentative": self.tentative,
+                "lag_s": round(self.lag_s, 2),
+                "behind_s": round(self.behind_s, 2),
+                "gaps": [[a, b] for a, b in self.gaps],
+                "final": self.final,
+            }
+
+    @property
+    def update(self) -> LiveUpdate:
+        """The whole text as it stands."""
+        text = "".join(event.get("before", "") + event.get("text", "") for event in self.events)
+        return LiveUpdate(text.strip(), self.tentative, self.lag_s)
+
+    # ------------------------------------------------------------------------------------------------- from the worker
+
+    def listen(self) -> None:
+        """Bring what has arrived to the policy: whole windows, and the rest when the end is reached."""
+        with self._lock:
+            arrived, self._inbox = self._inbox, []
+            ended = self.ends_at is not None and self.received >= self.ends_at
+            self._sound = np.concatenate([self._sound, *arrived])
+        new = self._sound[self.policy.n_samples - self._sound_from :]
+        if ended and new.size % WINDOW:
+            padding = np.zeros(-new.size % WINDOW, np.int16)
+            self._sound, new = np.concatenate([self._sound, padding]), np.concatenate([new, padding])
+        probabilities = self._detector(_float(new[: new.size - new.size % WINDOW])).tolist()
+        with self._lock:
+            self.policy.insert(probabilities)
+            self._forget()
+            if ended:
+                self._all_heard = True
+                self.policy.end_input()
+                self.final = not self.policy.busy
+
+    def _forget(self) -> None:
+        drop = self.policy.needed_from - self._sound_from
+        if drop > 0:
+            self._sound = self._sound[drop:].copy()
+            self._sound_from += drop
+
+    def sound(self, wanted: Pass) -> np.ndarray:
+        """The waveform of a pass, float32."""
+        return _float(self._sound[wanted.start - self._sound_from : wanted.end - self._sound_from])
+
+    def accept(self, wanted: Pass, text: str, *, show_tentative: bool = True) -> None:
+        """Take what a pass heard, and tell what is new."""
+        with self._lock:
+            self.policy.accept(wanted, text)
+            self._forget()
+            for line in self.policy.lines[self._n_lines :]:
+                self._tell(line)
+                if self._in_line:
+                    self.events.append({"end_s": self._seconds(line.end)})
+                self._in_line, self._told = False, max(0, self._told - len(line.text))
+            self._n_lines = len(self.policy.lines)
+            if line := self.policy.open_line:
+                self._tell(line)
+            self.tentative = to_script(self.policy.tentative, self.script) if show_tentative else ""
+            self.final = self._all_heard and not self.policy.busy
+
+    def _tell(self, line: Line) -> None:
+        new = line.text[self._told :]
+        if not new:
+            return
+        if not self._in_line:
+            self.events.append({"start_s": self._seconds(line.start), "before": line.before})
+        self.events.append({"text": to_script(new, self.script)})
+        self._in_line, self._told = True, len(line.text)
+
+    def _seconds(self, sample: int) -> float:
+        return round((self.begin + sample) / SAMPLE_RATE, 2)
+
+
+def _float(sound: np.ndarray) -> np.ndarray:
+    return sound.astype(np.float32) / 32768

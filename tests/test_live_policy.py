@@ -1,0 +1,221 @@
+"""The policy of live transcription as properties: a scripted recognizer, a clock of samples, no audio."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cantowhisper.contracts import CantowhisperError
+from cantowhisper.serving.live import CHARACTERS_PER_SECOND, LiveOptions, LivePolicy, Pass, agreed
+from cantowhisper.serving.segments import WINDOW
+from cantowhisper.speech.mel import SAMPLE_RATE
+
+WINDOW_S = WINDOW / SAMPLE_RATE
+SPEECH, PAUSE = 0.9, 0.02
+
+
+def windows(*stretches: tuple[float, float]) -> list[float]:
+    """(seconds, probability of speech) one after the other, as windows."""
+    return [p for seconds, p in stretches for _ in range(round(seconds / WINDOW_S))]
+
+
+class Script:
+    """A recognizer that knows what is said: a character every 0.25 s, the last of a pass perhaps misheard."""
+
+    def __init__(self, *, misheard: int = 0, rate: float = 4.0):
+        self.passes: list[Pass] = []
+        self.misheard, self.rate = misheard, rate
+
+    def character(self, second: float) -> str:
+        return chr(0x4E00 + int(second * self.rate) * 7919 % 20_000)  # neighbours differ, and nothing repeats
+
+    def __call__(self, wanted: Pass) -> str:
+        self.passes.append(wanted)
+        first, last = (int(sample / SAMPLE_RATE * self.rate) for sample in (wanted.start, wanted.end))
+        said = "".join(self.character(i / self.rate) for i in range(first, last))
+        assert said.startswith(wanted.known) or self.misheard, "it is asked to go on from something never said"
+        tail = said[len(wanted.known) :]
+        if not wanted.final and self.misheard and len(self.passes) % self.misheard == 0:
+            tail = tail[:-1] + "誤"
+        return tail
+
+
+class Rambler:
+    """A recognizer that says anything: drawn texts in turn, whatever it is asked."""
+
+    def __init__(self, texts: list[str]):
+        self.texts, self.passes = texts, []
+
+    def __call__(self, wanted: Pass) -> str:
+        self.passes.append(wanted)
+        return self.texts[len(self.passes) % len(self.texts)]
+
+
+def run(policy: LivePolicy, probabilities, recognise, *, every: int = 8, step_s: float = 1.0) -> list[tuple[str, str]]:
+    """Insert `every` windows at a time, process what is due each time, finish; what was shown after each step."""
+    shown = []
+    for first in range(0, len(probabilities), every):
+        policy.insert(probabilities[first : first + every])
+        policy.process(recognise, step_s=step_s)
+        shown.append((policy.committed, policy.tentative))
+    policy.finish(recognise)
+    return [*shown, (policy.committed, policy.tentative)]
+
+
+probability = st.one_of(st.floats(0, 1), st.sampled_from([SPEECH, PAUSE]))
+runs_of_windows = st.lists(st.tuples(st.integers(1, 120), probability), max_size=25).map(
+    lambda runs: [p for n, p in runs for _ in range(n)]
+)
+texts = st.lists(st.text("你好今日，。 a\ufffd", max_size=12), min_size=1, max_size=8)
+steps = st.sampled_from([0.3, 1.0, 3.0, 1e9])
+
+
+@settings(deadline=None, max_examples=150)
+@given(runs_of_windows, texts, st.integers(1, 60), steps)
+def test_committed_text_only_grows_and_the_rest_is_the_last_hypothesis(probabilities, texts, every, step_s):
+    policy, recognise = LivePolicy(), Rambler(texts)
+    shown = run(policy, probabilities, recognise, every=every, step_s=step_s)
+    for (before, _), (after, _) in pairwise(shown):
+        assert after.startswith(before)
+    assert policy.tentative == "" and "\ufffd" not in policy.committed
+    assert policy.behind == 0 and not policy.speaking
+
+
+@settings(deadline=None, max_examples=100)
+@given(runs_of_windows, texts, steps)
+def test_after_each_pass_committed_and_tentative_cover_its_hypothesis(probabilities, texts, step_s):
+    policy, recognise = LivePolicy(), Rambler(texts)
+    for first in range(0, len(probabilities), 8):
+        policy.insert(probabilities[first : first + 8])
+        wanted = policy.due(step_s=step_s)
+        if wanted is None:
+            continue
+        text = recognise(wanted).split("\ufffd")[0]
+        too_much = len(text) > (wanted.end - wanted.start) / SAMPLE_RATE * CHARACTERS_PER_SECOND + 16
+        policy.accept(wanted, text)
+        if not too_much and not repeats_anywhere(wanted.known + text):
+            assert (policy.committed + policy.tentative).replace("\n", "").endswith((wanted.known + text).lstrip())
+
+
+def repeats_anywhere(text: str) -> bool:
+    from cantowhisper.serving.guards import repeats
+
+    return repeats(text)
+
+
+@settings(deadline=None, max_examples=150)
+@given(runs_of_windows, st.integers(1, 60), steps, st.integers(0, 5))
+def test_everything_that_sounds_like_speech_is_heard_before_finish_returns(probabilities, every, step_s, misheard):
+    policy, recognise = LivePolicy(), Script(misheard=misheard)
+    run(policy, probabilities, recognise, every=every, step_s=step_s)
+    heard = np.zeros(policy.n_samples, bool)
+    for wanted in recognise.passes:
+        assert 0 <= wanted.start < wanted.end <= policy.n_samples
+        heard[wanted.start : wanted.end] = True
+    surely = np.repeat(np.array(probabilities) >= policy.options.speech.peak_threshold, WINDOW)
+    assert heard[surely].all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(runs_of_windows, st.integers(1, 60), steps)
+def test_no_pass_is_longer_than_the_buffer_and_nothing_is_asked_for_twice(probabilities, every, step_s):
+    policy, recognise = LivePolicy(), Script()
+    most = policy.options.max_buffer_s * SAMPLE_RATE
+    needed = 0
+    for first in range(0, len(probabilities), every):
+        policy.insert(probabilities[first : first + every])
+        assert policy.needed_from >= needed
+        needed = policy.needed_from
+        wanted = policy.due(step_s=step_s)
+        if wanted:
+            assert wanted.start >= needed and wanted.end - wanted.start <= most
+            policy.accept(wanted, recognise(wanted))
+
+
+@settings(deadline=None, max_examples=40)
+@given(runs_of_windows, st.integers(1, 60), st.integers(0, 5))
+def test_same_input_same_output(probabilities, every, misheard):
+    first, second = (run(LivePolicy(), probabilities, Script(misheard=misheard), every=every) for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("misheard", [0, 2, 3])
+def test_two_hours_with_and_without_pauses_stay_within_the_buffer(misheard):
+    """One hour of sentences, one of a monologue without a pause, at a step of 1 s."""
+    generator = np.random.default_rng(3)
+    sentences = [(s, p) for _ in range(600) for s, p in ((generator.uniform(1, 9), SPEECH), (1.0, PAUSE))]
+    policy, recognise = LivePolicy(), Script(misheard=misheard)
+    longest, most = 0, policy.options.max_buffer_s * SAMPLE_RATE
+    probabilities = windows(*sentences)[: round(3600 / WINDOW_S)]
+    probabilities += list(generator.uniform(0.5, 1.0, round(3600 / WINDOW_S)))
+    for first in range(0, len(probabilities), 31):
+        policy.insert(probabilities[first : first + 31])
+        policy.process(recognise)
+        longest = max(longest, policy.n_samples - policy.needed_from)
+    policy.finish(recognise)
+    assert longest <= most + 31 * WINDOW
+    monologue = sorted((p.end - p.start) / SAMPLE_RATE for p in recognise.passes if p.start > 3600 * SAMPLE_RATE)
+    assert monologue[len(monologue) // 2] < policy.options.trim_over_s, "committed speech is still listened to"
+    characters = len(policy.committed.replace("\n", "").replace(" ", ""))
+    assert abs(characters / (0.83 * 3600 * 4 + 3600 * 4) - 1) < 0.05
+
+
+def test_a_monologue_is_written_once_and_in_order():
+    policy, recognise = LivePolicy(), Script()
+    run(policy, windows((0.5, PAUSE), (60, SPEECH), (1, PAUSE)), recognise, every=8)
+    text = policy.committed.replace("\n", "").replace(" ", "")
+    first = policy.lines[0].start / SAMPLE_RATE
+    said = "".join(recognise.character(i / 4) for i in range(int(first * 4), int((60.5 + 0.25) * 4)))
+    assert text == said
+    assert [line.end for line in policy.lines[:-1]] == [line.start for line in policy.lines[1:]]
+
+
+def test_a_pause_commits_everything_and_starts_a_line():
+    policy, recognise = LivePolicy(), Script()
+    shown = run(policy, windows((3, SPEECH), (1, PAUSE), (3, SPEECH), (1, PAUSE)), recognise)
+    assert len(policy.lines) == 2 and policy.committed.count("\n") == 1
+    assert shown[round(3.9 / WINDOW_S / 8)] == (policy.lines[0].text, "")
+    assert [p.final for p in recognise.passes].count(True) == 2
+
+
+def test_silence_and_murmur_run_no_recognition():
+    policy, recognise = LivePolicy(), Script()
+    run(policy, windows((300, PAUSE), (5, 0.45), (300, 0.1)), recognise)
+    assert recognise.passes == [] and policy.committed == ""
+    assert policy.n_samples - policy.needed_from <= SAMPLE_RATE
+
+
+def test_a_hypothesis_that_loops_commits_nothing_until_the_pause_and_then_what_was_heard_before():
+    policy = LivePolicy()
+    policy.insert(windows((1.5, SPEECH)))
+    policy.process(lambda _: "今日好凍")
+    for _ in range(3):
+        policy.insert(windows((1.2, SPEECH)))
+        policy.process(lambda _: "多謝" * 9)
+        assert (policy.committed, policy.tentative) == ("", "今日好凍")
+    policy.insert(windows((1, PAUSE)))
+    policy.process(lambda _: "多謝" * 9)
+    assert (policy.committed, policy.tentative) == ("今日好凍", "")
+
+
+def test_an_unfinished_character_is_kept_back():
+    policy = LivePolicy()
+    for text in ("今日\ufffd", "今日\ufffd"):
+        policy.insert(windows((1.2, SPEECH)))
+        policy.process(lambda _, text=text: text)
+    assert (policy.committed, policy.tentative) == ("今日", "")
+
+
+@given(st.text("你好，。 A", max_size=20), st.text("你好，。 a", max_size=20))
+def test_agreement_is_a_common_prefix_of_the_letters(new, old):
+    letters = lambda text: "".join(c for c in text.casefold() if c not in "，。 ")
+    n = agreed(new, old)
+    assert letters(old).startswith(letters(new[:n]))
+    assert n == 0 or new[n - 1] not in "，。 "
+
+
+def test_options_that_whisper_cannot_serve_are_refused():
+    with pytest.raises(CantowhisperError, match="max_buffer_s"):
+        LiveOptions(max_buffer_s=40.0)
