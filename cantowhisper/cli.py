@@ -1,13 +1,14 @@
 """Every stage as a command. Exit codes: 0 done, 1 the work failed, 2 wrong usage; errors are one line."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from cantowhisper import __version__
+from cantowhisper.cli_options import add_set, overrides
+from cantowhisper.cli_training import export_command, score_command, train_command
 from cantowhisper.contracts import CantowhisperError, UsageError
 
 FORMATS = ("txt", "srt", "vtt", "tsv", "json")
@@ -52,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"cantowhisper {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_features, _train, _score, _export, _transcribe, _serve, _demo):
+    for add in (_features, train_command, score_command, export_command, _transcribe, _serve, _demo):
         command = add(commands)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top
@@ -67,7 +68,7 @@ def _features(commands) -> argparse.ArgumentParser:
     command.add_argument("out", type=Path, help="folder to write")
     command.add_argument("--split-policy", help="official (default) or validated: all validated minus dev and test")
     command.add_argument("--workers", type=int, help="processes (default: all cores)")
-    _add_set(command)
+    add_set(command)
     command.set_defaults(run=_run_features)
     return command
 
@@ -75,7 +76,7 @@ def _features(commands) -> argparse.ArgumentParser:
 def _run_features(arguments) -> None:
     from cantowhisper.features.pipeline import FeatureConfig, build_features
 
-    settings = _overrides(arguments.set)
+    settings = overrides(arguments.set)
     for name in ("split_policy", "workers"):
         if getattr(arguments, name) is not None:
             settings[name] = getattr(arguments, name)
@@ -84,79 +85,6 @@ def _run_features(arguments) -> None:
         print(f"{split:<11} {row['clips']:>7} clips {row['hours']:>8.2f} h {row['speakers']:>5} speakers")
     print(f"rejected    {stats['n_rejected']:>7} clips (see {arguments.out / 'rejected.tsv'})")
     print(f"next: cantowhisper train {arguments.out} MODEL")
-
-
-# --------------------------------------------------------------------------------------------------- training
-
-
-def _train(commands) -> argparse.ArgumentParser:
-    command = commands.add_parser("train", help="feature dataset → model; resumes by itself")
-    command.add_argument("features", help="feature dataset: folder or Hub id")
-    command.add_argument("out", type=Path, help="model folder to write")
-    command.add_argument("--preset", default="t4", help="demo, t4 (default) or gpu")
-    _add_set(command)
-    command.set_defaults(run=_run_train)
-    return command
-
-
-def _run_train(arguments) -> None:
-    from cantowhisper.training.trainer import train
-
-    config = _preset(arguments.preset).with_overrides(**_overrides(arguments.set))
-    metrics = train(arguments.features, arguments.out, config=config)
-    cer = metrics["validation"]["cer_no_punctuation"]
-    print(f"validation CER {cer:.2%} at step {metrics['best_step']} (no punctuation, n={metrics['validation']['n']})")
-    print(f"next: cantowhisper score {arguments.out} {arguments.features}")
-
-
-def _score(commands) -> argparse.ArgumentParser:
-    command = commands.add_parser("score", help="character error rates of a model on a split")
-    command.add_argument("model", help="model folder or Hub id")
-    command.add_argument("features", help="feature dataset: folder or Hub id")
-    command.add_argument("--split", default="test", choices=("train", "validation", "test"))
-    command.add_argument(
-        "--context", choices=("full", "variable", "both"), help="default: what the model was trained for"
-    )
-    command.add_argument("--json", type=Path, metavar="FILE", help="also write the report here")
-    command.add_argument("--transcripts", type=Path, metavar="FILE", help="also write every clip, worst first (TSV)")
-    command.set_defaults(run=_run_score)
-    return command
-
-
-def _run_score(arguments) -> None:
-    from cantowhisper.training.scoring import score_folder, write_json
-
-    context = arguments.context
-    contexts = None if context is None else ("variable", "full") if context == "both" else (context,)
-    report = score_folder(
-        arguments.model,
-        arguments.features,
-        split=arguments.split,
-        contexts=contexts,
-        transcripts=arguments.transcripts,
-        progress=True,
-    )
-    for context, rows in report["scores"].items():
-        row = rows["all"]
-        views = ", ".join(f"{view} {row['cer_' + view]:.2%}" for view in ("raw", "no_punctuation", "simplified"))
-        print(f"{arguments.split} CER at {context} context (n={row['n']}): {views}")
-    if arguments.json:
-        write_json(report, arguments.json)
-
-
-def _export(commands) -> argparse.ArgumentParser:
-    command = commands.add_parser("export", help="model → CTranslate2 int8")
-    command.add_argument("model", type=Path, help="model folder")
-    command.add_argument("out", type=Path, nargs="?", help="folder to write (default: MODEL/ct2)")
-    command.add_argument("--quantization", default="int8", help="int8 (default), float16, float32, …")
-    command.set_defaults(run=_run_export)
-    return command
-
-
-def _run_export(arguments) -> None:
-    from cantowhisper.training.export import export_model
-
-    print(export_model(arguments.model, arguments.out, quantization=arguments.quantization))
 
 
 # ---------------------------------------------------------------------------------------------------- serving
@@ -255,37 +183,6 @@ def _run_demo(arguments) -> int:
         open_page=arguments.open == "1",
         port=arguments.port,
     )
-
-
-# ----------------------------------------------------------------------------------------------------- common
-
-
-def _add_set(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one option; repeatable"
-    )
-
-
-def _overrides(pairs: Sequence[str]) -> dict:
-    """`key=value` pairs of --set; numbers, true, false and null are read as in JSON, everything else is text."""
-    values = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes key=value, not {pair!r}")
-        try:
-            values[key] = json.loads(text)
-        except ValueError:
-            values[key] = text
-    return values
-
-
-def _preset(name: str):
-    from cantowhisper.training.presets import PRESETS
-
-    if name not in PRESETS:
-        raise UsageError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]
 
 
 if __name__ == "__main__":
