@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cantowhisper import __version__, deploy
 from cantowhisper.cli_features import features_command
-from cantowhisper.cli_options import add_set, overrides
+from cantowhisper.cli_training import export_command, score_command, train_command
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.live_command import add_live
 
@@ -54,83 +54,11 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"cantowhisper {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for add in (features_command, _train, _score, _export, _transcribe, add_live, _serve, deploy.add_command, _demo):
+    adders = (features_command, train_command, score_command, export_command, _transcribe, add_live, _serve)
+    for add in (*adders, deploy.add_command, _demo):
         command = add(commands)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top
-
-
-# --------------------------------------------------------------------------------------------------- training
-
-
-def _train(commands) -> argparse.ArgumentParser:
-    command = commands.add_parser("train", help="feature dataset → model; resumes by itself")
-    command.add_argument("features", help="feature dataset: folder or Hub id")
-    command.add_argument("out", type=Path, help="model folder to write")
-    command.add_argument("--preset", default="t4", help="demo, t4 (default) or gpu")
-    add_set(command)
-    command.set_defaults(run=_run_train)
-    return command
-
-
-def _run_train(arguments) -> None:
-    from cantowhisper.training.trainer import train
-
-    config = _preset(arguments.preset).withoverrides(**overrides(arguments.set))
-    metrics = train(arguments.features, arguments.out, config=config)
-    cer = metrics["validation"]["cer_no_punctuation"]
-    print(f"validation CER {cer:.2%} at step {metrics['best_step']} (no punctuation, n={metrics['validation']['n']})")
-    print(f"next: cantowhisper score {arguments.out} {arguments.features}")
-
-
-def _score(commands) -> argparse.ArgumentParser:
-    command = commands.add_parser("score", help="character error rates of a model on a split")
-    command.add_argument("model", help="model folder or Hub id")
-    command.add_argument("features", help="feature dataset: folder or Hub id")
-    command.add_argument("--split", default="test", choices=("train", "validation", "test"))
-    command.add_argument(
-        "--context", choices=("full", "variable", "both"), help="default: what the model was trained for"
-    )
-    command.add_argument("--json", type=Path, metavar="FILE", help="also write the report here")
-    command.add_argument("--transcripts", type=Path, metavar="FILE", help="also write every clip, worst first (TSV)")
-    command.set_defaults(run=_run_score)
-    return command
-
-
-def _run_score(arguments) -> None:
-    from cantowhisper.training.scoring import score_folder, write_json
-
-    context = arguments.context
-    contexts = None if context is None else ("variable", "full") if context == "both" else (context,)
-    report = score_folder(
-        arguments.model,
-        arguments.features,
-        split=arguments.split,
-        contexts=contexts,
-        transcripts=arguments.transcripts,
-        progress=True,
-    )
-    for context, rows in report["scores"].items():
-        row = rows["all"]
-        views = ", ".join(f"{view} {row['cer_' + view]:.2%}" for view in ("raw", "no_punctuation", "simplified"))
-        print(f"{arguments.split} CER at {context} context (n={row['n']}): {views}")
-    if arguments.json:
-        write_json(report, arguments.json)
-
-
-def _export(commands) -> argparse.ArgumentParser:
-    command = commands.add_parser("export", help="model → CTranslate2 int8")
-    command.add_argument("model", type=Path, help="model folder")
-    command.add_argument("out", type=Path, nargs="?", help="folder to write (default: MODEL/ct2)")
-    command.add_argument("--quantization", default="int8", help="int8 (default), float16, float32, …")
-    command.set_defaults(run=_run_export)
-    return command
-
-
-def _run_export(arguments) -> None:
-    from cantowhisper.training.export import export_model
-
-    print(export_model(arguments.model, arguments.out, quantization=arguments.quantization))
 
 
 # ---------------------------------------------------------------------------------------------------- serving
@@ -229,17 +157,6 @@ def _run_demo(arguments) -> int:
         open_page=arguments.open == "1",
         port=arguments.port,
     )
-
-
-# ----------------------------------------------------------------------------------------------------- common
-
-
-def _preset(name: str):
-    from cantowhisper.training.presets import PRESETS
-
-    if name not in PRESETS:
-        raise UsageError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
-    return PRESETS[name]
 
 
 if __name__ == "__main__":

@@ -4,11 +4,14 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbclient
 import nbformat
 import pytest
+from training_data import small_features
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,9 +63,35 @@ def test_both_notebooks_run_from_a_fresh_kernel(small_release, tmp_path):
     assert "best at step" in printed
     assert "known voices" in printed
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))["scores"]
+    assert list(scores) == ["before", "after", "after, 30 s windows"]
     assert scores["before"]["all"]["n"] == scores["after"]["all"]["n"] == 8
+    kept = json.loads((out / "model" / "metrics.json").read_text(encoding="utf-8"))["test"]
+    assert kept["reads"] == 1 and kept["scores"]["variable"] == scores["after"]
     assert (out / "model" / "ct2" / "model.bin").exists()
     assert {"batch.png", "learning_curve.png"} <= {p.name for p in (out / "plots").iterdir()}
+
+
+def test_nothing_reads_the_test_split_before_the_final_score(tmp_path):
+    """With a test split that nobody can read, the notebook trains to its end and stops where it would score."""
+    features, out = tmp_path / "features", tmp_path / "out"
+    shutil.copytree(small_features(), features)
+    for path in (features / "data").glob("test-*.parquet"):
+        path.write_bytes(b"not before the final score")
+    changes = {"max_steps": 2, "evaluate_every_steps": 2, "save_every_steps": 2, "warmup_steps": 1}
+    settings = {"FEATURES": str(features), "OUT": str(out), "CHANGES": json.dumps(changes)}
+    done = subprocess.run(
+        [sys.executable, "whisper_training_pipeline.py"],
+        cwd=ROOT,
+        env={**os.environ, "MPLBACKEND": "Agg", **{f"CANTOWHISPER_{key}": value for key, value in settings.items()}},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode and f"cannot read the features '{features}'" in done.stderr
+    assert 'test = load_split(FEATURES, "test")' in done.stderr  # the line of the traceback
+    assert "best at step 2" in done.stdout
+    assert "test" not in json.loads((out / "model" / "metrics.json").read_text(encoding="utf-8"))
+    assert (out / "plots" / "learning_curve.png").exists()
 
 
 @pytest.mark.slow

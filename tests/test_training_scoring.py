@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import ctranslate2
 import numpy as np
@@ -13,6 +14,7 @@ from training_data import small_features, small_split, with_texts
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.speech.mel import N_FRAMES, pad_to
 from cantowhisper.speech.text import cer
+from cantowhisper.training.analysis import Transcript
 from cantowhisper.training.batching import clip_context, frame_counts
 from cantowhisper.training.export import export_model
 from cantowhisper.training.model import build_miniature, encoder_context, load_model, save_model
@@ -20,7 +22,6 @@ from cantowhisper.training.presets import PRESETS
 from cantowhisper.training.scoring import (
     SPARE_TOKENS,
     TOKENS_PER_SECOND,
-    Transcript,
     score_folder,
     score_model,
     score_table,
@@ -130,7 +131,9 @@ def test_groups_have_rows_of_their_own():
     assert report["known"]["n"] == 2 and report["known"]["cer_no_punctuation"] == pytest.approx(2 / 7, abs=1e-6)
     assert report["unseen"]["cer_no_punctuation"] == 1.0
     table = score_table({"before": report, "after": report}).splitlines()
-    assert [line.split()[0] for line in table[1:]] == ["known", "unseen", "all"]
+    assert [line.split()[0] for line in table[1:]] == ["known", "unseen", "all", "loops", "empty"]
+    low, high = report["all"]["cer_no_punctuation_interval"]
+    assert table[3].count(f"37.5% ({low:.1%}–{high:.1%})") == 2
 
 
 def test_an_empty_reference_counts_for_nothing(tmp_path):
@@ -181,6 +184,21 @@ def test_the_model_in_training_scores_like_its_folder(model_and_processor, model
     split = small_split("validation")
     there = score_model(*model_and_processor, split, config=CONFIG)["variable"]
     assert there == score_folder(model_folder, small_features(), split="validation")["scores"]["variable"]
+
+
+def test_reads_of_the_test_split_are_kept_and_counted(model_folder, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    assert score_folder(folder, small_features(), split="test")["test_reads"] == 1
+    assert not (folder / "metrics.json").exists()  # a model that `train` did not write has no card to fill
+    write_json({"steps": 7}, folder / "metrics.json")
+    for reads in (1, 2):
+        report = score_folder(folder, small_features(), split="test", contexts=("variable", "full"))
+        kept = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        assert kept["steps"] == 7 and kept["test"]["reads"] == report["test_reads"] == reads
+        assert kept["test"]["scores"] == report["scores"] and list(report["scores"]) == ["variable", "full"]
+        assert kept["test"]["confusions"] == report["confusions"] != []
+    score_folder(folder, small_features(), split="validation")
+    assert json.loads((folder / "metrics.json").read_text(encoding="utf-8")) == kept
 
 
 # --------------------------------------------------------------------------------------------------------- export

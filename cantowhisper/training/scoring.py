@@ -1,11 +1,10 @@
-"""How well a model transcribes a split: greedy decoding by length buckets, CER in three views, every clip kept."""
+"""How well a model transcribes a split: greedy decoding by length buckets, every clip kept, the test split counted."""
 
 import csv
 import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,27 +13,18 @@ from tqdm.auto import tqdm
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.speech.mel import N_FRAMES, pad_to
-from cantowhisper.speech.text import CER_VIEWS, cer
+from cantowhisper.training.analysis import Transcript, confusions, measure, worst_clips
 from cantowhisper.training.batching import clip_context, frame_counts
 from cantowhisper.training.data import load_split
 from cantowhisper.training.model import encoder_context, load_model
 from cantowhisper.training.presets import TrainConfig
 
 CONTEXTS = ("variable", "full")
+METRICS_FILE = "metrics.json"
 TOKENS_PER_SECOND = 24  # 8 characters a second are fast Cantonese, and a character is up to 3 byte tokens
 SPARE_TOKENS = 12  # for very short clips
 PREFIX_TOKENS = 4  # start, language, task, no timestamps
 MAX_NEW_TOKENS = 448 - PREFIX_TOKENS
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """One scored clip."""
-
-    id: str
-    reference: str
-    prediction: str
-    duration_s: float
 
 
 def transcribe_split(
@@ -87,43 +77,24 @@ def _decode(model, processor, split, rows: np.ndarray, frames: int) -> list[str]
 
 
 def summarize(transcripts: Sequence[Transcript], *, groups: Mapping[str, str] | None = None) -> dict:
-    """CER views with n, for all clips and for each group of clip ids if any are given."""
-    report = {"all": _views(transcripts)}
+    """Scores of all clips, and of each group of clip ids if any are given."""
+    report = {"all": measure(transcripts)}
     if groups:
         for name in sorted(set(groups.values())):
             chosen = [t for t in transcripts if groups.get(t.id) == name]
             if chosen:
-                report[name] = _views(chosen)
+                report[name] = measure(chosen)
     return report
-
-
-def _views(transcripts: Sequence[Transcript]) -> dict:
-    predictions, references = [t.prediction for t in transcripts], [t.reference for t in transcripts]
-    results = {view: cer(predictions, references, view=view) for view in CER_VIEWS}
-    plain = results["no_punctuation"]
-    return {
-        "n": plain.n,
-        "characters": plain.characters,
-        "empty_outputs": sum(not p for p in predictions),
-        **{f"cer_{view}": round(result.cer, 6) for view, result in results.items()},
-    }
 
 
 def write_transcripts(transcripts: Sequence[Transcript], path: str | os.PathLike) -> None:
     """A table of all clips, worst first: id, duration_s, cer (no punctuation), reference, prediction."""
-    rows = []
-    for t in transcripts:
-        try:
-            error = cer([t.prediction], [t.reference]).cer
-        except CantowhisperError:  # an empty reference has no CER
-            error = 0.0
-        rows.append((t.id, f"{t.duration_s:.2f}", f"{error:.4f}", t.reference, t.prediction))
-    rows.sort(key=lambda row: (-float(row[2]), row[0]))
     aside = Path(f"{path}.part")
     with aside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t")
         writer.writerow(("id", "duration_s", "cer", "reference", "prediction"))
-        writer.writerows(rows)
+        for t, error in worst_clips(transcripts):
+            writer.writerow((t.id, f"{t.duration_s:.2f}", f"{error:.4f}", t.reference, t.prediction))
     os.replace(aside, path)
 
 
@@ -162,14 +133,20 @@ def score_folder(
 
     `contexts` is by default the one that the model was trained for; `transcripts` names a table to write, and where
     there are several contexts, each has its own: `clips.tsv` becomes `clips.variable.tsv` and `clips.full.tsv`.
-    Returns {"model", "features", "split", "scores": {context: {group: views}}}.
+    Returns {"model", "features", "split", "scores": {context: {group: scores}}, "confusions": [[said, written,
+    times], …] at the first context}. Scores on the test split are also kept in the folder's `metrics.json`, and
+    "test_reads" says how often that has happened for this model.
     """
     facts = ModelFacts.load(model)
     contexts = contexts or (facts.trained_contexts,)
+    found: list[tuple[str, str, int]] = []
 
     def keep(context: str, clips: list[Transcript]) -> None:
-        path = Path(transcripts)
-        write_transcripts(clips, path if len(contexts) == 1 else path.with_suffix(f".{context}{path.suffix}"))
+        if context == contexts[0]:
+            found.extend(confusions(clips))
+        if transcripts is not None:
+            path = Path(transcripts)
+            write_transcripts(clips, path if len(contexts) == 1 else path.with_suffix(f".{context}{path.suffix}"))
 
     loaded, processor = load_model(model, language=facts.language_token)
     report = {"model": str(model), "features": str(features), "split": split}
@@ -183,20 +160,46 @@ def score_folder(
         contexts=contexts,
         groups=groups,
         progress=progress,
-        keep=None if transcripts is None else keep,
+        keep=keep,
     )
+    report["confusions"] = [list(row) for row in found]
+    if split == "test":
+        report["test_reads"] = record_test_scores(model, report["scores"], report["confusions"])
     return report
 
 
-def score_table(scores: Mapping[str, Mapping[str, Mapping]]) -> str:
-    """A plain table of summaries {column: {group: views}}: CER without punctuation, a row a group."""
-    columns = list(scores)
-    groups = list(scores[columns[0]])
-    lines = ["CER, no punctuation".ljust(22) + "n".rjust(6) + "".join(name.rjust(12) for name in columns)]
+def record_test_scores(model: str | os.PathLike, contexts: Mapping, mistakes: Sequence) -> int:
+    """Keep test scores in a model folder's `metrics.json`, and how often the split was read for this model.
+
+    Who scores on test, changes something and scores again selects on test. The reads are counted so that a reader of
+    the model card can see it. Returns the count; 1 where the model is no folder that `train` wrote.
+    """
+    path = Path(model) / METRICS_FILE
+    if not path.is_file():
+        return 1
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    reads = metrics.get("test", {}).get("reads", 0) + 1
+    metrics["test"] = {"reads": reads, "scores": contexts, "confusions": [list(row) for row in mistakes]}
+    write_json(metrics, path)
+    return reads
+
+
+def score_table(columns: Mapping[str, Mapping[str, Mapping]]) -> str:
+    """A plain table of summaries {column: {group: scores}}: CER without punctuation and its 95 % interval."""
+    groups = list(next(iter(columns.values())))
+    lines = ["CER, no punctuation".ljust(22) + "n".rjust(6) + "".join(name.rjust(22) for name in columns)]
     for group in [*groups[1:], groups[0]]:
-        cells = (f"{scores[name][group]['cer_no_punctuation']:.1%}".rjust(12) for name in columns)
-        lines.append(group.ljust(22) + str(scores[columns[0]][group]["n"]).rjust(6) + "".join(cells))
+        n = next(iter(columns.values()))[group]["n"]
+        lines.append(group.ljust(22) + str(n).rjust(6) + "".join(_cell(c[group]).rjust(22) for c in columns.values()))
+    for name, label in (("loops", "loops"), ("empty_outputs", "empty outputs")):
+        counts = "".join(str(column["all"][name]).rjust(22) for column in columns.values())
+        lines.append(label.ljust(28) + counts)
     return "\n".join(lines)
+
+
+def _cell(row: Mapping) -> str:
+    low, high = row["cer_no_punctuation_interval"]
+    return f"{row['cer_no_punctuation']:.1%} ({low:.1%}–{high:.1%})"
 
 
 def write_json(report: dict, path: str | os.PathLike) -> None:

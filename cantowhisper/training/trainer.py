@@ -21,10 +21,9 @@ from cantowhisper.training.checkpoints import FOLDER, checkpoint_steps, newest_w
 from cantowhisper.training.data import load_split
 from cantowhisper.training.model import build_miniature, load_model, save_model, set_dropout
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.scoring import summarize, transcribe_split, write_json
+from cantowhisper.training.scoring import METRICS_FILE, summarize, transcribe_split, write_json
 
 CONFIG_FILE = "train_config.json"
-METRICS_FILE = "metrics.json"
 
 
 def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainConfig, progress: bool = True) -> dict:

@@ -1,0 +1,94 @@
+"""The commands of the training room: train, score, export."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from cantowhisper.cli_options import add_set, overrides
+from cantowhisper.contracts import UsageError
+
+
+def train_command(commands) -> argparse.ArgumentParser:
+    command = commands.add_parser("train", help="feature dataset → model; resumes by itself")
+    command.add_argument("features", help="feature dataset: folder or Hub id")
+    command.add_argument("out", type=Path, help="model folder to write")
+    command.add_argument("--preset", default="t4", help="demo, t4 (default) or gpu")
+    add_set(command)
+    command.set_defaults(run=_run_train)
+    return command
+
+
+def _run_train(arguments) -> None:
+    from cantowhisper.training.trainer import train
+
+    config = _preset(arguments.preset).with_overrides(**overrides(arguments.set))
+    metrics = train(arguments.features, arguments.out, config=config)
+    cer = metrics["validation"]["cer_no_punctuation"]
+    print(f"validation CER {cer:.2%} at step {metrics['best_step']} (no punctuation, n={metrics['validation']['n']})")
+    print(f"next: cantowhisper score {arguments.out} {arguments.features}")
+
+
+def score_command(commands) -> argparse.ArgumentParser:
+    command = commands.add_parser("score", help="character error rates of a model on a split")
+    command.add_argument("model", help="model folder or Hub id")
+    command.add_argument("features", help="feature dataset: folder or Hub id")
+    command.add_argument("--split", default="test", choices=("train", "validation", "test"))
+    command.add_argument(
+        "--context", choices=("full", "variable", "both"), help="default: what the model was trained for"
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="also write the report here")
+    command.add_argument("--transcripts", type=Path, metavar="FILE", help="also write every clip, worst first (TSV)")
+    command.set_defaults(run=_run_score)
+    return command
+
+
+def _run_score(arguments) -> None:
+    from cantowhisper.training.scoring import score_folder, score_table, write_json
+
+    context = arguments.context
+    contexts = None if context is None else ("variable", "full") if context == "both" else (context,)
+    report = score_folder(
+        arguments.model,
+        arguments.features,
+        split=arguments.split,
+        contexts=contexts,
+        transcripts=arguments.transcripts,
+        progress=True,
+    )
+    for context, rows in report["scores"].items():
+        row = rows["all"]
+        views = ", ".join(f"{view} {row['cer_' + view]:.2%}" for view in ("raw", "no_punctuation", "simplified"))
+        print(f"{arguments.split} CER at {context} context (n={row['n']}): {views}")
+    print(score_table({f"{context} context": rows for context, rows in report["scores"].items()}))
+    mistakes = (f"{said or '∅'}→{written or '∅'} {times}×" for said, written, times in report["confusions"][:10])
+    print(f"most frequent mistakes: {', '.join(mistakes) or 'none'}")
+    if report.get("test_reads", 1) > 1:
+        print(
+            f"the test split was read {report['test_reads']} times for this model: choose between models on validation",
+            file=sys.stderr,
+        )
+    if arguments.json:
+        write_json(report, arguments.json)
+
+
+def export_command(commands) -> argparse.ArgumentParser:
+    command = commands.add_parser("export", help="model → CTranslate2 int8")
+    command.add_argument("model", type=Path, help="model folder")
+    command.add_argument("out", type=Path, nargs="?", help="folder to write (default: MODEL/ct2)")
+    command.add_argument("--quantization", default="int8", help="int8 (default), float16, float32, …")
+    command.set_defaults(run=_run_export)
+    return command
+
+
+def _run_export(arguments) -> None:
+    from cantowhisper.training.export import export_model
+
+    print(export_model(arguments.model, arguments.out, quantization=arguments.quantization))
+
+
+def _preset(name: str):
+    from cantowhisper.training.presets import PRESETS
+
+    if name not in PRESETS:
+        raise UsageError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,86 @@
+"""What scores say beyond one number: intervals that hold what they promise, loops, and the mistakes by name."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cantowhisper.speech.text import CER_VIEWS, cer
+from cantowhisper.training.analysis import Transcript, bootstrap_interval, confusions, is_loop, measure, worst_clips
+
+CHARACTERS = "我你佢食飯呀，。"
+texts = st.text(CHARACTERS, max_size=8)
+clips = st.lists(st.tuples(texts, texts), min_size=1, max_size=6).filter(
+    lambda pairs: any(set(reference) - set("，。") for reference, _ in pairs)
+)
+
+
+def transcripts(pairs) -> list[Transcript]:
+    return [Transcript(str(i), reference, said, 1.0) for i, (reference, said) in enumerate(pairs)]
+
+
+@settings(deadline=None, max_examples=40)  # a thousand resamples a view
+@given(clips)
+def test_sums_of_clips_are_the_cer_of_the_corpus(pairs):
+    report = measure(transcripts(pairs))
+    for view in CER_VIEWS:
+        expected = cer([said for _, said in pairs], [reference for reference, _ in pairs], view=view)
+        assert report[f"cer_{view}"] == pytest.approx(expected.cer, abs=1e-6)
+        low, high = report[f"cer_{view}_interval"]
+        assert 0 <= low <= high
+
+
+@settings(deadline=None, max_examples=40)  # a thousand resamples a view
+@given(clips)
+def test_mistakes_add_up_to_the_edits(pairs):
+    edits = cer([said for _, said in pairs], [reference for reference, _ in pairs]).edits
+    found = confusions(transcripts(pairs), at_most=1000)
+    assert sum(times for _, _, times in found) == edits
+    assert all(said != written for said, written, _ in found)
+
+
+def test_mistakes_are_named():
+    found = confusions(transcripts([("食左飯", "食咗飯"), ("左邊", "咗邊"), ("好呀", "好"), ("好", "唔好")]))
+    assert found == [("左", "咗", 2), ("", "唔", 1), ("呀", "", 1)]
+
+
+def test_95_of_100_intervals_hold_the_truth():
+    rng = np.random.default_rng(1)
+    held = 0
+    for trial in range(200):
+        characters = rng.integers(4, 16, 150)
+        low, high = bootstrap_interval(rng.binomial(characters, 0.2), characters, n_resamples=200, seed=trial)
+        held += low <= 0.2 <= high
+    assert 180 <= held <= 199
+
+
+def test_an_interval_narrows_with_the_root_of_the_clips():
+    rng = np.random.default_rng(2)
+    widths = []
+    for n in (100, 1600):
+        characters = np.full(n, 10)
+        low, high = bootstrap_interval(rng.binomial(characters, 0.3), characters)
+        widths.append(high - low)
+    assert widths[0] / widths[1] == pytest.approx(4, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    "reference, prediction, loops",
+    [
+        ("多謝", "多謝多謝多謝多謝", True),
+        ("哈哈", "哈" * 8, True),
+        ("哈" * 9, "哈" * 8, False),
+        ("打二二二二八八八八", "打二二二二八八八八", False),
+        ("多謝多謝", "多謝多謝多謝", False),
+        ("多謝", "", False),
+    ],
+)
+def test_loops_are_the_predictions_own(reference, prediction, loops):
+    clip = Transcript("a", reference, prediction, 1.0)
+    assert is_loop(clip) == loops
+    assert measure([clip])["loops"] == loops and measure([clip])["empty_outputs"] == (not prediction)
+
+
+def test_the_worst_come_first_and_none_is_lost():
+    ranked = worst_clips(transcripts([("你好", "你好"), ("好", "唔好"), ("……", "啊"), ("食飯呀", "食飯")]))
+    assert [(t.id, round(error, 2)) for t, error in ranked] == [("1", 1.0), ("3", 0.33), ("0", 0.0), ("2", 0.0)]
