@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from cantowhisper.training.scoring import score_table
+
 README = Path(__file__).resolve().parents[1] / "README.md"
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -27,7 +29,8 @@ def demo(result: dict) -> str:
         "recognised.",
         "",
         "```",
-        *result["output"],
+        *score_table(result["scores"]).splitlines(),
+        *(line for line in result["output"] if line.startswith("  ") or "(CER " in line),
         "```",
     ]
     return "\n".join(lines)

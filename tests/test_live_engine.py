@@ -205,7 +205,7 @@ def test_speech_at_its_end_comes_before_speech_that_goes_on(speech):
     sound = int16(speech)
     talking, done = engine.start(), engine.start()
     engine.push(talking, 0, sound[: int(1.9 * SAMPLE_RATE)])
-    engine.push(done, 0, sound[: int(3.2 * SAMPLE_RATE)])
+    engine.push(done, 0, sound[: int(3.5 * SAMPLE_RATE)])
     assert engine.work_once() and engine.poll(done)["events"] and not engine.poll(talking)["tentative"]
     assert engine.work_once() and engine.poll(talking)["tentative"]
 

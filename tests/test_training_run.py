@@ -212,7 +212,8 @@ def test_a_run_writes_the_model_folder_of_the_contract(finished, features):
     assert evaluated[metrics["best_step"]] == min(evaluated.values()) == metrics["validation"]["cer_no_punctuation"]
     assert metrics["validation"]["n"] == 5
     facts = ModelFacts.load(out)
-    assert (facts.trained_contexts, facts.min_context_frames, facts.context_margin_frames) == ("variable", 200, 128)
+    assert (facts.trained_contexts, facts.min_context_frames) == ("variable", 200)
+    assert facts.context_margin_frames == TINY.context_margin_frames
     assert facts.language_token == "<|zh|>" and facts.script == "traditional"
     assert facts.feature_revision and "/" not in facts.feature_source
     assert not (out / "train_config.json").exists()

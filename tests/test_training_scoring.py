@@ -31,7 +31,7 @@ from cantowhisper.training.scoring import (
     write_transcripts,
 )
 
-CONFIG = PRESETS["demo"].with_overrides(max_batch_frames=4000)
+CONFIG = PRESETS["demo"].with_overrides(max_batch_frames=4000, context_margin_frames=128)
 PROMPT = ["<|startoftranscript|>", "<|zh|>", "<|transcribe|>", "<|notimestamps|>"]
 
 
@@ -41,9 +41,10 @@ def model_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scoring") / "model"
     model, processor = build_miniature(small_split("train")["text"])
     with torch.no_grad():
-        for weights in model.parameters():
-            if weights.dim() > 1:
-                weights.mul_(4)
+        for name, weights in model.named_parameters():
+            if weights.dim() > 1 and "embed" not in name:
+                torch.nn.init.normal_(weights, std=2.5 * weights[0].numel() ** -0.5)
+        torch.nn.init.normal_(model.get_decoder().embed_tokens.weight, std=0.1)
         first_timestamp = processor.tokenizer.convert_tokens_to_ids("<|0.00|>")
         model.get_decoder().embed_tokens.weight[first_timestamp:] = 0  # generate() would decode on behind a timestamp
     save_model(model, processor, folder)
@@ -163,7 +164,8 @@ def test_a_folder_is_scored_at_the_context_that_it_was_trained_for(model_folder,
         model_folder, small_features(), split="validation", transcripts=tmp_path / "clips.tsv", progress=False
     )
     assert list(report["scores"]) == ["variable"] and report["scores"]["variable"]["all"]["n"] == 5
-    assert len((tmp_path / "clips.tsv").read_text(encoding="utf-8").splitlines()) == 6
+    with (tmp_path / "clips.tsv").open(encoding="utf-8", newline="") as file:
+        assert len(list(csv.reader(file, delimiter="\t"))) == 6
     write_json(report, tmp_path / "report.json")
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) == report
 

@@ -187,12 +187,12 @@ def record_test_scores(model: str | os.PathLike, contexts: Mapping, mistakes: Se
 def score_table(columns: Mapping[str, Mapping[str, Mapping]]) -> str:
     """A plain table of summaries {column: {group: scores}}: CER without punctuation and its 95 % interval."""
     groups = list(next(iter(columns.values())))
-    lines = ["CER, no punctuation".ljust(22) + "n".rjust(6) + "".join(name.rjust(22) for name in columns)]
+    lines = ["CER, no punctuation".ljust(22) + "n".rjust(6) + "".join(name.rjust(24) for name in columns)]
     for group in [*groups[1:], groups[0]]:
         n = next(iter(columns.values()))[group]["n"]
-        lines.append(group.ljust(22) + str(n).rjust(6) + "".join(_cell(c[group]).rjust(22) for c in columns.values()))
+        lines.append(group.ljust(22) + str(n).rjust(6) + "".join(_cell(c[group]).rjust(24) for c in columns.values()))
     for name, label in (("loops", "loops"), ("empty_outputs", "empty outputs")):
-        counts = "".join(str(column["all"][name]).rjust(22) for column in columns.values())
+        counts = "".join(str(column["all"][name]).rjust(24) for column in columns.values())
         lines.append(label.ljust(28) + counts)
     return "\n".join(lines)
 
