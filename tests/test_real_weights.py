@@ -36,6 +36,7 @@ DECODER = TrainConfig(
     full_context_share=0.0,
     batch_size=N_CLIPS,
     max_steps=60,
+    precision="fp32",  # the transcripts are compared to the character
     learning_rate=5e-4,
     warmup_steps=10,
     evaluate_every_steps=60,
