@@ -155,8 +155,7 @@ class Recognizer:
     def continuation(self, waveform: np.ndarray, known: str = "", *, language: str | None = None) -> str:
         """What is said after `known` in one piece of speech, which is taken as it is (live: it may still go on).
 
-        The characters in `known` are given to the decoder as the beginning, so they cost one step together and only
-        what is new is written token by token.
+        The characters in `known` are given to the decoder as its beginning: only what is new is written by token.
 
         Parameters
         ----------
@@ -170,11 +169,10 @@ class Recognizer:
         """
         job = self._job(0, Span(0, waveform.size))
         begin = self._tokenizer.encode(known, add_special_tokens=False).ids
-        prompt = [*self._prompt(language), *begin]
         budget = max(1, min(job.budget - len(begin), MAX_NEW_TOKENS - len(begin)))
         (decoded,) = self.engine.decode(
             self._mel(waveform, job)[None],
-            prompt,
+            [*self._prompt(language), *begin],
             max_new_tokens=budget,
             suppress=self._suppress,
             goes_on=bool(known),
