@@ -1,6 +1,5 @@
 """The page for recordings, in a real browser: upload, microphone, link, playing, downloads, refusals, narrow, dark."""
 
-import importlib.util
 import re
 import time
 import zipfile
@@ -15,6 +14,7 @@ from serving_model import random_model, trained_model
 from web import answer, website
 
 from cantowhisper.contracts import ModelFacts, Segment
+from cantowhisper.demo import load_page
 from cantowhisper.serving.download import Reach
 from cantowhisper.serving.limits import Limits
 from cantowhisper.serving.recognizer import Recognizer
@@ -22,7 +22,6 @@ from cantowhisper.serving.service import Service
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
 
-APP = Path(__file__).resolve().parents[1] / "app_offline" / "app.py"
 LIMITS = replace(Limits(), max_file_bytes=2_000_000, max_audio_s=100.0, max_requests_per_hour=1000)
 
 
@@ -30,10 +29,7 @@ LIMITS = replace(Limits(), max_file_bytes=2_000_000, max_audio_s=100.0, max_requ
 def app():
     pytest.importorskip("gradio")
     chromium()
-    spec = importlib.util.spec_from_file_location("app_offline_app", APP)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_page("offline")
 
 
 @pytest.fixture(scope="module")

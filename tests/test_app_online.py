@@ -1,6 +1,5 @@
 """The live page in a real browser with a fake microphone: every sample arrives, whatever happens on the way."""
 
-import importlib.util
 import re
 import threading
 import time
@@ -12,11 +11,11 @@ import soundfile
 from browser import PHONE, browser, chromium, serving, visit
 
 from cantowhisper.contracts import ModelFacts
+from cantowhisper.demo import load_page
 from cantowhisper.serving.live_engine import LiveEngine, LiveLimits
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
 
-APP = Path(__file__).resolve().parents[1] / "app_online" / "app.py"
 SECONDS = 4.0  # of speech in most tests
 LEAD_S = 0.5  # of silence before it
 
@@ -55,10 +54,7 @@ def app():
     pytest.importorskip("gradio")
     pytest.importorskip("faster_whisper")
     chromium()
-    spec = importlib.util.spec_from_file_location("app_online_app", APP)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_page("online")
 
 
 def new_engine() -> Listening:

@@ -80,11 +80,9 @@ class BucketBatchSampler:
         first_varied = math.ceil(self.config.augment_from * self.n_batches)
         epochs = (self._batches(epoch) for epoch in itertools.count())
         batches = itertools.chain.from_iterable(epochs)
-        if self.config.full_context_share < 1:
-            natural = (batch for batch in batches if not batch[0][1])
-            yield from self._numbered(natural, range(first_varied), vary=False)
-        else:
-            yield from self._numbered(batches, range(first_varied), vary=False)
+        only_full = self.config.full_context_share >= 1
+        early = (batch for batch in batches if only_full or not batch[0][1])
+        yield from self._numbered(early, range(first_varied), vary=False)
         yield from self._numbered(batches, range(first_varied, self.n_batches), vary=True)
 
     @staticmethod
