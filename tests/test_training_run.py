@@ -21,6 +21,7 @@ from cantowhisper.speech.audio import load_audio
 from cantowhisper.training.batching import Collator, FeatureRows
 from cantowhisper.training.checkpoints import checkpoint_steps
 from cantowhisper.training.data import load_split
+from cantowhisper.training.device import reproducible
 from cantowhisper.training.model import build_miniature
 from cantowhisper.training.presets import PRESETS, TrainConfig
 from cantowhisper.training.trainer import WhisperTrainer, prepare_model, train
@@ -312,3 +313,20 @@ def test_a_killed_run_goes_on_to_the_same_bits(finished, features, tmp_path, cap
 
 def test_defaults_are_those_of_the_free_gpu():
     assert PRESETS["t4"] == TrainConfig()
+
+
+def test_threads_add_up_gradients_in_one_order():
+    """The gradient of an embedding: sums of many rows, which threads would else make in any order."""
+    torch.manual_seed(0)
+    table = torch.randn(50, 128, requires_grad=True)
+    rows, weights = torch.randint(0, 50, (4000,)), torch.randn(4000, 128)
+
+    def gradient():
+        return torch.autograd.grad((torch.nn.functional.embedding(rows, table) * weights).sum(), table)[0]
+
+    before = torch.are_deterministic_algorithms_enabled()
+    with reproducible():
+        assert torch.cuda.is_available() or torch.are_deterministic_algorithms_enabled()
+        first = gradient()
+        assert all(torch.equal(gradient(), first) for _ in range(20))
+    assert torch.are_deterministic_algorithms_enabled() == before

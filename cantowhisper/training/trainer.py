@@ -19,6 +19,7 @@ from cantowhisper.speech.text import cer_view
 from cantowhisper.training.batching import BucketBatchSampler, Collator, FeatureRows, frame_counts
 from cantowhisper.training.checkpoints import FOLDER, checkpoint_steps, newest_whole_checkpoint
 from cantowhisper.training.data import load_split
+from cantowhisper.training.device import pick_precision, reproducible
 from cantowhisper.training.model import build_miniature, load_model, save_model, set_dropout
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.scoring import METRICS_FILE, summarize, transcribe_split, write_json
@@ -49,7 +50,8 @@ def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainC
     trainer = WhisperTrainer(model, processor, train_split, validation, out=out, config=config, progress=progress)
     checkpoint = _resume_point(out)
     started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with reproducible():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     best = trainer.load_best()
     return _finish(trainer, out, features, best=best, seconds=time.perf_counter() - started)
 
@@ -66,22 +68,6 @@ def prepare_model(config: TrainConfig, texts):
     if config.freeze_encoder:
         model.freeze_encoder()
     return model, processor
-
-
-def pick_precision(wanted: str = "auto") -> tuple[str, str]:
-    """(precision, reason): "bf16", "fp16" or "fp32" for this machine."""
-    if wanted != "auto":
-        if wanted not in ("fp32", "fp16", "bf16"):
-            raise CantowhisperError(f"precision is auto, fp32, fp16 or bf16, not {wanted!r}")
-        return wanted, "as asked for"
-    if not torch.cuda.is_available():
-        if getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16"):  # older versions of torch cannot say
-            return "bf16", "no GPU, and this processor multiplies bf16 faster than fp32"
-        return "fp32", "no GPU"
-    name = torch.cuda.get_device_name()
-    if torch.cuda.get_device_capability() >= (8, 0):
-        return "bf16", f"{name} computes bf16, which needs no loss scaling"
-    return "fp16", f"{name} has no bf16"
 
 
 class WhisperTrainer(Seq2SeqTrainer):
