@@ -1,6 +1,7 @@
 """Run `make demo OPEN=0` into an empty folder and keep what it reached: python -m benchmarks.demo --json FILE"""
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -16,8 +17,12 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/demo.json"))
-    path = parser.parse_args().json
-    with tempfile.TemporaryDirectory() as folder:
+    parser.add_argument("--keep", type=Path, help="an empty folder for what the demo makes (default: thrown away)")
+    arguments = parser.parse_args()
+    path, keep = arguments.json, arguments.keep
+    if keep and keep.exists() and any(keep.iterdir()):
+        sys.exit(f"{keep} is not empty: the demo would go on with what is there")
+    with contextlib.nullcontext(str(keep.resolve())) if keep else tempfile.TemporaryDirectory() as folder:
         command = ["make", "demo", "OPEN=0", f"DEMO={folder}"]
         subprocess.run(["make", ".venv/.ready"], cwd=ROOT, check=True)  # the set-up is not counted
         started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Variations of stored features: other speeds, other voices, other loudness, and holes (SpecAugment).
+"""Variations of stored features: other speeds, voices, microphones and loudness, and holes (SpecAugment).
 
 Features are stored without padding, so all of it happens inside the clip and never to padding. Evaluation never comes
 here.
@@ -10,6 +10,7 @@ from cantowhisper.speech.mel import FLOOR_BELOW_MAX
 from cantowhisper.training.presets import TrainConfig
 
 DECIBELS_PER_UNIT = 40.0  # log-Mel is (log10 power + 4) / 4, and a decade of power is 10 dB
+EQUALIZER_KNOTS = 5  # low-pass filters of codecs touch the upper quarter of the channels alone
 
 
 def augment(mel: np.ndarray, rng: np.random.Generator, config: TrainConfig) -> np.ndarray:
@@ -19,7 +20,7 @@ def augment(mel: np.ndarray, rng: np.random.Generator, config: TrainConfig) -> n
     ----------
     mel : float, shape (n_mels, n_frames), unpadded
     rng : where chance comes from
-    config : stretch, warp, gain_db, time_masks, feature_masks; all 0 gives the clip back
+    config : stretch, warp, equalizer_db, gain_db, time_masks, feature_masks; all 0 gives the clip back
 
     Returns
     -------
@@ -34,9 +35,18 @@ def augment(mel: np.ndarray, rng: np.random.Generator, config: TrainConfig) -> n
         factor = 1 + rng.uniform(-config.warp, config.warp)
         channels = np.clip(np.arange(mel.shape[0]) * factor, 0, mel.shape[0] - 1)
         mel = _interpolate(mel.T, channels).T
+    if config.equalizer_db:
+        mel = mel + _equalizer(mel.shape[0], rng, config.equalizer_db)[:, None]
     if config.gain_db:
         mel = mel + np.float32(rng.uniform(-config.gain_db, config.gain_db) / DECIBELS_PER_UNIT)
     return _masked(mel, rng, config)
+
+
+def _equalizer(n_mels: int, rng: np.random.Generator, most_db: float) -> np.ndarray:
+    """What a microphone and a codec do to the channels: a line through EQUALIZER_KNOTS random points."""
+    knots = rng.uniform(-most_db, most_db, EQUALIZER_KNOTS) / DECIBELS_PER_UNIT
+    line = np.interp(np.arange(n_mels), np.linspace(0, n_mels - 1, EQUALIZER_KNOTS), knots)
+    return line.astype(np.float32)
 
 
 def _interpolate(mel: np.ndarray, places: np.ndarray) -> np.ndarray:
