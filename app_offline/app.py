@@ -9,6 +9,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -16,7 +17,7 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.serving import openai_api, view
+from cantowhisper.serving import openai_api, view, zero_gpu
 from cantowhisper.serving.download import MAX_URL_CHARACTERS
 from cantowhisper.serving.endpoints import add_endpoints
 from cantowhisper.serving.limits import Limits, visitor_address
@@ -281,12 +282,8 @@ def main(model: str | None = None, host: str | None = None, port: int | None = N
     if not model:
         raise SystemExit("no model: give --model FOLDER_OR_HUB_ID, or set MODEL_ID (on a Space: Settings, Variables)")
     base = base or os.environ.get("BASE_MODEL_ID")
-    service = Service(
-        Recognizer.open(model, threads=THREADS),
-        base=Recognizer.open(base, threads=THREADS) if base else None,
-        limits=Limits(),
-        name=Path(model).name,
-    )
+    load = partial(Recognizer.open, threads=THREADS, backend=zero_gpu.backend())
+    service = Service(load(model), base=load(base) if base else None, limits=Limits(), name=Path(model).name)
     build_page(service).launch(server_name=host, server_port=port, **launch_options(service))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from cantowhisper.serving import zero_gpu
 from cantowhisper.serving.live_engine import LiveEngine, LiveLimits
 from cantowhisper.serving.live_service import LiveService
 from cantowhisper.serving.recognizer import Recognizer
@@ -20,11 +21,6 @@ SCRIPTS = ("recorder.js", "transport.js", "transcript.js", "page.js")  # one aft
 THREADS = 2  # a free Space has two virtual cores
 LANGUAGES = {"yue": "粵語 Cantonese", "zh": "普通話 Mandarin", "en": "英文 English"}
 SCRIPT_CHOICES = {"": "原樣 As is", "traditional": "繁體 Traditional", "simplified": "简体 Simplified"}
-
-try:  # ZeroGPU gives Spaces to programs that have a GPU function, whether they call it or not
-    import spaces
-except ImportError:
-    spaces = None
 
 
 def build_page(recognizer: Recognizer, *, limits: LiveLimits | None = None, engine: LiveEngine | None = None):
@@ -52,7 +48,6 @@ def build_page(recognizer: Recognizer, *, limits: LiveLimits | None = None, engi
         )
         gr.HTML(_footer(limits))
         _add_api(service)
-        _register_gpu()
     page.engine = engine
     return page.queue(max_size=limits.max_sessions)
 
@@ -86,14 +81,11 @@ def _add_api(service: LiveService) -> None:
         gr.api(getattr(service, name), api_name=name, queue=False)
 
 
-def _register_gpu() -> None:
-    """A GPU function that no event of the page needs: the live model runs on the CPU, where it is fast enough.
-
-    Visitors have minutes of GPU a day; taking it for each quarter of a second would use them up at once.
+@zero_gpu.borrow
+def unused() -> None:
+    """ZeroGPU starts only programs that have a GPU function. The live model runs on the CPU, where it is fast enough:
+    visitors have minutes of GPU a day, and taking it for each quarter of a second would use them up at once.
     """
-    if spaces:
-        unused = gr.Button(visible=False)
-        unused.click(spaces.GPU(duration=5)(lambda: None), api_visibility="private")
 
 
 def _body(recognizer: Recognizer) -> str:

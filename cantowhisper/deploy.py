@@ -21,6 +21,13 @@ APP_FILES = ("app.py", "README.md", "requirements.txt")  # without one of these 
 PACKAGE_PARTS = ("__init__.py", "contracts.py", "speech", "serving")  # what the pages import
 SAMPLES = {"offline": "samples/clips"}  # what a page shows as examples, beside its own files
 MODEL_VARIABLE, BASE_MODEL_VARIABLE = "MODEL_ID", "BASE_MODEL_ID"
+# What a Space on ZeroGPU needs besides. Its torch is one of the versions that ZeroGPU offers, not the tested one. The
+# live page runs on the CPU there too, and only has to say that it knows of GPUs.
+ZERO_GPU_PACKAGES = {
+    "offline": ("torch==2.11.0", "transformers==5.23.0", "spaces==0.51.3"),
+    "online": ("spaces==0.51.3",),
+}
+ZERO_GPU_HARDWARE = "zero-a10g"  # its name at the Hub, whatever cards are behind it
 _HUB_ID = re.compile(r"(?!\.)[\w.-]{1,96}/(?!\.)[\w.-]{1,96}")
 _LEAVE_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "*.part")
 
@@ -33,6 +40,7 @@ def add_command(commands) -> argparse.ArgumentParser:
     command.add_argument("--model", required=True, help="Hub id of the model that the page serves")
     command.add_argument("--base-model", help="Hub id of the model before fine-tuning, to compare with")
     command.add_argument("--bundle", type=Path, metavar="DIR", help="only write the Space's files here")
+    command.add_argument("--zero-gpu", action="store_true", help="a Space on ZeroGPU instead of two CPU cores")
     command.add_argument("--private", action="store_true", help="make a new Space private")
     command.set_defaults(run=_run)
     return command
@@ -46,17 +54,20 @@ def _run(arguments) -> None:
     variables = {MODEL_VARIABLE: arguments.model, BASE_MODEL_VARIABLE: arguments.base_model}
     variables = {name: value for name, value in variables.items() if value}
     if arguments.bundle:
-        print(write_bundle(arguments.page, arguments.bundle, models=list(variables.values())))
+        models = list(variables.values())
+        print(write_bundle(arguments.page, arguments.bundle, models=models, zero_gpu=arguments.zero_gpu))
     else:
-        print(deploy(arguments.page, arguments.space, variables=variables, private=arguments.private))
+        how = {"private": arguments.private, "zero_gpu": arguments.zero_gpu}
+        print(deploy(arguments.page, arguments.space, variables=variables, **how))
 
 
-def write_bundle(page: str, folder: str | os.PathLike, *, models: list[str]) -> Path:
+def write_bundle(page: str, folder: str | os.PathLike, *, models: list[str], zero_gpu: bool = False) -> Path:
     """Write everything that the Space of a page holds into a new folder.
 
     page : "offline" or "online"
     folder : must not exist, or be empty
     models : Hub ids, named in the Space's card
+    zero_gpu : with the packages that a Space on ZeroGPU needs
 
     Raises
     ------
@@ -72,6 +83,9 @@ def write_bundle(page: str, folder: str | os.PathLike, *, models: list[str]) -> 
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as aside:
         whole = Path(aside) / "space"
         _fill(page, app, whole, models)
+        if zero_gpu:
+            with (whole / "requirements.txt").open("a", encoding="utf-8") as file:
+                file.writelines(f"{package}\n" for package in ZERO_GPU_PACKAGES[page])
         if folder.is_dir():
             folder.rmdir()
         os.replace(whole, folder)
@@ -104,7 +118,7 @@ def _name_models(card: str, models: list[str]) -> str:
     return f"---\n{parts[1]}models:\n{rows}---\n{parts[2]}"
 
 
-def deploy(page: str, space: str, *, variables: dict[str, str], private: bool = False) -> str:
+def deploy(page: str, space: str, *, variables: dict[str, str], private: bool = False, zero_gpu: bool = False) -> str:
     """Make or renew a Space; returns its address. The token comes from the environment or `hf auth login`.
 
     variables : set on the Space before its files arrive, because the files start it
@@ -117,9 +131,12 @@ def deploy(page: str, space: str, *, variables: dict[str, str], private: bool = 
 
     api = HfApi()
     with tempfile.TemporaryDirectory() as folder:
-        bundle = write_bundle(page, Path(folder) / "space", models=list(variables.values()))
+        bundle = write_bundle(page, Path(folder) / "space", models=list(variables.values()), zero_gpu=zero_gpu)
+        kind = {"repo_type": "space", "space_sdk": "gradio"}
+        if zero_gpu:
+            kind["space_hardware"] = ZERO_GPU_HARDWARE
         try:
-            address = api.create_repo(space, repo_type="space", space_sdk="gradio", private=private, exist_ok=True)
+            address = api.create_repo(space, private=private, exist_ok=True, **kind)
             for name, value in variables.items():
                 api.add_space_variable(space, name, value)
             # One commit for everything; what an earlier version had and this one has not goes with it.

@@ -59,6 +59,18 @@ def test_requirements_are_pinned_to_the_tested_set_and_hold_no_torch(bundle):
     assert not any(line.startswith("torch") for line in wanted)
 
 
+@pytest.mark.parametrize("page", BUILT)
+def test_a_bundle_for_zero_gpu_brings_what_can_borrow_one(page, tmp_path):
+    bundle = deploy.write_bundle(page, tmp_path / "space", models=["me/model"], zero_gpu=True)
+    lines = (bundle / "requirements.txt").read_text().splitlines()
+    plain = (ROOT / f"app_{page}" / "requirements.txt").read_text().splitlines()
+    added = lines[len(plain) :]
+    assert lines[: len(plain)] == plain and any(line.startswith("spaces==") for line in added)
+    assert any(line.startswith("torch==") for line in added) == (page == "offline"), "the live page runs on the CPU"
+    tested = (ROOT / "constraints.txt").read_text().splitlines()
+    assert [line for line in added if line not in tested and not line.startswith("torch==")] == []
+
+
 def test_the_bundle_holds_no_litter(bundle):
     litter = [f for f in bundle.rglob("*") if f.name.startswith(".") or f.suffix in (".pyc", ".part")]
     assert litter == [] and (bundle / "LICENSE").exists()

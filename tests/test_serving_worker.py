@@ -1,5 +1,6 @@
 """The queue before the model: turns, places, bounds, and work that nobody wants any more."""
 
+import contextvars
 import threading
 import time
 from dataclasses import replace
@@ -115,6 +116,18 @@ def test_work_that_nobody_looks_at_ends(monkeypatch):
     assert first_result(forgotten) == "first"
     until(lambda: gate.done)
     assert gate.done == ["lost stopped"]
+
+
+def test_work_is_done_in_the_context_of_its_request():
+    """What Gradio knows of a request, and ZeroGPU asks for, is a context variable."""
+    account, worker = contextvars.ContextVar("account", default="nobody"), Worker(LIMITS)
+
+    def ask(name: str) -> list:
+        account.set(name)
+        events = worker.run(name, lambda should_stop: iter([account.get()]))
+        return [event for event in events if not isinstance(event, Waiting)]
+
+    assert [contextvars.copy_context().run(ask, name) for name in ("ann", "bo")] == [["ann"], ["bo"]]
 
 
 def test_an_error_belongs_to_the_one_whose_work_it_was():

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError
+from cantowhisper.serving import zero_gpu
 
 SAMPLING_SEED = 20
 
@@ -168,16 +169,20 @@ class TransformersEngine:
                 "export it where it was trained (cantowhisper export MODEL OUT)"
             ) from error
         self._torch = torch
-        if not torch.cuda.is_available():
+        gpu = torch.cuda.is_available()
+        if not gpu:
             torch.set_num_threads(threads)
         try:
-            model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+            # Half the memory and twice the speed on a GPU; CPUs compute float16 slowly or not at all.
+            dtype = torch.float16 if gpu else torch.float32
+            model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=dtype)
         except (OSError, ValueError) as error:
             raise CantowhisperError(f"cannot load the weights in {folder} ({str(error).splitlines()[0]})") from error
-        self._model = model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+        self._model = model.eval().to("cuda" if gpu else "cpu")
         self.n_mels = model.config.num_mel_bins
+        self.decode = zero_gpu.borrow(self._decode)
 
-    def decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, temperature=0.0, goes_on=False):
+    def _decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, temperature=0.0, goes_on=False):
         torch, model = self._torch, self._model
         if temperature > 0:
             torch.manual_seed(SAMPLING_SEED)
@@ -187,7 +192,7 @@ class TransformersEngine:
         search = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature > 0 else {}
         with torch.inference_mode():
             prompts = torch.tensor([prompt] * len(mels), device=model.device)
-            features = torch.from_numpy(np.ascontiguousarray(mels)).to(model.device)
+            features = torch.from_numpy(np.ascontiguousarray(mels)).to(model.device, model.dtype)
             out = GenerationMixin.generate(
                 model,
                 input_features=features,

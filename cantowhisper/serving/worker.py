@@ -5,6 +5,7 @@ memory, and both would come later. Visitors take turns: who was served least lat
 recordings does not stand before somebody with one. Work whose visitor has gone is dropped, waiting or running.
 """
 
+import contextvars
 import queue
 import threading
 import time
@@ -35,6 +36,8 @@ class _Job:
     results: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
     looked_at: float = field(default_factory=time.monotonic)
     dropped: bool = False
+    # Whose request it is: ZeroGPU asks for that wherever the work is done.
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
     def should_stop(self) -> bool:
         return self.dropped or self.asked_to_stop() or time.monotonic() - self.looked_at > GONE_AFTER_S
@@ -167,13 +170,17 @@ class Worker:
         end = _End()
         try:
             if not job.should_stop():
-                for result in job.work(job.should_stop):
-                    job.results.put(result)
-                    if job.dropped:
-                        break
+                job.context.run(self._put_results, job)
         except BaseException as error:  # belongs to whoever waits for the result; the worker goes on
             end = _End(error)
         job.results.put(end)
+
+    @staticmethod
+    def _put_results(job: _Job) -> None:
+        for result in job.work(job.should_stop):
+            job.results.put(result)
+            if job.dropped:
+                break
 
 
 class Visitors:
