@@ -187,7 +187,7 @@ def _inputs(examples: list[Path]) -> list:
             if examples:
                 labels = [EXAMPLE_CLIPS.get(p.name, p.stem) for p in examples]
                 gr.Examples([[[str(p)]] for p in examples], [file], example_labels=labels, label="例子 Examples")
-        with gr.Tab("咪高風 Microphone", id="microphone") as microphone_tab:
+        with gr.Tab("錄音 Record", id="microphone") as microphone_tab:
             recording = gr.Audio(
                 sources=["microphone"], type="filepath", format="wav", label="錄音 Recording", elem_id="recording"
             )

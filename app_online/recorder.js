@@ -92,7 +92,8 @@ class Recorder {
   // Resolves when the first sound has arrived: only then can people be told to speak.
   async start() {
     if (!window.isSecureContext || !navigator.mediaDevices) throw new RecorderProblem("insecure");
-    this.context = new AudioContext();
+    // Large blocks: a tenth of a second of delay is nothing here, and with small ones a busy machine drops sound.
+    this.context = new AudioContext({ latencyHint: "playback" });
     try {
       const address = URL.createObjectURL(new Blob([TAP], { type: "text/javascript" }));
       await this.context.audioWorklet.addModule(address);

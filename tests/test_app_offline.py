@@ -100,7 +100,7 @@ def test_recorded_speech_becomes_text(app, url, clips, tmp_path):
     heard = np.concatenate([np.zeros(SAMPLE_RATE // 2, np.float32), speech, np.zeros(9 * SAMPLE_RATE, np.float32)])
     soundfile.write(tmp_path / "heard.wav", heard, SAMPLE_RATE)
     with browser(microphone=tmp_path / "heard.wav") as launched, visit(launched, url) as tab:
-        tab.get_by_role("tab", name="Microphone").click()
+        tab.get_by_role("tab", name="Record").click()
         tab.locator("#recording button.record-button").click()
         tab.wait_for_timeout(4500)  # the length of the speech: there is no state to wait for
         tab.locator("#recording button.stop-button").click()

@@ -1,5 +1,6 @@
 """The live page in a real browser with a fake microphone: every sample arrives, whatever happens on the way."""
 
+import math
 import re
 import threading
 import time
@@ -107,22 +108,32 @@ def stop(tab) -> str:
     return tab.locator("#live-committed").inner_text()
 
 
-def compare(received: np.ndarray, source: np.ndarray) -> tuple[int, float, float]:
+FINER = 8  # lags are found to so many parts of a sample: devices start between two samples
+
+
+def lag_of(part: np.ndarray, heard: np.ndarray, offset: int) -> float:
+    """Samples that `part`, from sample `offset` of the source on, comes later in `heard` (earlier: negative)."""
+    n = 1 << (heard.size + part.size).bit_length()
+    spectrum = np.fft.rfft(heard, n) * np.conj(np.fft.rfft(part, n))
+    peak = int(np.argmax(np.fft.irfft(spectrum, FINER * n)))
+    return (peak if peak < FINER * n / 2 else peak - FINER * n) / FINER - offset
+
+
+def compare(received: np.ndarray, source: np.ndarray) -> tuple[float, float, float]:
     """(lag in samples, signal to error in dB, drift in samples between beginning and end) after alignment.
 
     A missing or doubled sample anywhere would move everything behind it, and so show as drift.
     """
-    heard = received.astype(np.float64) / 32768
-
-    def lag_of(part: np.ndarray, offset: int) -> int:
-        n = 1 << (heard.size + part.size).bit_length()
-        correlation = np.fft.irfft(np.fft.rfft(heard, n) * np.conj(np.fft.rfft(part, n)), n)
-        return int(np.argmax(correlation[: heard.size])) - offset
-
-    half = source.size // 2
-    lag, first, last = lag_of(source, 0), lag_of(source[:half], 0), lag_of(source[half:], half)
-    there = slice(max(0, -lag), min(source.size, heard.size - lag))
-    mine, theirs = heard[there.start + lag : there.stop + lag], source[there]
+    heard, half = received.astype(np.float64) / 32768, source.size // 2
+    lag, first, last = (
+        lag_of(source, heard, 0),
+        lag_of(source[:half], heard, 0),
+        lag_of(source[half:], heard, half),
+    )
+    n = 1 << (heard.size + source.size).bit_length()
+    moved = np.fft.irfft(np.fft.rfft(source, n) * np.exp(-2j * np.pi * np.fft.rfftfreq(n) * lag), n)
+    there = slice(max(0, math.ceil(lag)), min(heard.size, math.floor(source.size + lag)))
+    mine, theirs = heard[there], moved[there]
     gain = mine @ theirs / (theirs @ theirs)
     error = mine - gain * theirs
     return lag, 10 * np.log10((gain * theirs) @ (gain * theirs) / (error @ error)), last - first
@@ -130,7 +141,7 @@ def compare(received: np.ndarray, source: np.ndarray) -> tuple[int, float, float
 
 def assert_equal_sound(received: np.ndarray, source: np.ndarray) -> None:
     _, ratio_db, drift = compare(received, source)
-    assert drift == 0
+    assert abs(drift) < 0.5
     assert ratio_db > 20, "the device's own resampling leaves 30 dB and more; a missing sample far less"
 
 
@@ -175,7 +186,7 @@ def test_delayed_failed_and_repeated_requests_lose_nothing(url, engine, micropho
         return route.continue_()
 
     with browser(microphone=microphone) as launched, visit(launched, url) as tab:
-        tab.route("**/component_server*", disturb)
+        tab.route("**/component_server/**", disturb)
         text = record(tab)
         (name,) = engine.kept
         assert np.array_equal(engine.received(name), sent(tab))
@@ -229,7 +240,10 @@ def test_two_tabs_do_not_mix(url, engine, microphone, source, tmp_path):
 @pytest.mark.slow
 def test_a_restart_of_the_server_loses_neither_text_nor_sound(app, microphone, source):
     """Everything the server knew is gone in the middle of speech, and it is away for a while."""
+    from gradio.context import Context
+
     before, after = new_engine(), new_engine()
+    first_id = Context.id
     page = app.build_page(before.recognizer, engine=before)
     _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **app.launch_options())
     port = int(url.rstrip("/").rsplit(":", 1)[1])
@@ -242,6 +256,7 @@ def test_a_restart_of_the_server_loses_neither_text_nor_sound(app, microphone, s
             before.close()
             tab.locator("#live-problem[data-problem=offline]").wait_for()
             kept = tab.locator("#live-committed").inner_text()
+            Context.id = first_id  # a new process numbers the page's parts from the same number on
             again = app.build_page(after.recognizer, engine=after)
             again.launch(
                 prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", server_port=port, **app.launch_options()
