@@ -90,7 +90,7 @@ def unused() -> None:
 
 def _body(recognizer: Recognizer) -> str:
     trained = recognizer.facts.language_token.strip("<|>")
-    languages = {"": f"{LANGUAGES.get(trained, trained)}"}
+    languages = {"": "預設 Default"}
     languages |= {c: n for c, n in LANGUAGES.items() if c in recognizer.languages and c != trained}
     text = (HERE / "page.html").read_text(encoding="utf-8")
     return text.replace("@languages", _options(languages)).replace("@scripts", _options(SCRIPT_CHOICES))

@@ -79,10 +79,10 @@ class FixedLength:
         self.n_tokens = 1
         self.name, self.n_mels, self.takes_short_input = engine.name, engine.n_mels, engine.takes_short_input
 
-    def decode(self, mels, prompt, *, max_new_tokens, suppress, goes_on=False, **options) -> list[Decoded]:
+    def decode(self, mels, prompt, *, max_new_tokens, suppress, n_written=0, **options) -> list[Decoded]:
         suppress = [*suppress, self._end]
         return self._engine.decode(
-            mels, prompt, max_new_tokens=self.n_tokens, suppress=suppress, goes_on=goes_on, **options
+            mels, prompt, max_new_tokens=self.n_tokens, suppress=suppress, n_written=n_written, **options
         )
 
 

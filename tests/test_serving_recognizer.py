@@ -97,6 +97,21 @@ def test_a_result_depends_neither_on_its_batch_nor_on_their_order(opened, market
     assert [s.start_s for s in opened.transcribe(market)] == [s.start_s for s in together]
 
 
+@pytest.mark.parametrize("backend", ["ctranslate2", "transformers"])
+def test_what_is_written_already_is_gone_on_from_and_not_repeated(model, market, backend):
+    """Greedy: a transcript that is given back to its half goes on with its other half."""
+    opened = Recognizer.open(model, threads=2, backend=backend)
+    piece = market[: 3 * SAMPLE_RATE]
+    mel = opened._mel(piece, opened._job(0, recognizer.Span(0, piece.size)))[None]
+    prompt, decode = opened._prompt(None), opened.engine.decode
+    (whole,) = decode(mel, prompt, max_new_tokens=24, suppress=opened._suppress)
+    assert len(whole.token_ids) > 4
+    for n in (1, len(whole.token_ids) // 2, len(whole.token_ids) - 1):
+        begin, rest = whole.token_ids[:n], whole.token_ids[n:]
+        (found,) = decode(mel, [*prompt, *begin], max_new_tokens=24 - n, suppress=opened._suppress, n_written=n)
+        assert found.token_ids == rest
+
+
 def test_silence_gives_no_segment_and_no_work(opened):
     with_engine(opened, lambda mel, t: pytest.fail("the model was asked about silence"))
     assert opened.transcribe(SILENCE) == []

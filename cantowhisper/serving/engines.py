@@ -39,11 +39,12 @@ class Engine(Protocol):
         suppress: list[int],
         beam_size: int = 1,
         temperature: float = 0.0,
-        goes_on: bool = False,
+        n_written: int = 0,
     ) -> list[Decoded]:
         """mels: float32 (batch, n_mels, n_frames). temperature 0 is greedy or beam search, above it one sample.
 
-        goes_on: the prompt ends with text, after which nothing more need be said.
+        n_written: so many tokens at the end of the prompt are text already. What is decoded goes on from them (and may
+        be nothing); they are not repeated in the result.
         """
         ...
 
@@ -101,7 +102,7 @@ class CTranslate2Engine:
         """Encoder output, a StorageView of shape (batch, n_frames / 2, d_model)."""
         return self._model.encode(self._ct2.StorageView.from_array(np.ascontiguousarray(mels)))
 
-    def decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, temperature=0.0, goes_on=False):
+    def decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, temperature=0.0, n_written=0):
         encoded = self.encode(mels)
         results = self._model.generate(
             encoded,
@@ -109,13 +110,17 @@ class CTranslate2Engine:
             beam_size=1 if temperature > 0 else beam_size,
             sampling_topk=0 if temperature > 0 else 1,  # 0 draws from all tokens
             sampling_temperature=temperature or 1.0,
-            # CTranslate2 generates min(max_length / 2, max_length - len(prompt)) tokens at the most.
-            max_length=max(2 * max_new_tokens, len(prompt) + max_new_tokens),
-            suppress_blank=not goes_on,  # the model's own begin_suppress_tokens, which forbid an end at once
+            # CTranslate2 generates min(max_length / 2, max_length - len(prompt)) tokens at the most, and counts text
+            # in the prompt among them.
+            max_length=max(2 * (n_written + max_new_tokens), len(prompt) + max_new_tokens),
+            suppress_blank=not n_written,  # the model's own begin_suppress_tokens, which forbid an end at once
             suppress_tokens=[-1, *suppress],  # -1 stands for the model's own suppress_tokens
             return_scores=True,
         )
-        return [_scored(list(r.sequences_ids[0]), float(r.scores[0]), max_new_tokens) for r in results]
+        most = n_written + max_new_tokens
+        scored = [_scored(list(r.sequences_ids[0]), float(r.scores[0]), most) for r in results]
+        # Text in the prompt comes first in the result.
+        return [one._replace(token_ids=one.token_ids[n_written:]) for one in scored]
 
     def languages(self, mel: np.ndarray) -> dict[str, float]:
         """Probability of each language token; empty for a vocabulary of its own. mel: float32 (n_mels, n_frames)."""
@@ -182,7 +187,7 @@ class TransformersEngine:
         self.n_mels = model.config.num_mel_bins
         self.decode = zero_gpu.borrow(self._decode)
 
-    def _decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, temperature=0.0, goes_on=False):
+    def _decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, temperature=0.0, n_written=0):
         torch, model = self._torch, self._model
         if temperature > 0:
             torch.manual_seed(SAMPLING_SEED)
@@ -203,6 +208,8 @@ class TransformersEngine:
                 max_length=None,
                 num_beams=1 if temperature > 0 else beam_size,
                 **search,
+                # Of Whisper's own, which forbid an end at once; after some text nothing more need be said.
+                **({"begin_suppress_tokens": []} if n_written else {}),
                 suppress_tokens=sorted({*(model.generation_config.suppress_tokens or []), *suppress}),
                 return_dict_in_generate=True,
                 output_scores=True,

@@ -175,7 +175,7 @@ class Recognizer:
             [*self._prompt(language), *begin],
             max_new_tokens=budget,
             suppress=self._suppress,
-            goes_on=bool(known),
+            n_written=len(begin),
         )
         ids = [i for i in decoded.token_ids if i not in self._not_text]
         return self._tokenizer.decode([*begin, *ids])[len(self._tokenizer.decode(begin)) :]
