@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.live_systems import FixedLength, LocalAgreement, Ours, build_small, spoken_characters
+from benchmarks.live_systems import FixedLength, LocalAgreement, Ours, spoken_characters
 from benchmarks.machine import describe
+from benchmarks.random_model import build_random
 from cantowhisper.serving.live_engine import LiveEngine
 from cantowhisper.serving.live_pace import PaceOptions
 from cantowhisper.serving.live_replay import SimulatedClock, delays, replay
@@ -41,7 +42,7 @@ def main() -> None:
     recordings = {name: rows for name, rows in references().items() if name in arguments.clips}
     result = {"machine": describe(), "note": arguments.note, "threads": THREADS, "clips": sorted(recordings)}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = build_small(arguments.small or Path(temporary) / "small")
+        folder = build_random(arguments.small or Path(temporary) / "small")
         result |= compare(folder, recordings)
     if arguments.model:
         result |= accuracy(arguments.model)

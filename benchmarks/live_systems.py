@@ -11,16 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cantowhisper.contracts import ModelFacts
+from cantowhisper.serving.agreement import agreed
 from cantowhisper.serving.engines import Decoded
-from cantowhisper.serving.live import Pass, agreed
+from cantowhisper.serving.live import Pass
 from cantowhisper.serving.live_engine import LiveEngine
 from cantowhisper.speech.mel import SAMPLE_RATE
 
 TOKENS_PER_CHARACTER = 1.5  # Whisper's vocabulary spells Cantonese characters with one to three tokens
-FULL_VOCABULARY = 51_865
-SMALL = {"d_model": 768, "encoder_layers": 12, "decoder_layers": 12, "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072}
-ALIGNMENT_HEADS = [[5, 3], [5, 9], [8, 0], [8, 4], [8, 7], [8, 8], [9, 0], [9, 7], [9, 9], [10, 5]]  # whisper-small's
 HEARD_AFTER_S = 0.1  # a character is written once it ended so long ago
 UNSURE_S = 0.3  # and until it ended so long ago, wrongly
 
@@ -44,31 +41,6 @@ def heard(spoken: list[Spoken], start_s: float, end_s: float) -> str:
     inside = [s for s in spoken if start_s < s.end_s <= end_s - HEARD_AFTER_S]
     text = "".join(s.character for s in inside)
     return text[:-1] + "誤" if inside and inside[-1].end_s > end_s - UNSURE_S else text
-
-
-def build_small(folder: Path) -> Path:
-    """A folder with random weights in the shape of whisper-small, and its int8 export; made once."""
-    import torch
-    from transformers import WhisperConfig, WhisperForConditionalGeneration
-
-    from cantowhisper.training.export import export_model
-    from cantowhisper.training.model import build_miniature, save_model
-
-    if (folder / "ct2" / "model.bin").exists():
-        return folder
-    miniature, processor = build_miniature(["你好"])
-    tokenizer = processor.tokenizer
-    tokenizer.add_tokens([f"<unused{i}>" for i in range(FULL_VOCABULARY - len(tokenizer))])
-    heads = {"encoder_attention_heads": 12, "decoder_attention_heads": 12}
-    settings = miniature.config.to_dict() | SMALL | heads | {"vocab_size": FULL_VOCABULARY}
-    torch.manual_seed(0)
-    model = WhisperForConditionalGeneration(WhisperConfig(**settings))
-    model.generation_config = miniature.generation_config
-    model.generation_config.alignment_heads = ALIGNMENT_HEADS
-    save_model(model, processor, folder)
-    ModelFacts(trained_contexts="variable", min_context_frames=200, context_margin_frames=128).save(folder)
-    export_model(folder)
-    return folder
 
 
 class FixedLength:

@@ -22,14 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import describe
+from benchmarks.random_model import SHAPES, build_random
 
 THREADS = 2
 CLIP_TOKENS = 20  # for a clip of 4 s
 SECONDS_A_PIECE, PAUSE_S = 5.0, 0.8  # ten minutes of speech as people speak it: sentences and pauses
-SHAPES = {
-    "small": {"d_model": 768, "layers": 12, "heads": 12},
-    "tiny": {"d_model": 384, "layers": 4, "heads": 6},
-}
 PROGRAMS = ("cantowhisper", "faster-whisper", "openai-whisper")
 
 
@@ -57,7 +54,7 @@ def main() -> None:
 
 def measure(folder: Path, options) -> dict:
     """All figures, as written to the JSON file."""
-    make_model(folder, **SHAPES[options.shape])
+    build_random(folder, options.shape)
     decode, n = programs(folder), options.clips
     sounds = [clip(4.0, seed=i) for i in range(n)]
     short = in_turns({name: lambda one=one: [one(s) for s in sounds] for name, one in decode.items()}, options.rounds)
@@ -101,26 +98,6 @@ def in_turns(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, l
             if round_number:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
-
-
-def make_model(folder: Path, *, d_model: int, layers: int, heads: int) -> None:
-    """Random weights with the vocabulary of the miniature, as a checkpoint and an int8 export."""
-    from transformers import WhisperConfig, WhisperForConditionalGeneration
-
-    from cantowhisper.contracts import ModelFacts
-    from cantowhisper.training.export import export_model
-    from cantowhisper.training.model import build_miniature, save_model
-
-    miniature, processor = build_miniature(["你好呀我哋今日去邊度食飯", "電話係二三四五六七八九"])
-    shape = {**miniature.config.to_dict(), "d_model": d_model, "vocab_size": 51865}
-    for side in ("encoder", "decoder"):
-        shape |= {f"{side}_layers": layers, f"{side}_attention_heads": heads, f"{side}_ffn_dim": 4 * d_model}
-    model = WhisperForConditionalGeneration(WhisperConfig(**shape)).eval()
-    model.generation_config = miniature.generation_config
-    model.resize_token_embeddings(len(processor.tokenizer))
-    save_model(model, processor, folder)
-    ModelFacts(trained_contexts="variable", min_context_frames=200, context_margin_frames=128).save(folder)
-    export_model(folder)
 
 
 def clip(seconds: float, *, seed: int) -> np.ndarray:

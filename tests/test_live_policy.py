@@ -1,5 +1,6 @@
 """The policy of live transcription as properties: a scripted recognizer, a clock of samples, no audio."""
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.serving.live import CHARACTERS_PER_SECOND, LiveOptions, LivePolicy, Pass, agreed
+from cantowhisper.serving.agreement import agreed
+from cantowhisper.serving.live import CHARACTERS_PER_SECOND, LiveOptions, LivePolicy, Pass
 from cantowhisper.serving.segments import WINDOW
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -69,7 +71,7 @@ runs_of_windows = st.lists(st.tuples(st.integers(1, 120), probability), max_size
     lambda runs: [p for n, p in runs for _ in range(n)]
 )
 texts = st.lists(st.text("你好今日，。 a\ufffd", max_size=12), min_size=1, max_size=8)
-steps = st.sampled_from([0.3, 1.0, 3.0, 1e9])
+steps = st.sampled_from([0.3, 1.0, 3.0, 1e9, math.inf])
 
 
 @settings(deadline=None, max_examples=150)
@@ -177,7 +179,10 @@ def test_a_pause_commits_everything_and_starts_a_line():
     shown = run(policy, windows((3, SPEECH), (1, PAUSE), (3, SPEECH), (1, PAUSE)), recognise)
     assert len(policy.lines) == 2 and policy.committed.count("\n") == 1
     assert shown[round(3.9 / WINDOW_S / 8)] == (policy.lines[0].text, "")
-    assert [p.final for p in recognise.passes].count(True) == 2
+    pad = int(policy.options.speech.pad_s * SAMPLE_RATE)
+    heard = {p.end for p in recognise.passes}
+    assert {line.end for line in policy.lines} <= heard and len(heard) == len(recognise.passes), "each sound once"
+    assert policy.lines[0].end == pytest.approx(3 * SAMPLE_RATE + pad, abs=WINDOW)
 
 
 def test_silence_and_murmur_run_no_recognition():
@@ -198,6 +203,22 @@ def test_a_hypothesis_that_loops_commits_nothing_until_the_pause_and_then_what_w
     policy.insert(windows((1, PAUSE)))
     policy.process(lambda _: "多謝" * 9)
     assert (policy.committed, policy.tentative) == ("今日好凍", "")
+
+
+@pytest.mark.parametrize("step_s", [0.1, 0.3, 0.5, 0.9, 1.7])
+def test_a_character_is_committed_when_all_passes_of_a_while_have_said_it(step_s):
+    policy, recognise, first_said = LivePolicy(), Script(), {}
+    for _ in range(int(7 / WINDOW_S)):
+        policy.insert([SPEECH])
+        n_before = len(policy.committed)
+        if policy.process(recognise, step_s=step_s):
+            end = recognise.passes[-1].end
+            for n in range(len(policy.committed + policy.tentative)):
+                first_said.setdefault(n, end)
+            for n in range(n_before, len(policy.committed)):
+                assert end - first_said[n] >= policy.options.agree_s * SAMPLE_RATE, "two passes at once err alike"
+                assert end - first_said[n] < (policy.options.agree_s + step_s + 2 * WINDOW_S) * SAMPLE_RATE
+    assert len(policy.committed) > 8
 
 
 def test_an_unfinished_character_is_kept_back():

@@ -3,11 +3,12 @@
 Pure: no audio, threads or clocks. It is told how likely each 32 ms is speech, says which stretch of samples to
 recognise next, and is told what was heard. Text is agreed by LocalAgreement-2 (Macháček et al. 2023, "Turning
 Whisper into a real-time transcription system"): what two passes in a row say is committed and never changes. Unlike
-there, characters are compared instead of words, a pause commits everything, a pass is given the committed characters
-as its beginning (so it only writes what is new, and cannot contradict them), and no timestamps of the model are used.
+there, characters are compared instead of words, passes that come quickly must agree for `agree_s` of new sound, a pause
+commits everything, a pass is given the committed characters as its beginning (so it only writes what is new, and cannot
+contradict them), and no timestamps of the model are used.
 """
 
-import unicodedata
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.serving import guards
+from cantowhisper.serving.agreement import common, letters_of
 from cantowhisper.serving.segments import WINDOW, SegmentOptions
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -27,6 +29,7 @@ UNFINISHED = "\ufffd"  # what a decoder writes for a part of a character's UTF-8
 class LiveOptions:
     """Times in seconds. What is not here is as for recordings (SegmentOptions)."""
 
+    agree_s: float = 0.8  # of new sound in which all passes must say the same: two passes at once make the same mistake
     short_pause_s: float = 0.7  # a stretch under `short_s` waits this long: alone it is hard to understand
     trim_over_s: float = 8.0  # speech without a pause: from here on, what is committed is no longer listened to
     max_buffer_s: float = 15.0  # … and if nothing was agreed on by here, it is cut where it is softest
@@ -66,7 +69,11 @@ class _Stretch:
     peaked: bool = False  # whether it was ever surely speech
     committed: str = ""
     tentative: str = ""
+    said_since: list[int] = field(
+        default_factory=list
+    )  # of each letter of `tentative`: end of the first pass to say it
     heard_to: int = 0  # end of the last pass
+    understood: bool = False  # whether that pass was believed
     heard: list[tuple[int, int]] = field(default_factory=list)  # of each pass: its end, and how many characters by then
 
 
@@ -166,6 +173,8 @@ class LivePolicy:
         pause = self.options.short_pause_s if short else speech.min_pause_s
         if self.n_samples - stretch.voice_end >= self._samples(pause):
             self._end(stretch, min(stretch.voice_end + self._samples(speech.pad_s), self.n_samples))
+            if stretch.understood and stretch.heard_to == stretch.end:  # the pass that a pause asks for has been made
+                self._close(stretch, stretch.tentative)
         elif self.n_samples - stretch.start > self._samples(self.options.max_buffer_s) - WINDOW:
             cut = self._softest(stretch.start + self._samples(self.options.max_buffer_s / 2), self.n_samples - WINDOW)
             self._end(stretch, cut)
@@ -190,15 +199,19 @@ class LivePolicy:
     # ------------------------------------------------------------------------------------------- what was said
 
     def due(self, *, step_s: float) -> Pass | None:
-        """The next pass: over a stretch that has ended, or, every `step_s` of new speech, over one that goes on."""
+        """The next pass: over a stretch that has ended, or over one that goes on: every `step_s` of new speech, and as
+        soon as it seems to end. An infinite step means no passes but those of stretches that have ended."""
         if not self._stretches:
             return None
         first = self._stretches[0]
         if first.end is not None:
             return Pass(first.start, first.end, first.committed, True)
-        if first.peaked and (first.voice_end - first.heard_to) / SAMPLE_RATE >= step_s:
-            return Pass(first.start, self.n_samples, first.committed, False)
-        return None
+        new, pause_from = first.voice_end - first.heard_to, first.voice_end + self._samples(self.options.speech.pad_s)
+        if not first.peaked or new <= 0 or step_s == math.inf:
+            return None
+        if self.n_samples >= pause_from:  # perhaps a pause: the pass that it would ask for, without waiting for it
+            return Pass(first.start, pause_from, first.committed, False)
+        return Pass(first.start, self.n_samples, first.committed, False) if new / SAMPLE_RATE >= step_s else None
 
     def process(self, recognise: Callable[[Pass], str], *, step_s: float = 1.0) -> bool:
         """Do one pass if one is due. `recognise` returns what follows `known`. Returns whether there was one."""
@@ -223,19 +236,31 @@ class LivePolicy:
         stretch = self._stretches[0]
         stretch.heard_to = done.end
         text = text.replace(UNFINISHED, "") if done.final else text.split(UNFINISHED)[0]
-        if _invented(text, done):
-            if not done.final:
-                return  # nothing was learned from it
-            text = stretch.tentative
-        n_agreed = len(text) if done.final else agreed(text, stretch.tentative)
-        stretch.committed += text[:n_agreed]
-        stretch.tentative = text[n_agreed:]
+        stretch.understood = not _invented(text, done)
         if done.final:
-            self._stretches.popleft()
-            self._add_line(stretch, stretch.end, len(stretch.committed))
-        else:
+            self._close(stretch, text if stretch.understood else stretch.tentative)
+        elif stretch.understood:
+            n_agreed = self._agree(stretch, text, done.end)
+            stretch.committed += text[:n_agreed]
+            stretch.tentative = text[n_agreed:]
             stretch.heard.append((done.end, len(stretch.committed) + len(stretch.tentative)))
             self._trim(stretch)
+
+    def _close(self, stretch: _Stretch, text: str) -> None:
+        """Commit the rest of the first stretch, which has ended."""
+        self._stretches.popleft()
+        stretch.committed += text
+        self._add_line(stretch, stretch.end, len(stretch.committed))
+
+    def _agree(self, stretch: _Stretch, text: str, end: int) -> int:
+        """How many characters of `text` all passes of the last `agree_s` have said; at least two have."""
+        letters, said = letters_of(text), letters_of(stretch.tentative)
+        same = common(letters, said)
+        since = stretch.said_since[:same] + [end] * (len(letters) - same)
+        long_ago = end - self._samples(self.options.agree_s)
+        n = next((i for i, first in enumerate(since[:same]) if first > long_ago), same)
+        stretch.said_since = since[n:]
+        return letters[n - 1][0] + 1 if n else 0
 
     def _trim(self, stretch: _Stretch) -> None:
         """Stop listening to the committed beginning of a long stretch.
@@ -260,25 +285,6 @@ class LivePolicy:
     @staticmethod
     def _samples(seconds: float) -> int:
         return int(seconds * SAMPLE_RATE)
-
-
-def agreed(new: str, old: str) -> int:
-    """How many characters of `new` two passes agree on, whatever their punctuation, spaces and case.
-
-    >>> agreed("你好，今日好", "你好今日去"), agreed("你好", ""), agreed("唔該，", "唔該。")
-    (5, 0, 2)
-    """
-    letters = [(i, c.casefold()) for i, c in enumerate(new) if _counts(c)]
-    n = 0
-    for (i, mine), theirs in zip(letters, (c.casefold() for c in old if _counts(c)), strict=False):
-        if mine != theirs:
-            break
-        n = i + 1
-    return n
-
-
-def _counts(character: str) -> bool:
-    return not unicodedata.category(character).startswith(("P", "S", "Z", "C"))
 
 
 def _invented(text: str, done: Pass) -> bool:

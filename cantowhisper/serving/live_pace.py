@@ -9,8 +9,8 @@ SMOOTHING = 0.2  # weight of the newest pass in the mean: a change of load count
 class PaceOptions:
     """The order in which the page gives way when the machine has too much to do; sound is never dropped."""
 
-    step_s: float = 0.8  # between passes over one speaker while the machine has room
-    share: float = 0.5  # of the machine for passes in the middle of speech; the rest is for those at pauses
+    step_s: float = 0.4  # between passes over one speaker while the machine has room
+    share: float = 0.6  # of the machine for passes in the middle of speech; the rest is for those at pauses
     longest_step_s: float = 3.0  # first the step grows up to this
     agreed_step_s: float = 6.0  # then tentative text is no longer shown, and passes come up to this far apart
     late_s: float = 5.0  # speech that waits longer than this for its pass: only at pauses

@@ -42,7 +42,7 @@ class Session:
         self.seen_s = self.served_s = 0.0  # the engine's clock: last sign of life, last pass
         self.gaps: list[tuple[int, int]] = []
         self.events: list[dict] = []
-        self.tentative = ""
+        self.tentative, self._show_tentative = "", True
         self._told, self._n_lines = len(self.known), 0  # characters of the open line, and lines, that are in `events`
         self._in_line = False  # whether the last line of `events` goes on
         self._inbox: list[np.ndarray] = []
@@ -143,6 +143,8 @@ class Session:
         probabilities = self._detector(_float(new[: new.size - new.size % WINDOW])).tolist()
         with self._lock:
             self.policy.insert(probabilities)
+            if len(self.policy.lines) > self._n_lines:  # a pause came after all had been heard
+                self._tell_news()
             self._forget()
             if ended:
                 self._all_heard = True
@@ -162,18 +164,23 @@ class Session:
     def accept(self, wanted: Pass, text: str, *, show_tentative: bool = True) -> None:
         """Take what a pass heard, and tell what is new."""
         with self._lock:
+            self._show_tentative = show_tentative
             self.policy.accept(wanted, text)
             self._forget()
-            for line in self.policy.lines[self._n_lines :]:
-                self._tell(line)
-                if self._in_line:
-                    self.events.append({"end_s": self._seconds(line.end)})
-                self._in_line, self._told = False, max(0, self._told - len(line.text))
-            self._n_lines = len(self.policy.lines)
-            if line := self.policy.open_line:
-                self._tell(line)
-            self.tentative = to_script(self.policy.tentative, self.script) if show_tentative else ""
+            self._tell_news()
             self.final = self._all_heard and not self.policy.busy
+
+    def _tell_news(self) -> None:
+        """Make events of what was committed since, and show what is tentative now."""
+        for line in self.policy.lines[self._n_lines :]:
+            self._tell(line)
+            if self._in_line:
+                self.events.append({"end_s": self._seconds(line.end)})
+            self._in_line, self._told = False, max(0, self._told - len(line.text))
+        self._n_lines = len(self.policy.lines)
+        if line := self.policy.open_line:
+            self._tell(line)
+        self.tentative = to_script(self.policy.tentative, self.script) if self._show_tentative else ""
 
     def _tell(self, line: Line) -> None:
         new = line.text[self._told :]

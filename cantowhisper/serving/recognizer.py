@@ -23,6 +23,7 @@ from cantowhisper.speech.mel import N_FRAMES, SAMPLE_RATE, log_mel, n_frames, pa
 from cantowhisper.speech.text import normalize, to_script
 
 BUCKET_FRAMES = 100  # input lengths are rounded up to whole seconds, as in training: enough pieces share a batch
+LIVE_BUCKET_FRAMES = 20  # a live pass shares its batch with nobody; half a second less of input is a tenth of its work
 MAX_BATCH = 16  # pieces: beyond that a step of the decoder takes as much longer as it does more
 MAX_BATCH_FRAMES = 12_000  # bounds memory: 12 × 10 s, or 4 × 30 s (attention grows with the square of the length)
 LOOK_AHEAD = 32  # pieces among which batches are formed: more wait longer for the first line of text
@@ -138,9 +139,8 @@ class Recognizer:
         for batch in _batches(jobs):
             if should_stop and should_stop():
                 return
-            ready.update(
-                zip((job.index for job in batch), self._decode(waveform, batch, prompt, beam_size), strict=True)
-            )
+            segments = self._decode(waveform, batch, prompt, beam_size)
+            ready.update(zip((job.index for job in batch), segments, strict=True))
             while next_index in ready:
                 segment = ready.pop(next_index)
                 next_index += 1
@@ -167,7 +167,7 @@ class Recognizer:
         -------
         str : may end with U+FFFD where a character's bytes are not all there
         """
-        job = self._job(0, Span(0, waveform.size))
+        job = self._job(0, Span(0, waveform.size), bucket_frames=LIVE_BUCKET_FRAMES)
         begin = self._tokenizer.encode(known, add_special_tokens=False).ids
         budget = max(1, min(job.budget - len(begin), MAX_NEW_TOKENS - len(begin)))
         (decoded,) = self.engine.decode(
@@ -180,11 +180,11 @@ class Recognizer:
         ids = [i for i in decoded.token_ids if i not in self._not_text]
         return self._tokenizer.decode([*begin, *ids])[len(self._tokenizer.decode(begin)) :]
 
-    def context_frames(self, frames: int) -> int:
+    def context_frames(self, frames: int, *, bucket_frames: int = BUCKET_FRAMES) -> int:
         """Encoder input for a piece of `frames`: itself, a margin, rounded up; 3,000 if the model needs that."""
         if self.facts.trained_contexts != "variable" or not self.engine.takes_short_input:
             return N_FRAMES
-        wanted = -(-(frames + self.facts.context_margin_frames) // BUCKET_FRAMES) * BUCKET_FRAMES
+        wanted = -(-(frames + self.facts.context_margin_frames) // bucket_frames) * bucket_frames
         return min(max(wanted, self.facts.min_context_frames), N_FRAMES)
 
     def _prompt(self, language: str | None) -> list[int]:
@@ -197,8 +197,8 @@ class Recognizer:
             raise CantowhisperError(f"this is no multilingual Whisper: its tokenizer lacks {', '.join(absent)}")
         return [self._vocabulary[name] for name in names]
 
-    def _job(self, index: int, span: Span) -> _Job:
-        frames = self.context_frames(n_frames(span.end - span.start))
+    def _job(self, index: int, span: Span, *, bucket_frames: int = BUCKET_FRAMES) -> _Job:
+        frames = self.context_frames(n_frames(span.end - span.start), bucket_frames=bucket_frames)
         return _Job(index, span, frames, guards.token_budget(span.seconds, at_most=MAX_NEW_TOKENS))
 
     def _decode(self, waveform: np.ndarray, batch: list[_Job], prompt: list[int], beam_size: int) -> list[Segment]:

@@ -1,0 +1,39 @@
+"""Models with random weights in the shapes of the published Whispers: what a pass costs depends on shapes alone."""
+
+from pathlib import Path
+
+from cantowhisper.contracts import ModelFacts
+
+FULL_VOCABULARY = 51_865
+# width, layers on either side, heads, and the heads whose attention tells times
+SHAPES = {
+    "tiny": (384, 4, 6, [[2, 2], [3, 0], [3, 2], [3, 3], [3, 4], [3, 5]]),
+    "small": (768, 12, 12, [[5, 3], [5, 9], [8, 0], [8, 4], [8, 7], [8, 8], [9, 0], [9, 7], [9, 9], [10, 5]]),
+}
+
+
+def build_random(folder: Path, shape: str = "small") -> Path:
+    """A folder with random weights in the shape of whisper-small or another, and its int8 export; made once."""
+    import torch
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    from cantowhisper.training.export import export_model
+    from cantowhisper.training.model import build_miniature, save_model
+
+    if (folder / "ct2" / "model.bin").exists():
+        return folder
+    miniature, processor = build_miniature(["你好"])
+    tokenizer = processor.tokenizer
+    tokenizer.add_tokens([f"<unused{i}>" for i in range(FULL_VOCABULARY - len(tokenizer))])
+    width, layers, heads, times = SHAPES[shape]
+    settings = {**miniature.config.to_dict(), "d_model": width, "vocab_size": FULL_VOCABULARY}
+    for side in ("encoder", "decoder"):
+        settings |= {f"{side}_layers": layers, f"{side}_attention_heads": heads, f"{side}_ffn_dim": 4 * width}
+    torch.manual_seed(0)
+    model = WhisperForConditionalGeneration(WhisperConfig(**settings))
+    model.generation_config = miniature.generation_config
+    model.generation_config.alignment_heads = times
+    save_model(model, processor, folder)
+    ModelFacts(trained_contexts="variable", min_context_frames=200, context_margin_frames=128).save(folder)
+    export_model(folder)
+    return folder
