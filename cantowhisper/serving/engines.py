@@ -1,7 +1,7 @@
 """The two programs that run a Whisper: CTranslate2 (int8, no torch), and transformers for a model without export.
 
-Both take a batch of log-Mels of one length and a prompt, and give token ids with the mean log-probability. Greedy and
-beam search are deterministic; sampling, for a second try, is seeded so that the same command gives the same text.
+Both take a batch of log-Mels of one length and a prompt, and give token ids with the mean log-probability. Nothing is
+drawn by chance: the same recording gives the same text, whatever other visitors asked before.
 """
 
 import os
@@ -13,7 +13,11 @@ import numpy as np
 from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError
 from cantowhisper.serving import zero_gpu
 
-SAMPLING_SEED = 20
+# A second try for a piece that looped. Whisper draws at a higher temperature there; a wider search to which repeating
+# costs something breaks loops too, and CTranslate2's draws cannot be seeded for a request.
+SECOND_TRY_BEAM = 5
+REPETITION_PENALTY = 1.3  # divides the score of tokens that were there
+NO_REPEAT_TOKENS = 6  # some three characters are not said again in the same order
 
 
 class Decoded(NamedTuple):
@@ -38,10 +42,10 @@ class Engine(Protocol):
         max_new_tokens: int,
         suppress: list[int],
         beam_size: int = 1,
-        temperature: float = 0.0,
+        second_try: bool = False,
         n_written: int = 0,
     ) -> list[Decoded]:
-        """mels: float32 (batch, n_mels, n_frames). temperature 0 is greedy or beam search, above it one sample.
+        """mels: float32 (batch, n_mels, n_frames). beam_size 1 is greedy.
 
         n_written: so many tokens at the end of the prompt are text already. What is decoded goes on from them (and may
         be nothing); they are not repeated in the result.
@@ -88,7 +92,6 @@ class CTranslate2Engine:
         import ctranslate2
 
         self._ct2 = ctranslate2
-        ctranslate2.set_random_seed(SAMPLING_SEED)  # is read once, when the worker below starts
         try:
             # int8 is what the export holds; one worker, because two would share the same cores and slow each other.
             self._model = ctranslate2.models.Whisper(
@@ -102,14 +105,14 @@ class CTranslate2Engine:
         """Encoder output, a StorageView of shape (batch, n_frames / 2, d_model)."""
         return self._model.encode(self._ct2.StorageView.from_array(np.ascontiguousarray(mels)))
 
-    def decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, temperature=0.0, n_written=0):
+    def decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, second_try=False, n_written=0):
         encoded = self.encode(mels)
         results = self._model.generate(
             encoded,
             [prompt] * len(mels),
-            beam_size=1 if temperature > 0 else beam_size,
-            sampling_topk=0 if temperature > 0 else 1,  # 0 draws from all tokens
-            sampling_temperature=temperature or 1.0,
+            beam_size=SECOND_TRY_BEAM if second_try else beam_size,
+            repetition_penalty=REPETITION_PENALTY if second_try else 1.0,
+            no_repeat_ngram_size=NO_REPEAT_TOKENS if second_try else 0,
             # CTranslate2 generates min(max_length / 2, max_length - len(prompt)) tokens at the most, and counts text
             # in the prompt among them.
             max_length=max(2 * (n_written + max_new_tokens), len(prompt) + max_new_tokens),
@@ -187,14 +190,18 @@ class TransformersEngine:
         self.n_mels = model.config.num_mel_bins
         self.decode = zero_gpu.borrow(self._decode)
 
-    def _decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, temperature=0.0, n_written=0):
+    def _decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, second_try=False, n_written=0):
         torch, model = self._torch, self._model
-        if temperature > 0:
-            torch.manual_seed(SAMPLING_SEED)
         # Not WhisperForConditionalGeneration.generate(): that one rebuilds the prompt and adds its own fallbacks.
         from transformers import GenerationMixin
 
-        search = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature > 0 else {}
+        search = {"num_beams": beam_size}
+        if second_try:
+            search = {
+                "num_beams": SECOND_TRY_BEAM,
+                "repetition_penalty": REPETITION_PENALTY,
+                "no_repeat_ngram_size": NO_REPEAT_TOKENS,
+            }
         with torch.inference_mode():
             prompts = torch.tensor([prompt] * len(mels), device=model.device)
             features = torch.from_numpy(np.ascontiguousarray(mels)).to(model.device, model.dtype)
@@ -206,7 +213,6 @@ class TransformersEngine:
                 decoder_attention_mask=torch.ones_like(prompts),
                 max_new_tokens=max_new_tokens,
                 max_length=None,
-                num_beams=1 if temperature > 0 else beam_size,
                 **search,
                 # Of Whisper's own, which forbid an end at once; after some text nothing more need be said.
                 **({"begin_suppress_tokens": []} if n_written else {}),

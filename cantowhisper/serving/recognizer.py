@@ -28,7 +28,6 @@ MAX_BATCH = 16  # pieces: beyond that a step of the decoder takes as much longer
 MAX_BATCH_FRAMES = 12_000  # bounds memory: 12 × 10 s, or 4 × 30 s (attention grows with the square of the length)
 LOOK_AHEAD = 32  # pieces among which batches are formed: more wait longer for the first line of text
 MAX_NEW_TOKENS = 440  # of the decoder's 448 positions
-SECOND_TRY_TEMPERATURE = 0.4  # loops are broken by a little chance; more makes words up
 
 
 @dataclass(frozen=True)
@@ -222,9 +221,9 @@ class Recognizer:
         return ask is not None and ask(mel, prompt) > guards.NO_SPEECH
 
     def _second_try(self, job: _Job, mel: np.ndarray, prompt: list[int], first: "_Try") -> "_Try":
-        """Decode a piece once more, alone (so that its neighbours do not change the draw), with some chance."""
+        """Decode a piece once more, by a search that avoids repetition."""
         (decoded,) = self.engine.decode(
-            mel, prompt, max_new_tokens=job.budget, suppress=self._suppress, temperature=SECOND_TRY_TEMPERATURE
+            mel, prompt, max_new_tokens=job.budget, suppress=self._suppress, second_try=True
         )
         second = self._judge(job, decoded)
         better = second if not second.looped or len(second.text) < len(first.text) else first
