@@ -72,11 +72,13 @@ def compare(folder: Path, recordings: dict) -> dict:
     end = recognizer._vocabulary["<|endoftext|>"]
     recognizer.engine = FixedLength(recognizer.engine, end)
     found = {"ours": defaultdict(list), "theirs": defaultdict(list)}
-    compute = {"ours": [], "theirs": []}
+    compute, shares = {"ours": [], "theirs": []}, []
     for path, rows in recordings.values():
         waveform = load_audio(path)
         audio_s = waveform.size / SAMPLE_RATE
-        for name, value in ours(recognizer, [(path.name, waveform, rows)])[0].items():
+        delayed, busy_s = ours(recognizer, [(path.name, waveform, rows)])
+        shares.append(busy_s / audio_s)
+        for name, value in delayed.items():
             found["ours"][name] += value
         for name, value in theirs.run(waveform, rows, late=True).items():
             found["theirs"][name] += value if isinstance(value, list) else [value]
@@ -94,6 +96,7 @@ def compare(folder: Path, recordings: dict) -> dict:
         "theirs_compute_s_per_audio_s": round(float(np.mean(compute["theirs"])), 3),
         "compute_ratio": round(float(np.mean(ratios)), 2),
         "compute_ratio_range": [round(min(ratios), 2), round(max(ratios), 2)],
+        "one_speaker_share_of_the_machine": round(float(np.mean(shares)), 3),
         "three_speakers_commit_delay_p95_s": summary(three[0])["commit_delay_p95_s"],
     }
 
