@@ -1,6 +1,8 @@
 """Decoding: what people have in, 16 kHz mono out, and nothing of what a hostile file wants."""
 
 import io
+import struct
+import time
 import tracemalloc
 
 import numpy as np
@@ -159,6 +161,63 @@ def test_what_is_no_recording_is_refused_in_one_line(tmp_path, content, reason):
         with pytest.raises(AudioError) as caught:
             load_audio(source)
         assert caught.value.reason == reason and "\n" not in str(caught.value)
+
+
+def wav(rate: int, channels: int, data: bytes, *, claimed: int | None = None) -> bytes:
+    """A 16-bit WAV whose header says what it is told to."""
+    n = len(data) if claimed is None else claimed
+    form = struct.pack("<IHHIIHH", 16, 1, channels, rate, rate * channels * 2 % 2**32, channels * 2 % 2**16, 16)
+    return b"RIFF" + struct.pack("<I", (n + 36) % 2**32) + b"WAVEfmt " + form + b"data" + struct.pack("<I", n) + data
+
+
+RAMP = (np.arange(100_000) % 2000).astype(np.int16).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("raw", "seconds"),
+    [
+        (wav(16_000, 1, RAMP, claimed=31 * 3600 * 32_000), 100_000 / 16_000),
+        (wav(48_000, 1000, RAMP), 100 / 48_000),
+        (wav(1, 1, RAMP), None),
+        (wav(4_000_000_000, 1, RAMP), None),
+        (wav(0, 1, RAMP), None),
+        (wav(16_000, 60_000, RAMP), None),
+    ],
+    ids=["31 hours", "1000 channels", "1 Hz", "4 GHz", "0 Hz", "60000 channels"],
+)
+def test_a_header_that_promises_anything_costs_little(raw, seconds):
+    began = time.monotonic()
+    tracemalloc.start()
+    try:
+        if seconds is None:
+            with pytest.raises(AudioError) as caught:
+                load_audio(raw, max_seconds=1800)
+            assert "\n" not in str(caught.value)
+        else:
+            assert load_audio(raw, max_seconds=1800).size == pytest.approx(seconds * SAMPLE_RATE, abs=2)
+        assert tracemalloc.get_traced_memory()[1] < 300e6 and time.monotonic() - began < 60
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_video_without_sound_is_refused():
+    av = pytest.importorskip("av")
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as out:
+        stream = out.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 64
+        for _ in range(10):
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    with pytest.raises(AudioError, match="no sound track") as caught:
+        load_audio(file.getvalue())
+    assert caught.value.reason == "unreadable"
+
+
+def test_a_file_is_read_as_what_it_is_not_as_it_is_called(tmp_path):
+    (tmp_path / "talk.mp4").write_bytes(with_soundfile(tone(1, 16_000), 16_000, format="FLAC"))
+    assert load_audio(tmp_path / "talk.mp4").size == SAMPLE_RATE
 
 
 def test_a_missing_file_says_so(tmp_path):
