@@ -26,6 +26,7 @@ from cantowhisper.features.plan import CLIPS_PER_CHUNK, Plan, Reject, Shard, mak
 from cantowhisper.features.ray_engine import in_order_on_ray
 from cantowhisper.features.report import collect_stats, read_rejects, write_documents
 from cantowhisper.features.sources import Source, open_source
+from cantowhisper.speech.language import language_code
 
 __all__ = ["FeatureConfig", "build_features"]
 
@@ -56,6 +57,7 @@ def build_features(
     config = replace(config, language=config.language or opened.language)
     if not config.language:
         raise UsageError(f"{opened.name} does not say what language it is; give it with --set language=CODE")
+    language_code(config.language)  # refuses what is none now, and not when the card is written
     plan = make_plan(opened, config)
     if config.strict:
         _refuse(plan.rejects, config)
