@@ -11,6 +11,7 @@ that decodes them. A new kind of source is a class with these members and a line
     A,hours=100,weight=3+B,weight=1        several of them, each with its options
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +43,8 @@ class FileRecording:
     name: str
 
     def read(self) -> bytes:
-        return (Path(self.folder) / self.name).read_bytes()
+        with open(os.path.join(self.folder, self.name), "rb") as file:
+            return file.read()
 
 
 @dataclass(frozen=True, slots=True)

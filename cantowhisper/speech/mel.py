@@ -68,12 +68,10 @@ def log_mel(waveform: np.ndarray, *, n_mels: int = 80, engine: str = "transforme
         tail = min(tail, N_SAMPLES - waveform.size)
     padded = np.concatenate([waveform, np.zeros(tail, dtype=np.float32)])
     if engine == "transformers":
-        mel = _log_mel_torch(padded, n_mels)
-    elif engine == "numpy":
-        mel = _log_mel_numpy(padded, n_mels)
-    else:
-        raise ValueError(f"engine is 'transformers' or 'numpy', not {engine!r}")
-    return np.ascontiguousarray(mel[:, :keep], dtype=np.float32)
+        return _log_mel_torch(padded, n_mels, keep)
+    if engine == "numpy":
+        return np.ascontiguousarray(_log_mel_numpy(padded, n_mels)[:, :keep], dtype=np.float32)
+    raise ValueError(f"engine is 'transformers' or 'numpy', not {engine!r}")
 
 
 def pad_to(mel: np.ndarray, frames: int = N_FRAMES) -> np.ndarray:
@@ -99,27 +97,38 @@ def pad_to(mel: np.ndarray, frames: int = N_FRAMES) -> np.ndarray:
     return out
 
 
-def _log_mel_torch(waveform: np.ndarray, n_mels: int) -> np.ndarray:
-    """The extractor's arithmetic without what it repeats for each clip: the window, and copies of the filters."""
+def _log_mel_torch(waveform: np.ndarray, n_mels: int, keep: int) -> np.ndarray:
+    """The extractor's arithmetic without what it repeats for each clip, frame by frame in memory.
+
+    The transform leaves its frames one after the other; with channels first everything after it would walk across
+    them, and absolute values would take a root only to square it again: together two thirds more time. What is stored
+    has frames first, too, so the result is a view that is turned back at no cost.
+    """
     import torch  # lazily: serving must not import it
 
     window, filters = _torch_constants(n_mels)
+    half = N_FFT // 2  # reflected at both ends, as torch.stft does by itself, five times slower
+    edges = np.concatenate([waveform[half:0:-1], waveform, waveform[-2 : -half - 2 : -1]])
     with torch.inference_mode():
-        spectrum = torch.stft(torch.from_numpy(waveform), N_FFT, HOP_LENGTH, window=window, return_complex=True)
-        power = spectrum[..., :-1].abs().square_()  # its last frame is dropped
-        log = (filters @ power).clamp_(min=1e-10).log10_()
+        spectrum = torch.stft(
+            torch.from_numpy(edges), N_FFT, HOP_LENGTH, window=window, center=False, return_complex=True
+        )
+        bins = spectrum.T[:keep].numpy()  # also without its last frame, which the extractor drops
+        power = np.square(bins.real)
+        power += np.square(bins.imag)
+        log = (torch.from_numpy(power) @ filters).clamp_(min=1e-10).log10_()
         log = log.clamp_(min=log.max() - 8.0)
-        return log.add_(4.0).div_(4.0).numpy()
+        return log.add_(4.0).div_(4.0).numpy().T
 
 
 @cache
 def _torch_constants(n_mels: int):
-    """Hann window (N_FFT,) and Mel filters (n_mels, N_FFT // 2 + 1), those of WhisperFeatureExtractor itself."""
+    """Hann window (N_FFT,) and Mel filters (N_FFT // 2 + 1, n_mels), those of WhisperFeatureExtractor itself."""
     import torch
     from transformers import WhisperFeatureExtractor
 
     filters = WhisperFeatureExtractor(feature_size=n_mels).mel_filters
-    return torch.hann_window(N_FFT), torch.from_numpy(np.ascontiguousarray(filters.T, dtype=np.float32))
+    return torch.hann_window(N_FFT), torch.from_numpy(np.ascontiguousarray(filters, dtype=np.float32))
 
 
 def _log_mel_numpy(waveform: np.ndarray, n_mels: int) -> np.ndarray:

@@ -23,6 +23,17 @@ SCRIPTS = ("as written", "traditional", "simplified")
 _DROPPED = ("P", "S", "Z", "C")  # Unicode: punctuation, symbols, separators, control characters
 
 
+class _Kept(dict):
+    """For str.translate: None for what is dropped. Looks a character up once."""
+
+    def __missing__(self, code: int) -> int | None:
+        dropped = unicodedata.category(chr(code)).startswith(_DROPPED)
+        return self.setdefault(code, None if dropped else code)
+
+
+_KEPT = _Kept()
+
+
 def normalize(text: str) -> str:
     """A sentence as it is stored: canonical composition (NFC), no control characters, single spaces, no ends.
 
@@ -30,7 +41,8 @@ def normalize(text: str) -> str:
     '食咗飯未 呀？'
     """
     text = unicodedata.normalize("NFC", text)
-    text = "".join(c for c in text if c.isspace() or not unicodedata.category(c).startswith("C"))
+    if not text.isprintable():
+        text = "".join(c for c in text if c.isspace() or not unicodedata.category(c).startswith("C"))
     return " ".join(text.split())
 
 
@@ -46,7 +58,7 @@ def cer_view(text: str, view: str = "no_punctuation") -> str:
     if view == "raw":
         return text
     text = unicodedata.normalize("NFKC", text).lower()
-    text = "".join(c for c in text if not unicodedata.category(c).startswith(_DROPPED))
+    text = text.translate(_KEPT)
     return to_script(text, "simplified") if view == "simplified" else text
 
 
