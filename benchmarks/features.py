@@ -75,11 +75,12 @@ def compare(source: Path, n_clips: int, rounds: int, scratch: Path) -> dict:
     for _ in range(rounds):
         for name, found in runs.items():
             found.append(measure(name, folder))
-    exact = measure("restore_error", folder)
+    exact, writing = measure("restore_error", folder), measure("write", folder)
     rate = {name: [run["clips_per_second"] for run in found] for name, found in runs.items()}
     ratio, share = quotients(rate["ours"], rate["reference"]), quotients(rate["ours"], rate["decode"])
     return {
         "clips": n_clips,
+        "hours": runs["ours"][0]["hours"],
         "recordings": min(n_clips, len(rows_of(source))),
         "rejected": runs["ours"][0]["rejected"],
         "rounds": rounds,
@@ -91,6 +92,7 @@ def compare(source: Path, n_clips: int, rounds: int, scratch: Path) -> dict:
         "peak_mb": {name: max(run["peak_mb"] for run in runs[name]) for name in ("ours", "reference")},
         "bytes_per_clip": {name: round(runs[name][0]["bytes"] / n_clips) for name in ("ours", "reference")},
         "clips_per_second": {name: middle(values) for name, values in rate.items()},
+        "writer_clips_per_second": round(writing["clips_per_second"]),
         "spread": {
             "clips_per_second_ratio": ends(ratio),
             "share_of_decode_limit": ends(share),

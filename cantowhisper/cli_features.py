@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cantowhisper.cli_options import add_set, overrides
 
-SETTINGS = ("split_policy", "max_hours", "workers", "engine", "strict")
+SETTINGS = ("split_policy", "max_hours", "storage", "workers", "engine", "strict")
 SOURCE_HELP = (
     "samples, a Common Voice release (folder or .tar.gz), mdc:DATASET_ID, hub:owner/name[:config][@revision], or a "
     "folder with a .tsv, .csv or .jsonl table; several as A+B, each with options: A,hours=100,weight=3+B,weight=1"
@@ -18,6 +18,9 @@ def features_command(commands) -> argparse.ArgumentParser:
     command.add_argument("out", type=Path, help="folder to write")
     command.add_argument("--split-policy", help="official (default) or validated: all validated minus dev and test")
     command.add_argument("--max-hours", type=float, metavar="H", help="training hours at most, by whole speakers")
+    command.add_argument(
+        "--storage", help="float16 (default) or uint8: 256 steps a clip, smaller; effect on CER unmeasured"
+    )
     command.add_argument("--workers", type=int, help="processes (default: all cores)")
     command.add_argument("--engine", help="local (default) or ray: the cluster that RAY_ADDRESS names, or this machine")
     command.add_argument("--strict", action="store_true", default=None, help="any clip that is not usable is an error")

@@ -14,7 +14,7 @@ from cantowhisper import __version__
 
 FEATURE_COLUMNS = {
     "id": "string",  # unique within the dataset; the clip's file name without its ending for Common Voice
-    "features": "float16 (n_frames, n_mels)",  # unpadded log-Mel, 10 ms a frame
+    "features": "float16 (n_frames, n_mels)",  # unpadded log-Mel, 10 ms a frame; storage "uint8" rounds to 1/128
     "text": "string",  # text, not token ids: another tokenizer, packing and timestamps stay possible
     "duration_s": "float32",
     "speaker": "string",  # salted hash; the source's own speaker id never leaves

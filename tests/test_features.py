@@ -91,6 +91,23 @@ def test_no_speaker_id_salt_or_path_leaves(release, tmp_path):
     assert speaker.encode() in content  # stored as written: the search above would have found the others
 
 
+def test_a_random_salt_is_kept_beside_the_dataset_and_nowhere_else(release, tmp_path):
+    source, config = release.write(), FeatureConfig(workers=1, salt="random")
+    speakers = []
+    for name in ("a", "b"):
+        out = tmp_path / name
+        first = build_features(source, out, config=config, progress=False)
+        assert build_features(source, out, config=config, progress=False) == first, "the same salt again"
+        secret = tmp_path / f"{name}.salt"
+        assert secret.stat().st_mode & 0o777 == 0o600 and len(secret.read_text()) == 32
+        assert not any(secret.read_bytes() in path.read_bytes() for path in out.rglob("*") if path.is_file())
+        speakers.append({row["speaker"] for row in stored(out, "train", columns=["speaker"])})
+    assert len(speakers[0]) == 3 and not speakers[0] & speakers[1]
+    (tmp_path / "b.salt").unlink()
+    with pytest.raises(CantowhisperError, match="was made with salt 'sha256:"):
+        build_features(source, tmp_path / "b", config=config, progress=False)
+
+
 def test_the_bytes_depend_on_neither_workers_nor_the_day(release, tmp_path):
     for i in range(70):  # three chunks
         release.add(f"more_{i}", f"再加第{i}句", audio=sound(0.5, pitch_hz=100 + i))

@@ -1,5 +1,6 @@
 """Longer proofs of the feature pipeline: killed twenty times, and on a cluster."""
 
+import csv
 import hashlib
 import os
 import random
@@ -14,7 +15,10 @@ import pytest
 from cantowhisper.features.pipeline import FeatureConfig, build_features
 
 pytestmark = pytest.mark.slow
-SETTINGS = {"workers": 2, "shard_megabytes": 2}  # about 45 clips a file
+KILLS = 20
+CLIPS = 1_000
+# About 20 clips a file. A start of the process takes seconds, and must not be outlived by all of the work.
+SETTINGS = {"workers": 2, "shard_megabytes": 1, "language": "yue"}
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -26,33 +30,76 @@ def times(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("data/*.parquet")}
 
 
-def test_twenty_kills_at_random_moments_change_nothing(samples, tmp_path):
+@pytest.fixture
+def release(samples, tmp_path) -> Path:
+    """The first 1,000 of the sample clips."""
+    folder = tmp_path / "release"
+    folder.mkdir()
+    (folder / "clips").symlink_to(samples / "clips")
+    left = CLIPS
+    for table in ("test.tsv", "dev.tsv", "train.tsv"):
+        with (samples / table).open(encoding="utf-8", newline="") as file:
+            header, *lines = file.read().splitlines()[: left + 1]
+        assert "path" in next(csv.reader([header], delimiter="\t"))
+        (folder / table).write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+        left -= len(lines)
+    assert not left
+    return folder
+
+
+class Build:
+    """The build in a process group of its own."""
+
+    def __init__(self, release: Path, out: Path):
+        command = (
+            "from cantowhisper.features.pipeline import *\n"
+            f"build_features({str(release)!r}, {str(out)!r}, config=FeatureConfig(**{SETTINGS!r}), progress=False)"
+        )
+        self.process = subprocess.Popen([sys.executable, "-c", command], start_new_session=True)
+        self.part = out.with_name(out.name + ".part")
+
+    def wait_for_work(self) -> None:
+        """Until a file is being written: from then on it is alive and at work."""
+        while not list(self.part.glob("data/*.part")):
+            assert self.process.poll() is None, "the build ended before it could be killed"
+            time.sleep(0.002)
+
+    def kill(self) -> None:
+        assert self.process.poll() is None, "the build ended before it could be killed"
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def test_twenty_kills_at_random_moments_change_nothing(release, tmp_path):
     whole, out, part = tmp_path / "whole", tmp_path / "out", tmp_path / "out.part"
-    started = time.monotonic()
-    build_features("samples", whole, config=FeatureConfig(**SETTINGS), progress=False)
-    duration = time.monotonic() - started
-    command = (
-        "from cantowhisper.features.pipeline import *\n"
-        f"build_features('samples', {str(out)!r}, config=FeatureConfig(**{SETTINGS!r}), progress=False)"
-    )
-    moments, kills = random.Random(7), 0
-    while kills < 20 and not out.exists():
+    build_features(str(release), whole, config=FeatureConfig(**SETTINGS), progress=False)
+    n_files = len(times(whole))
+    assert n_files >= 2 * KILLS, "each kill shall leave work to do"
+    moments, computed_again = random.Random(7), []
+    for i in range(KILLS):
         before = times(part)
-        process = subprocess.Popen([sys.executable, "-c", command], start_new_session=True)
-        # Anywhere from the imports to several files on; later ones would end the work before the twentieth.
-        deadline = time.monotonic() + moments.uniform(0.1, 0.35) * duration
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            kills += 1
-        process.wait()
-        after = times(part) if part.exists() else times(out)
+        build = Build(release, out)
+        build.wait_for_work()
+        # A random moment until this share of the files would be there: the last kill, too, finds work.
+        most = (i + 1) * (n_files - 4) // KILLS
+        target = moments.uniform(len(before), max(len(before), most))
+        while len(times(part)) < int(target):
+            assert build.process.poll() is None, "the build ended before it could be killed"
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.15))  # anywhere in the next file
+        build.kill()
+        after = times(part)
         again = [name for name in before if after.get(name) != before[name]]
         assert len(again) <= SETTINGS["workers"], f"{again} were whole and are computed again"
-    assert kills >= 5
-    build_features("samples", out, config=FeatureConfig(**SETTINGS), progress=False)
+        computed_again.append(len(again))
+    before = times(part)
+    assert len(before) < n_files
+    stats = build_features(str(release), out, config=FeatureConfig(**SETTINGS), progress=False)
+    assert stats["n_kept"] + stats["n_rejected"] == CLIPS
+    again = [name for name in before if times(out)[name] != before[name]]
+    assert len(again) <= SETTINGS["workers"]
     assert digests(out) == digests(whole)
+    print(f"{KILLS} kills, {n_files} files; whole files computed again after each: {computed_again}, {len(again)}")
 
 
 def test_a_cluster_of_two_workers_writes_the_same_bytes(samples, tmp_path, monkeypatch):

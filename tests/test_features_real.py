@@ -44,6 +44,35 @@ def test_a_real_release_is_stored_as_whisper_sees_it(real_speech, tmp_path, lang
     assert n_compared == stats["n_kept"]
 
 
+def test_storage_uint8_restores_within_its_bound_and_is_smaller(samples, tmp_path):
+    from transformers import WhisperFeatureExtractor
+
+    if not samples.is_dir():
+        pytest.skip("the sample corpus is not in this checkout")
+    extractor, sizes = WhisperFeatureExtractor(), {}
+    source = tmp_path / "few"
+    source.mkdir()
+    (source / "clips").symlink_to(samples / "clips")
+    for table in ("train", "dev", "test"):
+        lines = (samples / f"{table}.tsv").read_text(encoding="utf-8").splitlines()[:21]
+        (source / f"{table}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for storage in ("float16", "uint8"):
+        out = tmp_path / storage
+        build_features(str(source), out, config=TWO.with_overrides(storage=storage), progress=False)
+        sizes[storage] = sum(path.stat().st_size for path in (out / "data").iterdir())
+    assert sizes["uint8"] < 0.75 * sizes["float16"]
+    assert "rounded to multiples of 1/128" in (out / "README.md").read_text(encoding="utf-8")
+    worst = 0.0
+    for file in (out / "data").glob("*.parquet"):
+        table = pq.read_table(file)
+        for id_, mel in zip(table["id"].to_pylist(), stored_mels(table), strict=True):
+            assert mel.dtype == np.float16 and len(set(mel.ravel().tolist())) <= 257
+            waveform = load_audio(samples / "clips" / f"{id_}.mp3")
+            expected = extractor(waveform, sampling_rate=SAMPLE_RATE, return_tensors="np")["input_features"][0]
+            worst = max(worst, float(np.abs(pad_to(mel.T) - expected).max()))
+    assert 0.003 < worst <= 0.004
+
+
 def test_no_client_id_of_the_real_release_is_in_any_output(real_speech, tmp_path):
     folder, out = real_speech / RELEASE_17 / "zh-HK", tmp_path / "out"
     build_features(str(folder), out, config=TWO, progress=False)

@@ -8,6 +8,8 @@ from cantowhisper.contracts import UsageError
 
 SPLIT_POLICIES = ("official", "validated")
 ENGINES = ("local", "ray")
+STORAGES = ("float16", "uint8")
+RANDOM_SALT = "random"
 RECIPE = 3  # raised whenever the same recordings would give other bytes; part of a dataset's identity
 _NOT_IN_THE_BYTES = (
     "workers",
@@ -29,7 +31,12 @@ class FeatureConfig:
     min_peak: float = 1e-3  # full scale is 1; below -60 dBFS a 16-bit recording has 33 levels left: silence
     tokenizer: str = "openai/whisper-small"  # counts the tokens of sentences that may have more than 448
     shard_megabytes: int = 256  # features in a Parquet file, before compression: about 4.5 hours
-    salt: str = "cantowhisper"  # speaker = sha256(salt + id); choose a secret one before sharing a dataset
+    # float16, or uint8: rounded to 1/128, 256 steps in a clip. The column's type is float16 in both cases.
+    storage: str = "float16"
+    # speaker = sha256(salt + id). This one is public: whoever has the release can find its speakers again. "random"
+    # draws a secret one, kept beside the dataset (OUT.salt) and never pushed. It is no default because then no two
+    # builds would be equal byte for byte.
+    salt: str = "cantowhisper"
     strict: bool = False  # True: the first clip that is not usable is an error
     engine: str = "local"  # or "ray": the same work on a Ray cluster
     workers: int | None = None  # processes; None takes one for each CPU core
@@ -39,6 +46,8 @@ class FeatureConfig:
             raise UsageError(f"split_policy is {self.split_policy!r}; choose one of {', '.join(SPLIT_POLICIES)}")
         if self.engine not in ENGINES:
             raise UsageError(f"engine is {self.engine!r}; choose one of {', '.join(ENGINES)}")
+        if self.storage not in STORAGES:
+            raise UsageError(f"storage is {self.storage!r}; choose one of {', '.join(STORAGES)}")
         if self.max_hours is not None and not self.max_hours > 0:
             raise UsageError(f"max_hours is {self.max_hours:g}; give a positive number of hours")
         if self.n_mels not in (80, 128):

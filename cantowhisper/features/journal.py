@@ -6,6 +6,7 @@ is whole. In `OUT.part`, `journal.jsonl` holds the dataset's identity and a line
 
 import json
 import os
+import secrets
 from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError
@@ -64,6 +65,25 @@ class Journal:
         if self.out.exists():
             self.out.rmdir()  # only an empty folder comes this far
         os.replace(self.folder, self.out)
+
+
+def private_salt(out: Path) -> str:
+    """The secret salt of the dataset `out`, drawn when it is first asked for: `OUT.salt` beside it, for its owner only.
+
+    It is not inside the folder, so it is neither pushed nor handed on with it; the same command reads it again.
+    """
+    path = out.with_name(out.name + ".salt")
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(16))
+        salt = path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise CantowhisperError(f"cannot keep a secret salt in {path}: {error.strerror}") from error
+    if not salt:
+        raise CantowhisperError(f"{path} is empty; delete it, and the dataset if there is one, to start over")
+    return salt
 
 
 def _parsed(line: str) -> dict | None:

@@ -18,9 +18,9 @@ from tqdm.auto import tqdm
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.features.clip import Chunk, process_chunk, start_worker
 from cantowhisper.features.combined import BEYOND
-from cantowhisper.features.config import FeatureConfig
+from cantowhisper.features.config import RANDOM_SALT, FeatureConfig
 from cantowhisper.features.dataset import ShardWriter
-from cantowhisper.features.journal import Journal, existing_stats
+from cantowhisper.features.journal import Journal, existing_stats, private_salt
 from cantowhisper.features.parallel import cpu_cores, in_order
 from cantowhisper.features.plan import CLIPS_PER_CHUNK, Plan, Reject, Shard, make_plan
 from cantowhisper.features.ray_engine import in_order_on_ray
@@ -58,6 +58,8 @@ def build_features(
     if not config.language:
         raise UsageError(f"{opened.name} does not say what language it is; give it with --set language=CODE")
     language_code(config.language)  # refuses what is none now, and not when the card is written
+    if config.salt == RANDOM_SALT:
+        config = replace(config, salt=private_salt(out))
     plan = make_plan(opened, config)
     if config.strict:
         _refuse(plan.rejects, config)

@@ -16,6 +16,9 @@ from cantowhisper.speech.language import language_code
 
 REJECTED_FILE = "rejected.tsv"
 CARD_FILE = "README.md"
+# What a restored value may be away from WhisperFeatureExtractor's, and what the card says of the column.
+WITHIN = {"float16": "5e-4", "uint8": "0.004"}
+ROUNDED = {"float16": "", "uint8": " (rounded to multiples of 1/128)"}
 HERE = 'load_dataset("."'  # in the card's recipe; a push puts the dataset's name in place of the dot
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))  # the Hub's
 
@@ -99,6 +102,8 @@ def card(source: Source, stats: dict) -> str:
         rejects="\n".join(_reject_rows(stats)),
         settings="\n".join(f"| `{name}` | `{value}` |" for name, value in config.items()),
         n_mels=config["n_mels"],
+        within=WITHIN[config["storage"]],
+        rounded=ROUNDED[config["storage"]],
         version=__version__,
     )
 
@@ -161,13 +166,14 @@ from datasets import load_dataset
 clips = load_dataset(".", split="train").with_format("numpy")
 mel = clips[0]["features"]  # (n_frames, {n_mels})
 fill = max(mel.max() - 2, -1.5)  # what the transform of silence gives
-padded = np.pad(mel, ((0, 3000 - len(mel)), (0, 0)), constant_values=fill).T  # WhisperFeatureExtractor's, within 5e-4
+# WhisperFeatureExtractor's input_features, within {within}:
+padded = np.pad(mel, ((0, 3000 - len(mel)), (0, 0)), constant_values=fill).T
 ```
 
 | column | what it is |
 |---|---|
 | `id` | the clip's name in the source |
-| `features` | log-Mel spectrogram, float16, (n_frames, {n_mels}), n_frames = ceil(samples / 160) + 2 |
+| `features` | log-Mel spectrogram, float16{rounded}, (n_frames, {n_mels}), n_frames = ceil(samples / 160) + 2 |
 | `text` | the sentence as written, NFC, single spaces |
 | `duration_s` | seconds |
 | `speaker` | salted hash |

@@ -1,0 +1,52 @@
+"""The feature benchmark's own parts: clips that differ, and what README works out from its result."""
+
+import csv
+import re
+
+from test_features_release import small_release
+
+from benchmarks.feature_programs import rows_of
+from benchmarks.features import CUT_BYTES, many_clips
+from benchmarks.readme import features, ten_thousand_hours
+
+ROW = {
+    "clips": 1000,
+    "hours": 1.25,  # 4.5 s a clip
+    "rounds": 3,
+    "clips_per_second": {"ours": 250.0, "reference": 25.0},
+    "clips_per_second_ratio": 10.0,
+    "bytes_ratio": 20.0,
+    "share_of_decode_limit": 0.62,
+    "peak_mb": {"ours": 450.0, "reference": 900.0},
+    "bytes_per_clip": {"ours": 50_000, "reference": 1_000_000},
+    "max_restore_error": {"before_storage": 1e-7, "after_storage": 4.9e-4},
+    "writer_clips_per_second": 2000,
+}
+
+
+def test_more_clips_than_recordings_all_differ(tmp_path):
+    source = small_release(tmp_path)
+    source.write()
+    made = many_clips(source.folder, tmp_path / "many" / "yue", 13)
+    rows = rows_of(made)
+    contents = [(made / "clips" / row["path"]).read_bytes() for row in rows]
+    assert len(rows) == len(set(contents)) == 13
+    whole = (source.folder / "clips" / rows_of(source.folder)[0]["path"]).read_bytes()
+    assert contents[0] == whole and contents[10] == whole[: -2 * CUT_BYTES]
+    with (made / "train.tsv").open(encoding="utf-8", newline="") as file:
+        assert [row["sentence"] for row in csv.DictReader(file, delimiter="\t")][5] == rows[0]["sentence"]
+
+
+def test_a_large_corpus_is_worked_out_from_speed_size_and_the_one_writer():
+    said = ten_thousand_hours(ROW, hours=10_000, workers=(4, 32))
+    # 8 million clips: 32,000 s of one core, 400 GB; the writer alone takes 4,000 s
+    assert "8.0 million clips" in said and "9 core-hours" in said and "400 GB" in said
+    assert "2.2 h with 4 workers, 1.1 h with 32 workers" in said
+
+
+def test_the_rendered_block_holds_the_results_figures():
+    machine = {"cores": 2, "processor": "a processor", "date": "2026-01-01"}
+    said = features({"machine": machine, "samples": ROW, "workers": {"workers_ratio": 1.9}})
+    (row,) = re.findall(r"\| samples .*", said)
+    assert "**10.0×**" in row and "**20×**" in row and "62%" in row and "450 MB (usual: 900)" in row
+    assert "4.9e-04 as stored" in said and "1.90 times one" in said and "zh-HK" not in said
