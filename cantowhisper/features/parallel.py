@@ -15,7 +15,7 @@ from cantowhisper.contracts import CantowhisperError
 
 JOBS_AHEAD = 3  # for each worker: enough that none waits for the parent, few enough that memory stays flat
 # Imported once by the server process that workers are forked from, instead of by each worker (seconds each).
-PRELOAD = ["soundfile", "soxr", "torch", "transformers.models.whisper.feature_extraction_whisper"]
+PRELOAD = ["torch", "transformers.models.whisper.feature_extraction_whisper", "cantowhisper.features.clip"]
 
 
 def cpu_cores() -> int:

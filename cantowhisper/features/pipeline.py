@@ -109,6 +109,7 @@ def _write_shards(shards: list[Shard], journal: Journal, config: FeatureConfig, 
                         _refuse(found, config)
                     bar.update(len(clips))
             journal.add(shard.name, rejects, digests)
+            shard.clips.clear()  # a release's clips take memory, and nobody asks for these again
 
 
 def _computed(shards: list[Shard], config: FeatureConfig) -> Iterator[Chunk]:

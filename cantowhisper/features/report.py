@@ -28,7 +28,7 @@ def collect_stats(data: Path, source: Source, identity: dict, rejects: list[Reje
 
     Raises AssertionError if two splits share a speaker or a sentence, or an id occurs twice: then the plan is wrong.
     """
-    splits, owners = {}, {}
+    splits, owners = {}, {"sentence": {}, "speaker": {}}
     for split in SPLITS:
         files = sorted(data.glob(f"{split}-*.parquet"))
         found = _split_stats(split, files, owners)
@@ -50,7 +50,7 @@ def collect_stats(data: Path, source: Source, identity: dict, rejects: list[Reje
     }
 
 
-def _split_stats(split: str, files: list[Path], owners: dict[tuple[str, str], str]) -> dict:
+def _split_stats(split: str, files: list[Path], owners: dict[str, dict[str, str]]) -> dict:
     """Clips, hours, speakers and bytes of a split; notes in `owners` which split each speaker and sentence is in."""
     speakers, ids, seconds, clips = set(), set(), 0.0, 0
     for file in files:
@@ -58,10 +58,11 @@ def _split_stats(split: str, files: list[Path], owners: dict[tuple[str, str], st
         clips += table.num_rows
         seconds += sum(table["duration_s"].to_pylist())
         speakers.update(table["speaker"].to_pylist())
-        keys = [("sentence", sentence_key(text)) for text in table["text"].to_pylist()]
-        for key in [*keys, *(("speaker", speaker) for speaker in speakers if speaker)]:
-            owner = owners.setdefault(key, split)
-            assert owner == split, f"{split} and {owner} share a {key[0]}"
+        found = {"sentence": map(sentence_key, table["text"].to_pylist()), "speaker": filter(None, speakers)}
+        for what, keys in found.items():
+            for key in keys:
+                owner = owners[what].setdefault(key, split)
+                assert owner == split, f"{split} and {owner} share a {what}"
         ids.update(table["id"].to_pylist())
     assert len(ids) == clips, f"an id occurs twice in {split}"
     return {
