@@ -1,5 +1,6 @@
 """Training runs: what a step computes, and that a run can be killed, torn, repeated and finished."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -15,11 +16,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from training_data import small_features, small_split, with_texts
+from transformers import TrainerCallback
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.training.batching import Collator, FeatureRows
-from cantowhisper.training.checkpoints import checkpoint_steps
+from cantowhisper.training.checkpoints import checkpoint_steps, newest_whole_checkpoint
 from cantowhisper.training.data import load_split
 from cantowhisper.training.device import reproducible
 from cantowhisper.training.model import build_miniature
@@ -255,9 +257,9 @@ def test_torn_checkpoints_are_skipped(finished, features, tmp_path, capsys):
     out = begun_again(finished, tmp_path / "model")
     steps = checkpoint_steps(out)
     assert list(steps) == [3, 6, 7]
-    (steps[7] / "trainer_state.json").unlink()
-    state = (steps[6] / "trainer_state.json").read_text()
-    (steps[6] / "trainer_state.json").write_text(state[: len(state) // 2])
+    (steps[7] / "whole.json").unlink()  # killed before the last file was written
+    weights = steps[6] / "model.safetensors"  # all files are there, and one is too short: a machine lost its power
+    os.truncate(weights, weights.stat().st_size // 2)
     metrics = train(features, out, config=TINY, progress=False)
     said = capsys.readouterr()
     assert "skipping checkpoint-7" in said.err and "skipping checkpoint-6" in said.err
@@ -285,23 +287,35 @@ def test_a_run_that_never_began_claims_nothing(features, tmp_path):
         train(tmp_path, out, config=TINY)
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(finished, features, tmp_path, capsys):
-    out = tmp_path / "model"
-    code = (
-        "import json, sys\n"
-        "from cantowhisper.training.presets import TrainConfig\n"
-        "from cantowhisper.training.trainer import train\n"
-        "train(sys.argv[1], sys.argv[2], config=TrainConfig(**json.loads(sys.argv[3])), progress=False)"
-    )
+RUN = (
+    "import json, sys\n"
+    "from cantowhisper.training.presets import TrainConfig\n"
+    "from cantowhisper.training.trainer import train\n"
+    "train(sys.argv[1], sys.argv[2], config=TrainConfig(**json.loads(sys.argv[3])), progress=False)"
+)
+
+
+def started(features: Path, out: Path, **options) -> subprocess.Popen:
+    """The run in a process of its own."""
     config = json.dumps(dataclasses.asdict(TINY))
     # The same number of threads: sums in another order would be rounded to other bits.
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    run = subprocess.Popen([sys.executable, "-c", code, str(features), str(out), config], env=environment)
+    words = [sys.executable, "-c", RUN, str(features), str(out), config]
+    return subprocess.Popen(words, env=environment, text=True, **options)
+
+
+def wait_for(run: subprocess.Popen, path: Path) -> None:
+    deadline = time.monotonic() + 240
+    while not path.exists():
+        assert run.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(finished, features, tmp_path, capsys):
+    out = tmp_path / "model"
+    run = started(features, out)
     try:
-        deadline = time.monotonic() + 240
-        while not (out / "checkpoints" / "checkpoint-3" / "trainer_state.json").exists():
-            assert run.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_for(run, out / "checkpoints" / "checkpoint-3" / "whole.json")
     finally:
         run.send_signal(signal.SIGKILL)
         run.wait()
@@ -309,6 +323,99 @@ def test_a_killed_run_goes_on_to_the_same_bits(finished, features, tmp_path, cap
     metrics = train(features, out, config=TINY, progress=False)
     assert "going on from checkpoint-" in capsys.readouterr().out
     assert_same_run(out, metrics, finished)
+
+
+def test_sigterm_saves_the_step_that_it_interrupts(finished, features, tmp_path):
+    out = tmp_path / "model"
+    run = started(features, out, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        wait_for(run, out / "checkpoints" / "checkpoint-3" / "whole.json")
+        run.terminate()
+        said, complaint = run.communicate(timeout=240)
+    finally:
+        run.kill()
+    assert run.returncode and "SIGTERM: saving a checkpoint" in said
+    assert complaint.rstrip().endswith("KeyboardInterrupt: SIGTERM")
+    kept, torn = newest_whole_checkpoint(out)
+    assert 3 <= int(kept.name.removeprefix("checkpoint-")) < 7 and not torn
+    assert_same_run(out, train(features, out, config=TINY, progress=False), finished)
+
+
+def test_ctrl_c_saves_the_step_that_it_interrupts(finished, features, tmp_path, monkeypatch):
+    class PressedAtStep2(TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if state.global_step == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    def with_a_finger_on_the_key(trainer, *args, **kwargs):
+        build(trainer, *args, **kwargs)
+        trainer.add_callback(PressedAtStep2())
+
+    build = WhisperTrainer.__init__
+    before = signal.getsignal(signal.SIGINT)
+    out = tmp_path / "model"
+    with monkeypatch.context() as patch:
+        patch.setattr(WhisperTrainer, "__init__", with_a_finger_on_the_key)
+        with pytest.raises(KeyboardInterrupt, match="SIGINT"):
+            train(features, out, config=TINY, progress=False)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert newest_whole_checkpoint(out) == (checkpoint_steps(out)[2], [])
+    assert_same_run(out, train(features, out, config=TINY, progress=False), finished)
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_change_no_bit(finished, features, tmp_path):
+    """SIGKILL at ten moments drawn over the whole run, also while a checkpoint is being written."""
+    out, rng = tmp_path / "model", np.random.default_rng(10)
+    for _ in range(10):
+        run = started(features, out)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(timeout=rng.uniform(5, 20))
+        run.kill()
+        run.wait()
+        if rng.random() < 0.3:  # a kill inside a write: as far as the newest manifest, which is written last
+            kept, _ = newest_whole_checkpoint(out)
+            if kept:
+                (kept / "whole.json").unlink()
+    assert_same_run(out, train(features, out, config=TINY, progress=False), finished)
+
+
+FULL_DISK = """
+mount -t tmpfs -o size=40m tmpfs "$1" || exit 77
+cd "$1"
+"$2" -c "$3" "$4" "$1/model" "$5"
+echo "code $?"
+mount -o remount,size=400m "$1"
+"$2" -c "$3" "$4" "$1/model" "$5"
+echo "code $?"
+cp model/model.safetensors "$6"
+"""
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="a small disk is made with unshare")
+def test_a_full_disk_costs_nothing_but_the_checkpoint_that_did_not_fit(finished, features, tmp_path):
+    """A checkpoint of the miniature takes some 25 MB: the first fits on a disk of 40 MB, the second does not."""
+    disk, script = tmp_path / "disk", tmp_path / "script.sh"
+    disk.mkdir()
+    script.write_text(FULL_DISK)
+    code = RUN.replace("train(sys", "import cantowhisper.contracts as c\ntry:\n    train(sys")
+    code += "\nexcept c.CantowhisperError as error:\n    print('refused:', error)\n    sys.exit(1)"
+    config = json.dumps(dataclasses.asdict(TINY))
+    words = [disk, sys.executable, code, features, config, tmp_path / "model.safetensors"]
+    done = subprocess.run(
+        ["unshare", "--map-root-user", "--mount", "sh", str(script), *map(str, words)],
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("this system lets nobody mount a disk of their own")
+    refused = next(line for line in done.stdout.splitlines() if line.startswith("refused:"))
+    assert "cannot write the checkpoint of step 6" in refused and "make room" in refused
+    assert "going on from checkpoint-3" in done.stdout
+    assert [line for line in done.stdout.splitlines() if line.startswith("code ")] == ["code 1", "code 0"]
+    assert (tmp_path / "model.safetensors").read_bytes() == (finished[0] / "model.safetensors").read_bytes()
 
 
 def test_defaults_are_those_of_the_free_gpu():

@@ -1,13 +1,14 @@
-"""Which checkpoints of a run are whole, and which one to go on from."""
+"""Checkpoints of a run: which are whole, which one to go on from, and which may go."""
 
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 FOLDER = "checkpoints"
-LAST_FILE = "trainer_state.json"  # the Trainer writes it when everything else is there
-NEEDED = ("model.safetensors", "optimizer.pt", "scheduler.pt", LAST_FILE)
+# Written last, with the size of every other file: a checkpoint without it, or with other sizes, is torn.
+MANIFEST_FILE = "whole.json"
 
 
 def checkpoint_steps(run: str | os.PathLike) -> dict[int, Path]:
@@ -17,15 +18,31 @@ def checkpoint_steps(run: str | os.PathLike) -> dict[int, Path]:
     return {step: folder / f"checkpoint-{step}" for step in sorted(int(match[1]) for match in found if match)}
 
 
+def seal(checkpoint: Path) -> None:
+    """Declare a checkpoint whole: its files reach the disk first, and then its manifest does.
+
+    Without the first, a machine that loses power may keep the manifest and lose what it vouches for.
+    """
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST_FILE)
+    for path in files:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sizes = {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
+    aside = checkpoint / f"{MANIFEST_FILE}.part"
+    with aside.open("w", encoding="utf-8") as file:
+        json.dump({"files": sizes}, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, checkpoint / MANIFEST_FILE)
+
+
 def is_whole(checkpoint: Path) -> bool:
-    """True if every file that resuming needs is there and not empty, and the last one is readable."""
-    if not all((checkpoint / name).is_file() and (checkpoint / name).stat().st_size for name in NEEDED):
-        return False
+    """True if the manifest is there and every file that it names has the size that it says."""
     try:
-        json.loads((checkpoint / LAST_FILE).read_text(encoding="utf-8"))
-    except ValueError:
+        sizes = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))["files"]
+        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    return True
 
 
 def newest_whole_checkpoint(run: str | os.PathLike) -> tuple[Path | None, list[Path]]:
@@ -36,3 +53,17 @@ def newest_whole_checkpoint(run: str | os.PathLike) -> tuple[Path | None, list[P
             return path, torn
         torn.append(path)
     return None, torn
+
+
+def prune(run: str | os.PathLike, *, keep: int, best_step: int | None) -> None:
+    """Delete all but the last `keep` whole checkpoints, and never the best one.
+
+    The Trainer's own rotation would delete the old ones before the new one is sealed, and a machine that dies between
+    would leave nothing.
+    """
+    whole = [step for step, path in checkpoint_steps(run).items() if is_whole(path)]
+    for step in whole[:-keep]:
+        if step != best_step:
+            path = checkpoint_steps(run)[step]
+            (path / MANIFEST_FILE).unlink()  # from here on it is torn, however far the deletion comes
+            shutil.rmtree(path, ignore_errors=True)

@@ -11,12 +11,14 @@ import warnings
 from pathlib import Path
 
 import torch
-from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
+from safetensors import SafetensorError
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.speech.text import cer_view
 from cantowhisper.training.batching import BucketBatchSampler, Collator, FeatureRows, frame_counts
+from cantowhisper.training.callbacks import CheckpointKeeper, StatusLine, StopSignal, best_evaluation
 from cantowhisper.training.checkpoints import FOLDER, checkpoint_steps, newest_whole_checkpoint
 from cantowhisper.training.data import load_split
 from cantowhisper.training.device import pick_precision, reproducible
@@ -38,6 +40,11 @@ def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainC
     Returns
     -------
     the content of `out/metrics.json`: config, curve, best step, validation scores, seconds
+
+    Raises
+    ------
+    KeyboardInterrupt : after SIGTERM or Ctrl-C, with a checkpoint of the last step written
+    CantowhisperError : also when a checkpoint cannot be written; the ones before it stay
     """
     out = Path(out)
     done = _finished(out, config)
@@ -50,8 +57,11 @@ def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainC
     trainer = WhisperTrainer(model, processor, train_split, validation, out=out, config=config, progress=progress)
     checkpoint = _resume_point(out)
     started = time.perf_counter()
-    with reproducible():
+    with StopSignal() as stop, reproducible():
+        trainer.add_callback(stop)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if stop.received and trainer.state.global_step < config.max_steps:
+        raise KeyboardInterrupt(stop.received)
     best = trainer.load_best()
     return _finish(trainer, out, features, best=best, seconds=time.perf_counter() - started)
 
@@ -86,7 +96,7 @@ class WhisperTrainer(Seq2SeqTrainer):
             train_dataset=FeatureRows(train_split),
             eval_dataset=self.validation,
             data_collator=Collator(processor, config, start_token_id=model.config.decoder_start_token_id),
-            callbacks=[StatusLine()],
+            callbacks=[StatusLine(), CheckpointKeeper(out, keep=config.keep_checkpoints)],
         )
         self.remove_callback(PrinterCallback)
         if not progress:
@@ -118,37 +128,35 @@ class WhisperTrainer(Seq2SeqTrainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def _save_checkpoint(self, model, trial):
+        try:
+            super()._save_checkpoint(model, trial)
+        except (
+            OSError,
+            RuntimeError,
+            SafetensorError,
+        ) as error:  # torch and safetensors have their own for a full disk
+            raise self._not_written(error) from error
+
+    def _not_written(self, error: Exception) -> CantowhisperError:
+        folder = Path(self.args.output_dir)
+        shutil.rmtree(folder / f"checkpoint-{self.state.global_step}", ignore_errors=True)
+        free = shutil.disk_usage(folder).free / 2**20
+        return CantowhisperError(
+            f"cannot write the checkpoint of step {self.state.global_step} to {folder} ({free:.0f} MB are free there: "
+            f"{' '.join(str(error).split())[:120]}); make room and give the same command again: it goes on from the "
+            "checkpoint before"
+        )
+
     def load_best(self) -> dict:
         """Load the weights of the checkpoint with the lowest validation CER; returns its log entry."""
-        evaluations = [entry for entry in self.state.log_history if "eval_cer_no_punctuation" in entry]
         kept = checkpoint_steps(Path(self.args.output_dir).parent)
-        evaluations = [entry for entry in evaluations if entry["step"] in kept]
-        if not evaluations:
+        best = best_evaluation(self.state.log_history, kept)
+        if best is None:
             raise CantowhisperError("no checkpoint was kept; set save_every_steps to at most max_steps")
-        best = min(evaluations, key=lambda entry: (entry["eval_cer_no_punctuation"], entry["step"]))
         if best["step"] != self.state.global_step:
             self._load_from_checkpoint(str(kept[best["step"]]))
         return best
-
-
-class StatusLine(TrainerCallback):
-    """One line an evaluation: where the run is and what it has reached."""
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step >= state.max_steps:  # also when max_steps is no multiple of the other two
-            control.should_evaluate = control.should_save = True
-
-    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
-        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-        loss = f"loss {losses[-1]:.3f}, " if losses else ""
-        line = (
-            f"step {state.global_step}/{state.max_steps}: {loss}validation CER {metrics['eval_cer_no_punctuation']:.1%}"
-        )
-        print(f"{line} (no punctuation, n={metrics['eval_n']})", flush=True)
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if state.is_local_process_zero and logs:
-            logs.pop("total_flos", None)
 
 
 def _arguments(out: Path, config: TrainConfig, progress: bool) -> Seq2SeqTrainingArguments:
@@ -172,7 +180,7 @@ def _arguments(out: Path, config: TrainConfig, progress: bool) -> Seq2SeqTrainin
         eval_steps=config.evaluate_every_steps,
         save_strategy="steps",
         save_steps=config.save_every_steps,
-        save_total_limit=config.keep_checkpoints,
+        save_total_limit=None,  # CheckpointKeeper deletes old ones, when the new one is whole
         metric_for_best_model="cer_no_punctuation",  # on validation; the test split is not open here
         greater_is_better=False,
         load_best_model_at_end=config.save_every_steps % config.evaluate_every_steps == 0,
