@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cantowhisper import __version__, deploy
 from cantowhisper.cli_features import features_command
-from cantowhisper.cli_training import export_command, score_command, train_command
+from cantowhisper.cli_training import export_command, push_command, score_command, train_command
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.live_command import add_live
 
@@ -54,8 +54,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"cantowhisper {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    adders = (features_command, train_command, score_command, export_command, _transcribe, add_live, _serve)
-    for add in (*adders, deploy.add_command, _demo):
+    training = (train_command, score_command, export_command, push_command)
+    for add in (features_command, *training, _transcribe, add_live, _serve, deploy.add_command, _demo):
         command = add(commands)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top

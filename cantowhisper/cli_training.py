@@ -86,6 +86,21 @@ def _run_export(arguments) -> None:
     print(export_model(arguments.model, arguments.out, quantization=arguments.quantization))
 
 
+def push_command(commands) -> argparse.ArgumentParser:
+    command = commands.add_parser("push", help="model → a private repository on the Hugging Face Hub")
+    command.add_argument("model", type=Path, help="model folder that `train` has finished")
+    command.add_argument("repo", help="owner/name; made if it does not exist")
+    command.add_argument("--public", action="store_true", help="let others see it, if the data's terms allow that")
+    command.set_defaults(run=_run_push)
+    return command
+
+
+def _run_push(arguments) -> None:
+    from cantowhisper.training.publish import push_model
+
+    print(push_model(arguments.model, arguments.repo, public=arguments.public))
+
+
 def _preset(name: str):
     from cantowhisper.training.presets import PRESETS
 

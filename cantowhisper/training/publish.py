@@ -1,0 +1,176 @@
+"""A model folder to the Hugging Face Hub: weights, export, and a model card that says no more than metrics.json."""
+
+import json
+import os
+from pathlib import Path
+
+from cantowhisper.contracts import CantowhisperError, ModelFacts
+from cantowhisper.training.checkpoints import FOLDER
+from cantowhisper.training.scoring import METRICS_FILE
+
+CARD_FILE = "README.md"
+CURVE_FILE = "learning_curve.png"
+# What stays: sentences of others, leftovers, and a file that names folders of this machine (the card has the rest).
+PRIVATE_FILES = ("test_transcripts*", "*.part", "train_config.json", METRICS_FILE, f"{FOLDER}/*")
+VIEWS = {"cer_raw": "raw", "cer_no_punctuation": "no punctuation", "cer_simplified": "simplified"}
+
+
+def read_metrics(model: str | os.PathLike) -> dict:
+    """The `metrics.json` of a model folder that `train` has finished."""
+    try:
+        return json.loads((Path(model) / METRICS_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CantowhisperError(
+            f"{model} is no finished model folder (it has no {METRICS_FILE}); make it with: cantowhisper train"
+        ) from error
+    except ValueError as error:
+        raise CantowhisperError(f"{model}/{METRICS_FILE} is not readable ({error}); train or copy it again") from error
+
+
+def model_card(model: str | os.PathLike, *, repo: str) -> str:
+    """The model card, with the metadata that the Hub shows (model-index), of a model folder for `repo`."""
+    import yaml
+
+    metrics, facts = read_metrics(model), ModelFacts.load(model)
+    head = {
+        "language": facts.language_token[2:-2],
+        "library_name": "transformers",
+        "pipeline_tag": "automatic-speech-recognition",
+        "tags": ["whisper", "cantowhisper"],
+        "metrics": ["cer"],
+        "model-index": [{"name": repo.split("/")[-1], "results": _results(metrics, facts)}],
+    }
+    if metrics["config"]["model"] != "miniature":
+        head["base_model"] = _name(metrics["config"]["model"])
+    parts = [_what(metrics, facts), _how(repo), _scores(metrics), _run(metrics), _limits(metrics, facts)]
+    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n" + "\n\n".join(
+        [f"# {repo.split('/')[-1]}", *parts, ""]
+    )
+
+
+def _name(source: str) -> str:
+    """A source as others may see it: a Hub id as it is, and of a folder its last part."""
+    return Path(source).name if Path(source).is_absolute() or source.startswith(".") else source
+
+
+def _results(metrics: dict, facts: ModelFacts) -> list[dict]:
+    """The model-index rows: test scores where the test split was read, else validation."""
+    rows = [("test", context, groups["all"]) for context, groups in metrics.get("test", {}).get("scores", {}).items()]
+    rows = rows or [("validation", "variable", metrics["validation"])]
+    dataset = {"name": _name(facts.feature_source) or "features", "type": "cantowhisper-features"}
+    return [
+        {
+            "task": {"type": "automatic-speech-recognition"},
+            "dataset": {**dataset, "split": split, "revision": facts.feature_revision},
+            "metrics": [
+                {"type": "cer", "name": f"CER, {name}, {context} context", "value": round(100 * row[key], 2)}
+                for key, name in VIEWS.items()
+            ],
+        }
+        for split, context, row in rows
+    ]
+
+
+def _what(metrics: dict, facts: ModelFacts) -> str:
+    begun = metrics["config"]["model"]
+    source = "trained from scratch" if begun == "miniature" else f"fine-tuned from `{_name(begun)}`"
+    contexts = (
+        f"It also takes encoder inputs as short as the clip (at least {facts.min_context_frames / 100:g} s, with "
+        f"{facts.context_margin_frames / 100:g} s behind the speech)."
+        if facts.trained_contexts == "variable"
+        else "It takes 30 s windows, as every Whisper does."
+    )
+    return (
+        f"A stock Whisper of {metrics['parameters'] / 1e6:.1f} M parameters, {source} for {metrics['steps']} steps on "
+        f"`{_name(facts.feature_source or metrics['features'])}` (revision `{facts.feature_revision or 'unknown'}`); "
+        f"it writes {facts.script} characters. {contexts}"
+    )
+
+
+def _how(repo: str) -> str:
+    return f"""## How to use it
+
+```python
+from transformers import pipeline
+print(pipeline("automatic-speech-recognition", model="{repo}")("talk.mp3")["text"])
+```
+
+```sh
+cantowhisper transcribe talk.mp3 --model {repo} --format srt
+```"""
+
+
+def _scores(metrics: dict) -> str:
+    rows = {"validation (used for selection)": metrics["validation"]}
+    test = metrics.get("test", {})
+    rows |= {f"test, {context} context": groups["all"] for context, groups in test.get("scores", {}).items()}
+    lines = [
+        "## Character error rates",
+        "",
+        f"| | n | {' | '.join(VIEWS.values())} | loops | empty |",
+        "|---" * 7 + "|",
+    ]
+    for name, row in rows.items():
+        cells = [f"{row[key]:.2%} ({row[f'{key}_interval'][0]:.2%}–{row[f'{key}_interval'][1]:.2%})" for key in VIEWS]
+        lines.append(f"| {name} | {row['n']} | {' | '.join(cells)} | {row['loops']} | {row['empty_outputs']} |")
+    lines += ["", "In brackets: 95 % bootstrap interval over clips. WER means nothing for a language without spaces."]
+    reads = f"The test split was read {test['reads']} time(s) for this model." if test else "Test was not read."
+    return "\n".join([*lines, reads])
+
+
+def _run(metrics: dict) -> str:
+    config = json.dumps({**metrics["config"], "model": _name(metrics["config"]["model"])}, indent=2)
+    return (
+        f"## Training\n\nBest at step {metrics['best_step']} of {metrics['steps']}, chosen by CER on validation; "
+        f"{metrics['train_seconds'] / 60:.1f} minutes in the process that finished it.\n\n"
+        f"![loss and validation CER]({CURVE_FILE})\n\n```json\n{config}\n```"
+    )
+
+
+def _limits(metrics: dict, facts: ModelFacts) -> str:
+    lines = [
+        "- The error rates are those of one data set: other speakers, microphones and subjects are heard worse.",
+        "- CERs of different releases of a data set cannot be compared where their splits differ.",
+        "- On music or silence a Whisper may invent text; look for speech before it.",
+    ]
+    if metrics["config"]["model"] == "miniature":
+        lines.append("- It is a miniature to show that every stage works, not a recogniser for people.")
+    return "\n".join(["## Limits", "", *lines])
+
+
+def push_model(model: str | os.PathLike, repo: str, *, public: bool = False) -> str:
+    """Upload a finished model folder to `repo` in one commit, with its card; returns the address of its page.
+
+    Private unless `public`: the licence of the recordings decides who may see what was made of them. Transcripts of
+    the test split and checkpoints stay here.
+    """
+    import matplotlib.pyplot as plt
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    from cantowhisper.training.plots import plot_curve
+
+    folder = Path(model)
+    (folder / CARD_FILE).write_text(model_card(folder, repo=repo), encoding="utf-8")
+    figure = plot_curve(read_metrics(folder))
+    figure.savefig(folder / CURVE_FILE)
+    plt.close(figure)
+    api = HfApi()
+    try:
+        url = str(api.create_repo(repo, private=not public, exist_ok=True))
+        if not public and not api.model_info(repo).private:
+            raise CantowhisperError(f"{repo} is public: make it private in its settings, or give --public")
+        api.upload_folder(
+            repo_id=repo,
+            folder_path=folder,
+            ignore_patterns=list(PRIVATE_FILES),
+            commit_message="Model, export and card",
+        )
+    except HFValidationError as error:
+        raise CantowhisperError(f"{repo!r} is no name of a repository; give owner/name") from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CantowhisperError(
+            f"cannot push to {repo} ({reason}); check HF_TOKEN and repeat the command: nothing was shown half"
+        ) from error
+    return url

@@ -1,0 +1,117 @@
+"""A model to the Hub by the real client on loopback, and a card that says what metrics.json says."""
+
+import dataclasses
+import json
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from loopback_hub import READER, WRITER
+from model_hub import running_model_hub
+
+from cantowhisper.cli import main
+from cantowhisper.contracts import CantowhisperError, ModelFacts
+from cantowhisper.training.analysis import Transcript, measure
+from cantowhisper.training.presets import PRESETS
+from cantowhisper.training.publish import model_card
+from cantowhisper.training.scoring import record_test_scores, write_json
+
+SAID = [Transcript("a", "食咗飯未呀？", "食左飯未", 1.5), Transcript("b", "你好", "你好", 1.0)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """What `train` leaves, with weights that are only bytes: publishing reads none of them."""
+    folder = tmp_path / "model"
+    (folder / "checkpoints" / "checkpoint-3").mkdir(parents=True)
+    (folder / "checkpoints" / "checkpoint-3" / "optimizer.pt").write_bytes(b"moments")
+    (folder / "ct2").mkdir()
+    (folder / "ct2" / "model.bin").write_bytes(bytes(range(256)))
+    (folder / "model.safetensors").write_bytes(bytes(1000))
+    (folder / "config.json").write_text("{}")
+    (folder / "test_transcripts.tsv").write_text("secret sentences")
+    ModelFacts(trained_contexts="variable", min_context_frames=200, feature_source="cv-22/yue").save(folder)
+    row = measure(SAID)
+    metrics = {
+        "config": dataclasses.asdict(PRESETS["t4"]),
+        "features": "/home/somebody/features",
+        "steps": 7,
+        "best_step": 6,
+        "validation": row,
+        "parameters": 2_000_000,
+        "train_seconds": 90.0,
+        "curve": [{"step": 6, "loss": 2.5}, {"step": 6, **{f"eval_{key}": value for key, value in row.items()}}],
+    }
+    write_json(metrics, folder / "metrics.json")
+    return folder
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    with running_model_hub() as server:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", WRITER)
+        yield server
+
+
+def test_a_push_makes_a_private_repository_with_the_model_and_its_card(hub, folder, capsys):
+    assert main(["push", str(folder), "me/whisper-small-yue"]) == 0
+    assert capsys.readouterr().out.strip().endswith("me/whisper-small-yue")
+    repo = hub.repos["me/whisper-small-yue"]
+    assert repo.private and repo.commits == 1
+    assert set(repo.files) == {
+        "README.md",
+        "cantowhisper.json",
+        "config.json",
+        "ct2/model.bin",
+        "learning_curve.png",
+        "model.safetensors",
+    }
+    for name in ("model.safetensors", "ct2/model.bin"):
+        assert repo.files[name] == (folder / name).read_bytes()
+    assert repo.files["README.md"] == (folder / "README.md").read_bytes()
+    assert main(["push", str(folder), "me/whisper-small-yue"]) == 0  # again: nothing in the way
+
+
+def test_a_push_that_fails_is_one_line(hub, folder, capsys, monkeypatch):
+    hub.add("me/open", {"README.md": b"mine"})
+    monkeypatch.setenv("HF_TOKEN", READER)
+    for repo in ("me/new", "not a name"):
+        assert main(["push", str(folder), repo]) == 1
+    monkeypatch.setenv("HF_TOKEN", WRITER)
+    assert main(["push", str(folder), "me/open"]) == 1
+    (folder / "metrics.json").unlink()
+    assert main(["push", str(folder), "me/new"]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    reasons = ("check HF_TOKEN", "owner/name", "me/open is public", "no finished model folder")
+    assert len(lines) == 4 and all(reason in line for reason, line in zip(reasons, lines, strict=True))
+    assert hub.repos["me/open"].files == {"README.md": b"mine"} and "me/new" not in hub.repos
+
+
+def test_the_card_says_what_metrics_say(folder):
+    card = model_card(folder, repo="me/mine")
+    assert "Test was not read" in card and "/home" not in card
+    scores = {context: {"all": measure(SAID)} for context in ("variable", "full")}
+    record_test_scores(folder, scores, [])
+    card = model_card(folder, repo="me/mine")
+    parsed = ModelCard(card)
+    assert parsed.data.base_model == "openai/whisper-small" and parsed.data.language == "zh"
+    head = yaml.safe_load(card.split("---")[1])
+    results = head["model-index"][0]["results"]
+    assert [r["dataset"]["split"] for r in results] == ["test", "test"]
+    row = measure(SAID)
+    assert results[0]["metrics"][1]["value"] == pytest.approx(100 * row["cer_no_punctuation"], abs=0.01)
+    low, high = row["cer_no_punctuation_interval"]
+    assert card.count(f"{row['cer_no_punctuation']:.2%} ({low:.2%}–{high:.2%})") == 3 * 2  # and as simplified
+    assert "read 1 time(s)" in card
+    config = json.loads(card.split("```json")[1].split("```")[0])
+    assert config == dataclasses.asdict(PRESETS["t4"])
+
+
+def test_a_folder_that_is_not_finished_has_no_card(tmp_path):
+    with pytest.raises(CantowhisperError, match="no finished model folder"):
+        model_card(tmp_path, repo="me/mine")
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(CantowhisperError, match="not readable"):
+        model_card(tmp_path, repo="me/mine")
