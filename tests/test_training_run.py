@@ -1,6 +1,5 @@
 """Training runs: what a step computes, and that a run can be killed, torn, repeated and finished."""
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -8,49 +7,36 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_data import small_features, small_split, with_texts
-from transformers import TrainerCallback
+from training_data import small_split, with_texts
+from training_runs import (
+    PLAIN,
+    RUN,
+    TINY,
+    assert_same_run,
+    at_each_step,
+    begun_again,
+    finished_run,
+    press_ctrl_c_after,
+    sealed_features,
+    started,
+    wait_for,
+)
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.training.batching import Collator, FeatureRows
 from cantowhisper.training.checkpoints import checkpoint_steps, newest_whole_checkpoint
-from cantowhisper.training.data import load_split
 from cantowhisper.training.device import reproducible
 from cantowhisper.training.model import build_miniature
 from cantowhisper.training.presets import PRESETS, TrainConfig
 from cantowhisper.training.trainer import WhisperTrainer, prepare_model, train
 
-# Seven steps, with an evaluation and a checkpoint each third and one more at the end. Clips are varied by chance, so
-# that only a run that draws the same again resumes to the bit.
-VARIED = {
-    "stretch": 0.1,
-    "warp": 0.05,
-    "gain_db": 3.0,
-    "time_masks": 1,
-    "feature_masks": 1,
-    "token_dropout": 0.2,
-}
-TINY = PRESETS["demo"].with_overrides(
-    max_steps=7,
-    evaluate_every_steps=3,
-    save_every_steps=3,
-    log_every_steps=1,
-    keep_checkpoints=3,
-    warmup_steps=1,
-    batch_size=4,
-    full_context_batch_size=1,
-    precision="fp32",  # as exact as the sums that tests do by hand
-    **VARIED,
-)
-PLAIN = {name: type(value)(0) for name, value in VARIED.items()}
 TEXTS = ["你好呀我哋今日去邊度食飯", "唔該畀碗雲吞麵我呀多謝", "電話係二三四五六七八九"]
 
 
@@ -174,34 +160,14 @@ def test_options_are_checked():
 # -------------------------------------------------------------------------------------------------- a whole run
 
 
-@pytest.fixture(scope="module")
-def features(tmp_path_factory) -> Path:
-    """The small dataset with a test split that nobody can read."""
-    folder = tmp_path_factory.mktemp("features") / "yue"
-    shutil.copytree(small_features(), folder)
-    for path in (folder / "data").glob("test-*.parquet"):
-        path.write_bytes(b"not for training")
-    with pytest.raises(CantowhisperError):
-        load_split(folder, "test")
-    return folder
+@pytest.fixture
+def features() -> Path:
+    return sealed_features()
 
 
-@pytest.fixture(scope="module")
-def finished(features, tmp_path_factory):
-    """(model folder, metrics) of one uninterrupted run; not to be written to."""
-    out = tmp_path_factory.mktemp("run") / "model"
-    return out, train(features, out, config=TINY, progress=False)
-
-
-def curve(metrics: dict) -> list[dict]:
-    return [{k: v for k, v in entry.items() if not k.endswith("_seconds")} for entry in metrics["curve"]]
-
-
-def assert_same_run(out: Path, metrics: dict, finished) -> None:
-    expected_out, expected = finished
-    assert (out / "model.safetensors").read_bytes() == (expected_out / "model.safetensors").read_bytes()
-    assert curve(metrics) == curve(expected)
-    assert metrics["best_step"] == expected["best_step"]
+@pytest.fixture
+def finished() -> tuple[Path, dict]:
+    return finished_run()
 
 
 def test_a_run_writes_the_model_folder_of_the_contract(finished, features):
@@ -244,17 +210,8 @@ def test_a_second_call_trains_nothing(finished, features, capsys):
     assert "\n" not in str(caught.value)
 
 
-def begun_again(finished, folder: Path) -> Path:
-    """The finished run as it was before it wrote its model: the checkpoints and the claim."""
-    folder.mkdir()
-    shutil.copytree(finished[0] / "checkpoints", folder / "checkpoints")
-    config = {"features": "elsewhere", **dataclasses.asdict(TINY)}
-    (folder / "train_config.json").write_text(json.dumps(config))
-    return folder
-
-
 def test_torn_checkpoints_are_skipped(finished, features, tmp_path, capsys):
-    out = begun_again(finished, tmp_path / "model")
+    out = begun_again(tmp_path / "model")
     steps = checkpoint_steps(out)
     assert list(steps) == [3, 6, 7]
     (steps[7] / "whole.json").unlink()  # killed before the last file was written
@@ -268,12 +225,12 @@ def test_torn_checkpoints_are_skipped(finished, features, tmp_path, capsys):
 
 
 def test_a_run_killed_before_it_wrote_its_model_is_finished(finished, features, tmp_path):
-    out = begun_again(finished, tmp_path / "model")
+    out = begun_again(tmp_path / "model")
     assert_same_run(out, train(features, out, config=TINY, progress=False), finished)
 
 
 def test_another_configuration_does_not_go_on_with_a_run(finished, features, tmp_path):
-    out = begun_again(finished, tmp_path / "model")
+    out = begun_again(tmp_path / "model")
     with pytest.raises(CantowhisperError, match=r"holds a run with other options \(seed was 20") as caught:
         train(features, out, config=dataclasses.replace(TINY, seed=21))
     assert "\n" not in str(caught.value)
@@ -285,30 +242,6 @@ def test_a_run_that_never_began_claims_nothing(features, tmp_path):
         train(features, out, config=dataclasses.replace(TINY, model=str(tmp_path / "mistyped")))
     with pytest.raises(CantowhisperError, match="has no train split"):
         train(tmp_path, out, config=TINY)
-
-
-RUN = (
-    "import json, sys\n"
-    "from cantowhisper.training.presets import TrainConfig\n"
-    "from cantowhisper.training.trainer import train\n"
-    "train(sys.argv[1], sys.argv[2], config=TrainConfig(**json.loads(sys.argv[3])), progress=False)"
-)
-
-
-def started(features: Path, out: Path, **options) -> subprocess.Popen:
-    """The run in a process of its own."""
-    config = json.dumps(dataclasses.asdict(TINY))
-    # The same number of threads: sums in another order would be rounded to other bits.
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    words = [sys.executable, "-c", RUN, str(features), str(out), config]
-    return subprocess.Popen(words, env=environment, text=True, **options)
-
-
-def wait_for(run: subprocess.Popen, path: Path) -> None:
-    deadline = time.monotonic() + 240
-    while not path.exists():
-        assert run.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_killed_run_goes_on_to_the_same_bits(finished, features, tmp_path, capsys):
@@ -341,42 +274,13 @@ def test_sigterm_saves_the_step_that_it_interrupts(finished, features, tmp_path)
     assert_same_run(out, train(features, out, config=TINY, progress=False), finished)
 
 
-def test_ctrl_c_saves_the_step_that_it_interrupts(finished, features, tmp_path, monkeypatch):
-    class PressedAtStep2(TrainerCallback):
-        def on_step_begin(self, args, state, control, **kwargs):
-            if state.global_step == 1:
-                os.kill(os.getpid(), signal.SIGINT)
-
-    def with_a_finger_on_the_key(trainer, *args, **kwargs):
-        build(trainer, *args, **kwargs)
-        trainer.add_callback(PressedAtStep2())
-
-    build = WhisperTrainer.__init__
+def test_ctrl_c_saves_the_step_that_it_interrupts(finished, features, tmp_path):
     before = signal.getsignal(signal.SIGINT)
     out = tmp_path / "model"
-    with monkeypatch.context() as patch:
-        patch.setattr(WhisperTrainer, "__init__", with_a_finger_on_the_key)
-        with pytest.raises(KeyboardInterrupt, match="SIGINT"):
-            train(features, out, config=TINY, progress=False)
+    with at_each_step(press_ctrl_c_after(1)), pytest.raises(KeyboardInterrupt, match="SIGINT"):
+        train(features, out, config=TINY, progress=False)
     assert signal.getsignal(signal.SIGINT) is before
     assert newest_whole_checkpoint(out) == (checkpoint_steps(out)[2], [])
-    assert_same_run(out, train(features, out, config=TINY, progress=False), finished)
-
-
-@pytest.mark.slow
-def test_ten_kills_at_random_moments_change_no_bit(finished, features, tmp_path):
-    """SIGKILL at ten moments drawn over the whole run, also while a checkpoint is being written."""
-    out, rng = tmp_path / "model", np.random.default_rng(10)
-    for _ in range(10):
-        run = started(features, out)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            run.wait(timeout=rng.uniform(5, 20))
-        run.kill()
-        run.wait()
-        if rng.random() < 0.3:  # a kill inside a write: as far as the newest manifest, which is written last
-            kept, _ = newest_whole_checkpoint(out)
-            if kept:
-                (kept / "whole.json").unlink()
     assert_same_run(out, train(features, out, config=TINY, progress=False), finished)
 
 
