@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 WRITER, READER = "hf_writer", "hf_reader"  # tokens
+LFS_ENDINGS = (".parquet", ".safetensors", ".pt", ".pth", ".bin")
 
 
 class Repo:
@@ -18,6 +19,7 @@ class Repo:
         self.files: dict[str, bytes] = {}
         self.lfs: set[str] = set()
         self.commits = 0
+        self.squashes = 0
 
     @property
     def sha(self) -> str:
@@ -43,6 +45,8 @@ class Hub(ThreadingHTTPServer):
         self.uploads: list[str] = []
         self.created: list[dict] = []
         self.refuse_after: int | None = None  # uploads
+        self.lost = False  # the network: connections end without an answer
+        self.missed = 0
 
     def add(self, name: str, files: dict[str, bytes], **how) -> Repo:
         repo = self.repos[name] = Repo(**how)
@@ -70,6 +74,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         """Quiet."""
+
+    def parse_request(self) -> bool:
+        parsed = super().parse_request()
+        if self.server.lost:
+            self.server.missed += 1
+            self.close_connection = True
+        return parsed and not self.server.lost
 
     def _answer(self, status: int, body=b"", **headers) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -156,7 +167,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._create(json.loads(body))
         if re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/preupload/[^/]+", path):
             files = [
-                {"path": f["path"], "uploadMode": "lfs" if f["path"].endswith(".parquet") else "regular"}
+                {"path": f["path"], "uploadMode": "lfs" if f["path"].endswith(LFS_ENDINGS) else "regular"}
                 for f in json.loads(body)["files"]
             ]
             return self._answer(200, {"files": [{**file, "shouldIgnore": False, "oid": None} for file in files]})
@@ -164,6 +175,8 @@ class Handler(BaseHTTPRequestHandler):
             return self._answer(200, self._batch(json.loads(body)))
         if match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/commit/[^/]+", path):
             return self._commit(match[1], body)
+        if match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/super-squash/[^/]+", path):
+            return self._squash(match[1])
         return self._answer(404, {"error": f"no {path}"})
 
     def _paths_info(self, name: str, body: bytes) -> None:
@@ -218,6 +231,14 @@ class Handler(BaseHTTPRequestHandler):
                 repo.lfs.add(value["path"])
             elif entry["key"] == "deletedFile":
                 del repo.files[value["path"]]
+            elif entry["key"] == "deletedFolder":
+                folder = value["path"].rstrip("/") + "/"
+                repo.files = {path: data for path, data in repo.files.items() if not path.startswith(folder)}
         repo.commits += 1
         url = f"{self.server.url}/datasets/{name}/commit/{repo.sha}"
         self._answer(200, {"success": True, "commitOid": repo.sha, "commitUrl": url, "pullRequestUrl": None})
+
+    def _squash(self, name: str) -> None:
+        if repo := self._repo(name):
+            repo.squashes += 1
+            self._answer(200, {"commitId": repo.sha})

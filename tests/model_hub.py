@@ -3,7 +3,7 @@
 import re
 from contextlib import contextmanager
 
-from loopback_hub import Handler, running_hub
+from loopback_hub import WRITER, Handler, running_hub
 
 
 class ModelHandler(Handler):
@@ -26,3 +26,15 @@ def running_model_hub():
     with running_hub() as hub:
         hub.RequestHandlerClass = ModelHandler
         yield hub
+
+
+@contextmanager
+def connected_model_hub(monkeypatch):
+    """The Hub that this process's clients find, with a token that may write."""
+    with running_model_hub() as server:
+        files = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", files)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", WRITER)
+        yield server

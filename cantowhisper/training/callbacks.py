@@ -7,7 +7,9 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
+from cantowhisper.training import processes
 from cantowhisper.training.checkpoints import checkpoint_steps, prune, seal
+from cantowhisper.training.hub_checkpoints import Uploads
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; a machine that is taken away
 
@@ -25,7 +27,8 @@ class StatusLine(TrainerCallback):
         line = (
             f"step {state.global_step}/{state.max_steps}: {loss}validation CER {metrics['eval_cer_no_punctuation']:.1%}"
         )
-        print(f"{line} (no punctuation, n={metrics['eval_n']})", flush=True)
+        if state.is_world_process_zero:
+            print(f"{line} (no punctuation, n={metrics['eval_n']})", flush=True)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_local_process_zero and logs:
@@ -33,18 +36,24 @@ class StatusLine(TrainerCallback):
 
 
 class CheckpointKeeper(TrainerCallback):
-    """Seals each new checkpoint, then deletes those that are no longer needed."""
+    """Seals each new checkpoint, offers it to `uploads`, then deletes those that are no longer needed."""
 
     def __init__(self, run: Path, *, keep: int):
         self.run = run
         self.keep = keep
+        self.uploads: Uploads | None = None
 
     def on_save(self, args, state, control, **kwargs):
-        if args.should_save:  # one process of several
-            kept = checkpoint_steps(self.run)
-            seal(kept[state.global_step])
-            best = best_evaluation(state.log_history, kept)
-            prune(self.run, keep=self.keep, best_step=best["step"] if best else None)
+        processes.wait()  # each process writes a file of its own into the checkpoint
+        if not args.should_save:
+            return
+        kept = checkpoint_steps(self.run)
+        seal(kept[state.global_step])
+        best = best_evaluation(state.log_history, kept)
+        needed = frozenset({state.global_step, best["step"] if best else state.global_step})
+        if self.uploads:
+            self.uploads.offer(needed)
+        prune(self.run, keep=self.keep, spare=needed | (self.uploads.in_use if self.uploads else frozenset()))
 
 
 def best_evaluation(log_history: Sequence[dict], kept) -> dict | None:
@@ -57,7 +66,8 @@ class StopSignal(TrainerCallback):
     """SIGTERM and Ctrl-C end the run behind the step that is being computed, with a checkpoint.
 
     Use as a context manager around the training; `received` is the signal's name, or None. A second signal is not
-    held back: it ends the process at once.
+    held back: it ends the process at once. (Not so in one of several processes: their launcher passes on what its
+    terminal has already told them, and takes them down by itself when they do not end.)
     """
 
     def __init__(self):
@@ -73,14 +83,17 @@ class StopSignal(TrainerCallback):
         self._restore()
 
     def _receive(self, number, _frame):
-        self.received = signal.Signals(number).name
-        print(f"\n{self.received}: saving a checkpoint, then stopping", flush=True)
-        self._restore()
+        said_before, self.received = self.received, signal.Signals(number).name
+        if processes.is_main() and not said_before:
+            print(f"\n{self.received}: saving a checkpoint, then stopping", flush=True)
+        if processes.count() == 1:
+            self._restore()
 
     def _restore(self):
         while self._before:
             signal.signal(*self._before.popitem())
 
     def on_step_end(self, args, state, control, **kwargs):
-        if self.received:
+        if processes.any_says(self.received is not None):  # all of them stop behind the same step
+            self.received = self.received or "stopped"
             control.should_save = control.should_training_stop = True

@@ -4,9 +4,11 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 FOLDER = "checkpoints"
+CONFIG_FILE = "train_config.json"  # beside that folder: whose checkpoints they are
 # Written last, with the size of every other file: a checkpoint without it, or with other sizes, is torn.
 MANIFEST_FILE = "whole.json"
 
@@ -16,6 +18,11 @@ def checkpoint_steps(run: str | os.PathLike) -> dict[int, Path]:
     folder = Path(run) / FOLDER
     found = (re.fullmatch(r"checkpoint-(\d+)", path.name) for path in folder.glob("checkpoint-*"))
     return {step: folder / f"checkpoint-{step}" for step in sorted(int(match[1]) for match in found if match)}
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step of a checkpoint folder."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def seal(checkpoint: Path) -> None:
@@ -55,15 +62,15 @@ def newest_whole_checkpoint(run: str | os.PathLike) -> tuple[Path | None, list[P
     return None, torn
 
 
-def prune(run: str | os.PathLike, *, keep: int, best_step: int | None) -> None:
-    """Delete all but the last `keep` whole checkpoints, and never the best one.
+def prune(run: str | os.PathLike, *, keep: int, spare: Collection[int]) -> None:
+    """Delete all but the last `keep` whole checkpoints, and never those of the steps in `spare`.
 
     The Trainer's own rotation would delete the old ones before the new one is sealed, and a machine that dies between
     would leave nothing.
     """
     whole = [step for step, path in checkpoint_steps(run).items() if is_whole(path)]
     for step in whole[:-keep]:
-        if step != best_step:
+        if step not in spare:
             path = checkpoint_steps(run)[step]
             (path / MANIFEST_FILE).unlink()  # from here on it is torn, however far the deletion comes
             shutil.rmtree(path, ignore_errors=True)

@@ -31,3 +31,17 @@ def load_split(features: str | os.PathLike, split: str):
     if missing:
         raise CantowhisperError(f"{features} is no feature dataset: it has no column {', '.join(sorted(missing))}")
     return found
+
+
+def amounts(**splits) -> dict[str, dict]:
+    """Clips and hours of each split."""
+    return {
+        name: {"clips": len(split), "hours": round(float(sum(split["duration_s"])) / 3600, 3)}
+        for name, split in splits.items()
+    }
+
+
+def evenly(split, n_rows: int):
+    """At most `n_rows` rows, spread over the whole split, which is often ordered by speaker."""
+    n_rows = min(n_rows, len(split))
+    return split.select([i * len(split) // n_rows for i in range(n_rows)])

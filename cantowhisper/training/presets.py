@@ -59,6 +59,7 @@ class TrainConfig:
     save_every_steps: int = 500  # whisper-small with Adam is 2.9 GB a checkpoint
     log_every_steps: int = 25
     keep_checkpoints: int = 2  # the best one is kept besides
+    hub_checkpoints: str = ""  # owner/name of a private repository that holds the newest and the best one too
     validation_clips: int = 400  # a fixed subset: CER to about half a point, seconds instead of minutes
     data_workers: int = 2  # processes that read and pad batches while the device computes
 

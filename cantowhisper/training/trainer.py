@@ -5,9 +5,7 @@ import dataclasses
 import json
 import os
 import shutil
-import sys
 import time
-import warnings
 from pathlib import Path
 
 import torch
@@ -17,16 +15,17 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.speech.text import cer_view
+from cantowhisper.training import processes
 from cantowhisper.training.batching import BucketBatchSampler, Collator, FeatureRows, frame_counts
 from cantowhisper.training.callbacks import CheckpointKeeper, StatusLine, StopSignal, best_evaluation
-from cantowhisper.training.checkpoints import FOLDER, checkpoint_steps, newest_whole_checkpoint
-from cantowhisper.training.data import load_split
+from cantowhisper.training.checkpoints import CONFIG_FILE, FOLDER, checkpoint_steps
+from cantowhisper.training.data import amounts, evenly, load_split
 from cantowhisper.training.device import pick_precision, reproducible
+from cantowhisper.training.hub_checkpoints import HubCheckpoints, Uploads
 from cantowhisper.training.model import build_miniature, load_model, save_model, set_dropout
 from cantowhisper.training.presets import TrainConfig
+from cantowhisper.training.run_folder import claim, finished, resume_point
 from cantowhisper.training.scoring import METRICS_FILE, summarize, transcribe_split, write_json
-
-CONFIG_FILE = "train_config.json"
 
 
 def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainConfig, progress: bool = True) -> dict:
@@ -47,23 +46,29 @@ def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainC
     CantowhisperError : also when a checkpoint cannot be written; the ones before it stay
     """
     out = Path(out)
-    done = _finished(out, config)
+    done = processes.from_main(lambda: finished(out, config))
     if done:
-        print(f"{out} is already trained ({done['steps']} steps); delete the folder to train again")
+        if processes.is_main():
+            print(f"{out} is already trained ({done['steps']} steps); delete the folder to train again")
         return done
-    _claim(out, config, features)
+    copies = config.hub_checkpoints and processes.is_main()
+    hub = HubCheckpoints.open(config.hub_checkpoints, out) if copies else None
+    processes.from_main(lambda: claim(out, config, features, hub))
     train_split, validation = load_split(features, "train"), load_split(features, "validation")
     model, processor = prepare_model(config, train_split["text"])
     trainer = WhisperTrainer(model, processor, train_split, validation, out=out, config=config, progress=progress)
-    checkpoint = _resume_point(out)
+    checkpoint = processes.from_main(lambda: resume_point(out, hub))
     started = time.perf_counter()
-    with StopSignal() as stop, reproducible():
+    with StopSignal() as stop, reproducible(), Uploads(hub) if hub else contextlib.nullcontext() as uploads:
+        trainer.keeper.uploads = uploads
         trainer.add_callback(stop)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.received and trainer.state.global_step < config.max_steps:
         raise KeyboardInterrupt(stop.received)
     best = trainer.load_best()
-    return _finish(trainer, out, features, best=best, seconds=time.perf_counter() - started)
+    data = amounts(train=train_split, validation=validation)
+    seconds = time.perf_counter() - started
+    return processes.from_main(lambda: _finish(trainer, out, features, best=best, data=data, seconds=seconds))
 
 
 def prepare_model(config: TrainConfig, texts):
@@ -86,17 +91,16 @@ class WhisperTrainer(Seq2SeqTrainer):
     def __init__(self, model, processor, train_split, validation, *, out: Path, config: TrainConfig, progress: bool):
         self.cantowhisper_config = config
         self.whisper_processor = processor
-        # A fixed subset, spread over the split (which is often ordered by speaker).
-        n_clips = min(config.validation_clips, len(validation))
-        self.validation = validation.select([i * len(validation) // n_clips for i in range(n_clips)])
+        self.validation = evenly(validation, config.validation_clips)  # the same clips in each evaluation
         self.n_frames = frame_counts(train_split)
+        self.keeper = CheckpointKeeper(out, keep=config.keep_checkpoints)
         super().__init__(
             model=model,
             args=_arguments(out, config, progress),
             train_dataset=FeatureRows(train_split),
             eval_dataset=self.validation,
             data_collator=Collator(processor, config, start_token_id=model.config.decoder_start_token_id),
-            callbacks=[StatusLine(), CheckpointKeeper(out, keep=config.keep_checkpoints)],
+            callbacks=[StatusLine(), self.keeper],
         )
         self.remove_callback(PrinterCallback)
         if not progress:
@@ -118,8 +122,9 @@ class WhisperTrainer(Seq2SeqTrainer):
         """CER on the fixed validation subset, at the context that training uses."""
         model = self.accelerator.unwrap_model(self.model)
         started = time.perf_counter()
-        transcripts = transcribe_split(
-            model, self.whisper_processor, eval_dataset or self.validation, config=self.cantowhisper_config
+        transcripts = processes.dealt(
+            eval_dataset or self.validation,
+            lambda rows: transcribe_split(model, self.whisper_processor, rows, config=self.cantowhisper_config),
         )
         scores = summarize(transcripts)["all"]
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
@@ -161,7 +166,8 @@ class WhisperTrainer(Seq2SeqTrainer):
 
 def _arguments(out: Path, config: TrainConfig, progress: bool) -> Seq2SeqTrainingArguments:
     precision, reason = pick_precision(config.precision)
-    print(f"precision {precision}: {reason}")
+    if processes.is_main():
+        print(f"precision {precision}: {reason}")
     return Seq2SeqTrainingArguments(
         output_dir=str(out / FOLDER),
         max_steps=config.max_steps,
@@ -189,52 +195,13 @@ def _arguments(out: Path, config: TrainConfig, progress: bool) -> Seq2SeqTrainin
         seed=config.seed,
         remove_unused_columns=False,  # our rows are no longer a datasets.Dataset when the Trainer sees them
         label_names=["labels"],
+        accelerator_config={"even_batches": False},  # batches differ in size, and there are as many for each process
         report_to="none",
         disable_tqdm=not progress,
     )
 
 
-def _finished(out: Path, config: TrainConfig) -> dict | None:
-    path = out / METRICS_FILE
-    if not path.exists():
-        return None
-    metrics = json.loads(path.read_text(encoding="utf-8"))
-    if metrics.get("config") != dataclasses.asdict(config):
-        raise CantowhisperError(f"{out} holds a model trained with other options; choose another folder or delete it")
-    return metrics
-
-
-def _claim(out: Path, config: TrainConfig, features) -> None:
-    """Mark a folder as this run's, or refuse one that another configuration has begun."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / CONFIG_FILE
-    mine = {"features": str(features), **dataclasses.asdict(config)}
-    if path.exists() and checkpoint_steps(out):  # a run that failed before its first checkpoint claims nothing
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-        changed = sorted(key for key in mine if key != "features" and mine[key] != theirs.get(key))
-        if changed:
-            what = ", ".join(f"{key} was {theirs.get(key)!r}" for key in changed[:3])
-            raise CantowhisperError(
-                f"{out} holds a run with other options ({what}); choose another folder or delete it"
-            )
-        return
-    free = shutil.disk_usage(out).free
-    if free < 2**30:
-        warnings.warn(f"only {free / 2**20:.0f} MB are free at {out}", stacklevel=2)
-    write_json(mine, path)
-
-
-def _resume_point(out: Path) -> Path | None:
-    checkpoint, torn = newest_whole_checkpoint(out)
-    for path in torn:
-        print(f"skipping {path.name}: it was not written to the end", file=sys.stderr)
-        shutil.rmtree(path)
-    if checkpoint:
-        print(f"going on from {checkpoint.name}")
-    return checkpoint
-
-
-def _finish(trainer: WhisperTrainer, out: Path, features, *, best: dict, seconds: float) -> dict:
+def _finish(trainer: WhisperTrainer, out: Path, features, *, best: dict, data: dict, seconds: float) -> dict:
     """Write the model folder, its facts and metrics.json, which is last and means done."""
     config, processor = trainer.cantowhisper_config, trainer.whisper_processor
     model = trainer.accelerator.unwrap_model(trainer.model).eval()
@@ -244,6 +211,7 @@ def _finish(trainer: WhisperTrainer, out: Path, features, *, best: dict, seconds
     metrics = {
         "config": dataclasses.asdict(config),
         "features": str(features),
+        "data": data,
         "steps": trainer.state.global_step,
         "best_step": best["step"],
         "validation": {key.removeprefix("eval_"): value for key, value in best.items() if key.startswith("eval_")},

@@ -1,0 +1,85 @@
+"""The folder of a run: whose it is, whether it is finished, and where to go on from."""
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+from cantowhisper.contracts import CantowhisperError
+from cantowhisper.training.checkpoints import CONFIG_FILE, checkpoint_steps, newest_whole_checkpoint, step_of
+from cantowhisper.training.hub_access import HubUnreachable
+from cantowhisper.training.hub_checkpoints import HubCheckpoints
+from cantowhisper.training.presets import TrainConfig
+from cantowhisper.training.scoring import METRICS_FILE, write_json
+
+# Where things lie changes no weight: a run may go on with its features or its copies elsewhere.
+PLACES = ("features", "hub_checkpoints")
+
+
+def finished(out: Path, config: TrainConfig) -> dict | None:
+    """The metrics of a run that has come to its end here, or None; another configuration's are refused."""
+    path = out / METRICS_FILE
+    if not path.exists():
+        return None
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    if _changed(dataclasses.asdict(config), metrics.get("config", {})):
+        raise CantowhisperError(f"{out} holds a model trained with other options; choose another folder or delete it")
+    return metrics
+
+
+def claim(out: Path, config: TrainConfig, features: str | os.PathLike, hub: HubCheckpoints | None = None) -> None:
+    """Mark a folder as this run's, or refuse one, or a repository, that another configuration has begun."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / CONFIG_FILE
+    mine = {"features": str(features), **dataclasses.asdict(config)}
+    if hub:
+        _refuse_other(mine, hub.config(), f"{hub.repo} on the Hub", "another repository")
+    if path.exists() and checkpoint_steps(out):  # a run that failed before its first checkpoint claims nothing
+        _refuse_other(mine, json.loads(path.read_text(encoding="utf-8")), str(out), "another folder")
+        return
+    free = shutil.disk_usage(out).free
+    if free < 2**30:
+        warnings.warn(f"only {free / 2**20:.0f} MB are free at {out}", stacklevel=2)
+    write_json(mine, path)
+
+
+def _changed(mine: dict, theirs: dict) -> list[str]:
+    return sorted(key for key in mine if key not in PLACES and mine[key] != theirs.get(key))
+
+
+def _refuse_other(mine: dict, theirs: dict | None, place: str, instead: str) -> None:
+    changed = _changed(mine, theirs) if theirs else []
+    if changed:
+        what = ", ".join(f"{key} was {theirs.get(key)!r}" for key in changed[:3])
+        raise CantowhisperError(f"{place} holds a run with other options ({what}); choose {instead} or delete it")
+
+
+def resume_point(out: Path, hub: HubCheckpoints | None = None) -> Path | None:
+    """The newest whole checkpoint, of this folder or else of the Hub; torn ones are deleted, with a line each."""
+    checkpoint, torn = newest_whole_checkpoint(out)
+    for path in torn:
+        print(f"skipping {path.name}: it was not written to the end", file=sys.stderr)
+        shutil.rmtree(path)
+    fetched = hub is not None and _fetch(hub, checkpoint)
+    if fetched:
+        checkpoint, _ = newest_whole_checkpoint(out)
+    if checkpoint:
+        print(f"going on from {checkpoint.name}{f' of {hub.repo}' if fetched else ''}")
+    return checkpoint
+
+
+def _fetch(hub: HubCheckpoints, mine: Path | None) -> bool:
+    """Bring the Hub's checkpoints here if one of them is newer; the best one comes too, to be chosen at the end."""
+    if max(hub.steps, default=0) <= (step_of(mine) if mine else 0):
+        return False
+    try:
+        hub.fetch()
+    except HubUnreachable as error:
+        if mine is None:
+            raise
+        print(f"{error}; going on from what is here", file=sys.stderr)
+        return False
+    return True
