@@ -36,6 +36,7 @@ def score_command(commands) -> argparse.ArgumentParser:
     command.add_argument(
         "--context", choices=("full", "variable", "both"), help="default: what the model was trained for"
     )
+    command.add_argument("--before", metavar="MODEL", help="also score the model that it was tuned from")
     command.add_argument("--json", type=Path, metavar="FILE", help="also write the report here")
     command.add_argument("--transcripts", type=Path, metavar="FILE", help="also write every clip, worst first (TSV)")
     command.set_defaults(run=_run_score)
@@ -53,13 +54,15 @@ def _run_score(arguments) -> None:
         split=arguments.split,
         contexts=contexts,
         transcripts=arguments.transcripts,
+        before=arguments.before,
         progress=True,
     )
     for context, rows in report["scores"].items():
         row = rows["all"]
         views = ", ".join(f"{view} {row['cer_' + view]:.2%}" for view in ("raw", "no_punctuation", "simplified"))
         print(f"{arguments.split} CER at {context} context (n={row['n']}): {views}")
-    print(score_table({f"{context} context": rows for context, rows in report["scores"].items()}))
+    columns = {f"before, {context} context": rows for context, rows in report.get("before", {}).items()}
+    print(score_table(columns | {f"{context} context": rows for context, rows in report["scores"].items()}))
     mistakes = (f"{said or '∅'}→{written or '∅'} {times}×" for said, written, times in report["confusions"][:10])
     print(f"most frequent mistakes: {', '.join(mistakes) or 'none'}")
     if report.get("test_reads", 1) > 1:
@@ -75,7 +78,8 @@ def export_command(commands) -> argparse.ArgumentParser:
     command = commands.add_parser("export", help="model → CTranslate2 int8")
     command.add_argument("model", type=Path, help="model folder")
     command.add_argument("out", type=Path, nargs="?", help="folder to write (default: MODEL/ct2)")
-    command.add_argument("--quantization", default="int8", help="int8 (default), float16, float32, …")
+    command.add_argument("--quantization", default="int8", help="int8 (default), float16 (for a GPU), float32, …")
+    command.add_argument("--check", metavar="FEATURES", help="compare its transcripts of validation clips with MODEL's")
     command.set_defaults(run=_run_export)
     return command
 
@@ -83,7 +87,16 @@ def export_command(commands) -> argparse.ArgumentParser:
 def _run_export(arguments) -> None:
     from cantowhisper.training.export import export_model
 
-    print(export_model(arguments.model, arguments.out, quantization=arguments.quantization))
+    export = export_model(arguments.model, arguments.out, quantization=arguments.quantization)
+    print(export)
+    if arguments.check:
+        from cantowhisper.training.parity import export_parity
+
+        same = export_parity(arguments.model, arguments.check, export=export)
+        print(
+            f"{same['identical']} of {same['n']} validation clips give the same text as the model does "
+            f"({same['cer']:.1%} of the characters differ; {same['context']} context, {same['compute_type']})"
+        )
 
 
 def push_command(commands) -> argparse.ArgumentParser:

@@ -2,19 +2,27 @@
 
 import dataclasses
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 
 import pytest
 import yaml
 from huggingface_hub import ModelCard
 from loopback_hub import READER, WRITER
-from model_hub import running_model_hub
+from model_hub import connected_model_hub
+from training_data import CORPUS
+from training_runs import finished_run
 
 from cantowhisper.cli import main
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.training.analysis import Transcript, measure
+from cantowhisper.training.export import export_model
 from cantowhisper.training.presets import PRESETS
 from cantowhisper.training.publish import model_card
-from cantowhisper.training.scoring import record_test_scores, write_json
+from cantowhisper.training.scoring import record, record_test_scores, write_json
 
 SAID = [Transcript("a", "食咗飯未呀？", "食左飯未", 1.5), Transcript("b", "你好", "你好", 1.0)]
 
@@ -30,11 +38,14 @@ def folder(tmp_path):
     (folder / "model.safetensors").write_bytes(bytes(1000))
     (folder / "config.json").write_text("{}")
     (folder / "test_transcripts.tsv").write_text("secret sentences")
-    ModelFacts(trained_contexts="variable", min_context_frames=200, feature_source="cv-22/yue").save(folder)
+    ModelFacts(
+        trained_contexts="variable", min_context_frames=200, feature_source="cv-22/yue", feature_revision="0123abc"
+    ).save(folder)
     row = measure(SAID)
     metrics = {
         "config": dataclasses.asdict(PRESETS["t4"]),
         "features": "/home/somebody/features",
+        "data": {"train": {"clips": 8450, "hours": 9.71}, "validation": {"clips": 2000, "hours": 2.3}},
         "steps": 7,
         "best_step": 6,
         "validation": row,
@@ -47,11 +58,8 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path):
-    with running_model_hub() as server:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("HF_TOKEN", WRITER)
+def hub(monkeypatch):
+    with connected_model_hub(monkeypatch) as server:
         yield server
 
 
@@ -93,8 +101,21 @@ def test_the_card_says_what_metrics_say(folder):
     card = model_card(folder, repo="me/mine")
     assert "Test was not read" in card and "/home" not in card
     scores = {context: {"all": measure(SAID)} for context in ("variable", "full")}
-    record_test_scores(folder, scores, [])
+    worse = {"full": {"all": measure([Transcript("a", "食咗飯未呀？", "多謝", 1.5), SAID[1]])}}
+    record_test_scores(folder, scores, [], before=worse)
+    record(folder, export_parity={"n": 16, "identical": 15, "cer": 0.013, "compute_type": "int8_float32"})
     card = model_card(folder, repo="me/mine")
+    assert "on 9.7 h (8,450 clips) of `cv-22/yue` (revision `0123abc`)" in " ".join(card.split())
+    table = [line.split(" | ")[0] for line in card.splitlines() if line.startswith("| ")]
+    assert table[1:] == [
+        "| before, test, full context",
+        "| after, test, variable context",
+        "| after, test, full context",
+        "| after, validation (used for selection)",
+    ]
+    before = next(line for line in card.splitlines() if line.startswith("| before"))
+    assert f"{worse['full']['all']['cer_raw']:.2%}" in before
+    assert "same text as the model for 15 of 16 validation clips (1.3% of the characters differ)" in card
     parsed = ModelCard(card)
     assert parsed.data.base_model == "openai/whisper-small" and parsed.data.language == "zh"
     head = yaml.safe_load(card.split("---")[1])
@@ -107,6 +128,27 @@ def test_the_card_says_what_metrics_say(folder):
     assert "read 1 time(s)" in card
     config = json.loads(card.split("```json")[1].split("```")[0])
     assert config == dataclasses.asdict(PRESETS["t4"])
+
+
+def test_the_examples_of_the_card_run(hub, tmp_path):
+    """Both programs of a pushed card, as they stand there, by the real clients."""
+    shutil.copytree(finished_run()[0], tmp_path / "model")
+    export_model(tmp_path / "model")
+    assert main(["push", str(tmp_path / "model"), "me/mini"]) == 0
+    blocks = re.findall(r"```python\n(.*?)```", hub.repos["me/mini"].files["README.md"].decode(), re.DOTALL)
+    assert len(blocks) == 2
+    shutil.copy(min((CORPUS / "clips").glob("*.mp3")), tmp_path / "talk.mp3")
+    settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "cache"), "HF_TOKEN": READER}
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        cwd=tmp_path,
+        env={**os.environ, **settings, "HF_HUB_DISABLE_XET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2  # what seven steps have taught it is not looked at
 
 
 def test_a_folder_that_is_not_finished_has_no_card(tmp_path):

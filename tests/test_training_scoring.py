@@ -170,6 +170,20 @@ def test_a_folder_is_scored_at_the_context_that_it_was_trained_for(model_folder,
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) == report
 
 
+def test_the_model_before_is_scored_beside_it(model_folder, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "tuned")
+    write_json({}, folder / "metrics.json")
+    stock = shutil.copytree(model_folder, tmp_path / "stock")
+    (stock / "cantowhisper.json").unlink()  # any Whisper: it knows 30 s windows
+    report = score_folder(folder, small_features(), split="test", before=stock)
+    assert list(report["before"]) == ["full"] and list(report["scores"]) == ["variable"]
+    at_30_s = score_folder(model_folder, small_features(), split="test", contexts=("full",))
+    assert report["before"] == at_30_s["scores"]
+    score_folder(folder, small_features(), split="test")
+    kept = json.loads((folder / "metrics.json").read_text())["test"]
+    assert kept["reads"] == 2 and kept["before"] == report["before"], "a reading without it leaves it"
+
+
 def test_each_context_has_its_own_table_of_transcripts(model_folder, tmp_path):
     report = score_folder(
         model_folder,

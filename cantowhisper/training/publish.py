@@ -4,14 +4,15 @@ import json
 import os
 from pathlib import Path
 
-from cantowhisper.contracts import CantowhisperError, ModelFacts
-from cantowhisper.training.checkpoints import FOLDER
+from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError, ModelFacts
+from cantowhisper.training.checkpoints import CONFIG_FILE, FOLDER
+from cantowhisper.training.hub_access import hub_errors
 from cantowhisper.training.scoring import METRICS_FILE
 
 CARD_FILE = "README.md"
 CURVE_FILE = "learning_curve.png"
 # What stays: sentences of others, leftovers, and a file that names folders of this machine (the card has the rest).
-PRIVATE_FILES = ("test_transcripts*", "*.part", "train_config.json", METRICS_FILE, f"{FOLDER}/*")
+PRIVATE_FILES = ("test_transcripts*", "*.part", CONFIG_FILE, METRICS_FILE, f"{FOLDER}/*")
 VIEWS = {"cer_raw": "raw", "cer_no_punctuation": "no punctuation", "cer_simplified": "simplified"}
 
 
@@ -42,7 +43,8 @@ def model_card(model: str | os.PathLike, *, repo: str) -> str:
     }
     if metrics["config"]["model"] != "miniature":
         head["base_model"] = _name(metrics["config"]["model"])
-    parts = [_what(metrics, facts), _how(repo), _scores(metrics), _run(metrics), _limits(metrics, facts)]
+    how = _how(repo, facts, exported=(Path(model) / EXPORT_FOLDER / "model.bin").exists())
+    parts = [_what(metrics, facts), how, _scores(metrics), _run(metrics), _limits(metrics, facts)]
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n" + "\n\n".join(
         [f"# {repo.split('/')[-1]}", *parts, ""]
     )
@@ -80,30 +82,51 @@ def _what(metrics: dict, facts: ModelFacts) -> str:
         if facts.trained_contexts == "variable"
         else "It takes 30 s windows, as every Whisper does."
     )
+    amounts = metrics.get("data", {}).get("train")
+    data = f"{amounts['hours']:.1f} h ({amounts['clips']:,} clips) of " if amounts else ""
     return (
         f"A stock Whisper of {metrics['parameters'] / 1e6:.1f} M parameters, {source} for {metrics['steps']} steps on "
-        f"`{_name(facts.feature_source or metrics['features'])}` (revision `{facts.feature_revision or 'unknown'}`); "
-        f"it writes {facts.script} characters. {contexts}"
+        f"{data}`{_name(facts.feature_source or metrics['features'])}` (revision "
+        f"`{facts.feature_revision or 'unknown'}`); it writes {facts.script} characters. {contexts}"
     )
 
 
-def _how(repo: str) -> str:
+def _how(repo: str, facts: ModelFacts, *, exported: bool) -> str:
     return f"""## How to use it
+
+With transformers:
 
 ```python
 from transformers import pipeline
 print(pipeline("automatic-speech-recognition", model="{repo}")("talk.mp3")["text"])
 ```
+{_how_faster(repo, facts) if exported else ""}
+With [cantowhisper](https://github.com/cantowhisper/cantowhisper), which also gives it short inputs:
 
 ```sh
 cantowhisper transcribe talk.mp3 --model {repo} --format srt
 ```"""
 
 
+def _how_faster(repo: str, facts: ModelFacts) -> str:
+    return f"""
+With faster-whisper, by the CTranslate2 export in `{EXPORT_FOLDER}/`:
+
+```python
+from faster_whisper import WhisperModel
+from huggingface_hub import snapshot_download
+model = WhisperModel(snapshot_download("{repo}", allow_patterns="{EXPORT_FOLDER}/*") + "/{EXPORT_FOLDER}")
+segments, _ = model.transcribe("talk.mp3", language="{facts.language_token[2:-2]}", vad_filter=True)
+print("".join(segment.text for segment in segments))
+```
+"""
+
+
 def _scores(metrics: dict) -> str:
-    rows = {"validation (used for selection)": metrics["validation"]}
     test = metrics.get("test", {})
-    rows |= {f"test, {context} context": groups["all"] for context, groups in test.get("scores", {}).items()}
+    rows = {f"before, test, {context} context": groups["all"] for context, groups in test.get("before", {}).items()}
+    rows |= {f"after, test, {context} context": groups["all"] for context, groups in test.get("scores", {}).items()}
+    rows["after, validation (used for selection)"] = metrics["validation"]
     lines = [
         "## Character error rates",
         "",
@@ -115,7 +138,13 @@ def _scores(metrics: dict) -> str:
         lines.append(f"| {name} | {row['n']} | {' | '.join(cells)} | {row['loops']} | {row['empty_outputs']} |")
     lines += ["", "In brackets: 95 % bootstrap interval over clips. WER means nothing for a language without spaces."]
     reads = f"The test split was read {test['reads']} time(s) for this model." if test else "Test was not read."
-    return "\n".join([*lines, reads])
+    lines.append(reads)
+    if same := metrics.get("export_parity"):
+        lines.append(
+            f"The {same['compute_type']} export writes the same text as the model for {same['identical']} of "
+            f"{same['n']} validation clips ({same['cer']:.1%} of the characters differ)."
+        )
+    return "\n".join(lines)
 
 
 def _run(metrics: dict) -> str:
@@ -146,7 +175,6 @@ def push_model(model: str | os.PathLike, repo: str, *, public: bool = False) -> 
     """
     import matplotlib.pyplot as plt
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     from cantowhisper.training.plots import plot_curve
 
@@ -156,7 +184,7 @@ def push_model(model: str | os.PathLike, repo: str, *, public: bool = False) -> 
     figure.savefig(folder / CURVE_FILE)
     plt.close(figure)
     api = HfApi()
-    try:
+    with hub_errors("cannot push to", repo=repo):
         url = str(api.create_repo(repo, private=not public, exist_ok=True))
         if not public and not api.model_info(repo).private:
             raise CantowhisperError(f"{repo} is public: make it private in its settings, or give --public")
@@ -166,11 +194,4 @@ def push_model(model: str | os.PathLike, repo: str, *, public: bool = False) -> 
             ignore_patterns=list(PRIVATE_FILES),
             commit_message="Model, export and card",
         )
-    except HFValidationError as error:
-        raise CantowhisperError(f"{repo!r} is no name of a repository; give owner/name") from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CantowhisperError(
-            f"cannot push to {repo} ({reason}); check HF_TOKEN and repeat the command: nothing was shown half"
-        ) from error
     return url

@@ -39,8 +39,7 @@ def transcribe_split(
     """Transcribe every clip of a split greedily, at its natural context or at 30 s; results in the split's order."""
     if context not in CONTEXTS:
         raise CantowhisperError(f"context is {' or '.join(CONTEXTS)}, not {context!r}")
-    counts = frame_counts(split)
-    contexts = np.array([N_FRAMES if context == "full" else clip_context(int(n), config) for n in counts])
+    contexts = clip_contexts(split, config=config, context=context)
     texts: dict[int, str] = {}
     was_training = model.training
     model.eval()
@@ -62,7 +61,7 @@ def transcribe_split(
 def _decode(model, processor, split, rows: np.ndarray, frames: int) -> list[str]:
     batch = split.with_format("numpy")[[int(row) for row in rows]]
     mels = np.stack([pad_to(features.T, frames) for features in batch["features"]])
-    budgets = [min(MAX_NEW_TOKENS, SPARE_TOKENS + math.ceil(s * TOKENS_PER_SECOND)) for s in batch["duration_s"]]
+    budgets = [token_budget(seconds) for seconds in batch["duration_s"]]
     with encoder_context(model, frames):
         ids = model.generate(
             input_features=torch.from_numpy(mels).to(model.device, model.dtype),
@@ -74,6 +73,16 @@ def _decode(model, processor, split, rows: np.ndarray, frames: int) -> list[str]
     # Each clip's own budget, so that what a looping clip says does not depend on its neighbours.
     ids = [clip[:budget] for clip, budget in zip(ids.tolist(), budgets, strict=True)]
     return [text.strip() for text in processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+
+def clip_contexts(split, *, config: TrainConfig, context: str) -> np.ndarray:
+    """The encoder input of each clip in frames, int64 (n_clips,)."""
+    return np.array([N_FRAMES if context == "full" else clip_context(int(n), config) for n in frame_counts(split)])
+
+
+def token_budget(seconds: float) -> int:
+    """The most tokens that a clip may say: more than anybody speaks, and an end to loops."""
+    return min(MAX_NEW_TOKENS, SPARE_TOKENS + math.ceil(seconds * TOKENS_PER_SECOND))
 
 
 def summarize(transcripts: Sequence[Transcript], *, groups: Mapping[str, str] | None = None) -> dict:
@@ -127,15 +136,17 @@ def score_folder(
     contexts: Sequence[str] | None = None,
     groups: Mapping[str, str] | None = None,
     transcripts: str | os.PathLike | None = None,
+    before: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> dict:
-    """Score a model folder (or Hub id) on a split of a feature dataset.
+    """Score a model folder (or Hub id) on a split of a feature dataset, and the model that it was tuned from.
 
     `contexts` is by default the one that the model was trained for; `transcripts` names a table to write, and where
     there are several contexts, each has its own: `clips.tsv` becomes `clips.variable.tsv` and `clips.full.tsv`.
-    Returns {"model", "features", "split", "scores": {context: {group: scores}}, "confusions": [[said, written,
-    times], …] at the first context}. Scores on the test split are also kept in the folder's `metrics.json`, and
-    "test_reads" says how often that has happened for this model.
+    `before` is a folder or Hub id, scored at the context that it was trained for (30 s for every stock Whisper).
+    Returns {"model", "features", "split", "scores": {context: {group: scores}}, "before" (the same, where asked for),
+    "confusions": [[said, written, times], …] at the first context}. Scores on the test split are also kept in the
+    folder's `metrics.json`, and "test_reads" says how often that has happened for this model.
     """
     facts = ModelFacts.load(model)
     contexts = contexts or (facts.trained_contexts,)
@@ -148,40 +159,54 @@ def score_folder(
             path = Path(transcripts)
             write_transcripts(clips, path if len(contexts) == 1 else path.with_suffix(f".{context}{path.suffix}"))
 
-    loaded, processor = load_model(model, language=facts.language_token)
+    rows = load_split(features, split)
+    config = TrainConfig(context_margin_frames=facts.context_margin_frames, min_context_frames=facts.min_context_frames)
+
+    def scores_of(name, contexts, keep=None) -> dict:
+        loaded, processor = load_model(name, language=facts.language_token)
+        loaded.to("cuda" if torch.cuda.is_available() else "cpu")
+        return score_model(
+            loaded, processor, rows, config=config, contexts=contexts, groups=groups, progress=progress, keep=keep
+        )
+
     report = {"model": str(model), "features": str(features), "split": split}
-    report["scores"] = score_model(
-        loaded.to("cuda" if torch.cuda.is_available() else "cpu"),
-        processor,
-        load_split(features, split),
-        config=TrainConfig(
-            context_margin_frames=facts.context_margin_frames, min_context_frames=facts.min_context_frames
-        ),
-        contexts=contexts,
-        groups=groups,
-        progress=progress,
-        keep=keep,
-    )
+    if before is not None:
+        report["before"] = scores_of(before, (ModelFacts.load(before).trained_contexts,))
+    report["scores"] = scores_of(model, contexts, keep)
     report["confusions"] = [list(row) for row in found]
     if split == "test":
-        report["test_reads"] = record_test_scores(model, report["scores"], report["confusions"])
+        report["test_reads"] = record_test_scores(
+            model, report["scores"], report["confusions"], before=report.get("before")
+        )
     return report
 
 
-def record_test_scores(model: str | os.PathLike, contexts: Mapping, mistakes: Sequence) -> int:
+def record_test_scores(
+    model: str | os.PathLike, contexts: Mapping, mistakes: Sequence, *, before: Mapping | None = None
+) -> int:
     """Keep test scores in a model folder's `metrics.json`, and how often the split was read for this model.
 
-    Who scores on test, changes something and scores again selects on test. The reads are counted so that a reader of
-    the model card can see it. Returns the count; 1 where the model is no folder that `train` wrote.
+    `before` are the scores of the model that it was tuned from, {context: {group: scores}}; those of an earlier
+    reading stay where none are given. Who scores on test, changes something and scores again selects on test. The
+    reads are counted so that a reader of the model card can see it. Returns the count; 1 where the model is no folder
+    that `train` wrote.
     """
     path = Path(model) / METRICS_FILE
     if not path.is_file():
         return 1
-    metrics = json.loads(path.read_text(encoding="utf-8"))
-    reads = metrics.get("test", {}).get("reads", 0) + 1
-    metrics["test"] = {"reads": reads, "scores": contexts, "confusions": [list(row) for row in mistakes]}
-    write_json(metrics, path)
+    kept = json.loads(path.read_text(encoding="utf-8")).get("test", {})
+    reads = kept.get("reads", 0) + 1
+    test = {"reads": reads, "scores": contexts, "confusions": [list(row) for row in mistakes]}
+    before = before or kept.get("before")
+    record(model, test=test | ({"before": before} if before else {}))
     return reads
+
+
+def record(model: str | os.PathLike, **facts) -> None:
+    """Keep more in the `metrics.json` of a model folder, if it is one that `train` wrote."""
+    path = Path(model) / METRICS_FILE
+    if path.is_file():
+        write_json(json.loads(path.read_text(encoding="utf-8")) | facts, path)
 
 
 def score_table(columns: Mapping[str, Mapping[str, Mapping]]) -> str:
