@@ -49,10 +49,13 @@ MODEL = os.environ.get("CANTOWHISPER_MODEL")  # None: what the preset says; or "
 CHANGES = json.loads(os.environ.get("CANTOWHISPER_CHANGES", "{}"))  # to the preset, such as {"max_steps": 8000}
 CLIPS = Path(os.environ.get("CANTOWHISPER_CLIPS", "samples/corpus/clips"))  # the recordings, to listen to the worst
 LANGUAGE = "yue"  # Cantonese; decoded as <|zh|> where the tokenizer has no token of its own for it
+PUSH_TO = os.environ.get("CANTOWHISPER_PUSH_TO", "")  # "owner/name": the finished model goes to this private repository
 
 # %%
+from cantowhisper.training import processes
 from cantowhisper.training.presets import PRESETS
 
+processes.quiet_unless_main()  # `accelerate launch whisper_training_pipeline.py` runs these cells once a GPU
 config = PRESETS[PRESET].with_overrides(language=LANGUAGE, **({"model": MODEL} if MODEL else {}), **CHANGES)
 print(f"{config.model}: {config.max_steps} steps of {config.batch_size} clips, learning rate {config.learning_rate}")
 
@@ -110,15 +113,52 @@ figure.savefig(OUT / "plots" / "batch.png")
 plt.show()
 
 # %% [markdown]
+# ## A run that is killed
+# Colab takes machines away. To see what that costs, six steps of the miniature are trained twice: once in peace, and
+# once by a process that is killed as soon as it has written a checkpoint, after which the same call goes on. On a CPU
+# both end with the same weights to the last bit; on a GPU nearly so.
+
+# %%
+import shutil
+import time
+
+from cantowhisper.training.checkpoints import is_whole
+from cantowhisper.training.trainer import train
+
+KILLED, WHOLE = OUT / "resume" / "killed", OUT / "resume" / "whole"
+SHORT = {"max_steps": 6, "save_every_steps": 2, "evaluate_every_steps": 6, "log_every_steps": 1, "warmup_steps": 1}
+SHORT |= {"batch_size": 4, "validation_clips": 2, "language": LANGUAGE}
+SHOWN = processes.count() == 1 and n_mels == 80  # the miniature takes 80 Mel channels
+if SHOWN:
+    shutil.rmtree(OUT / "resume", ignore_errors=True)
+    words = [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
+    command = [sys.executable, "-m", "cantowhisper.cli", "train", FEATURES, str(KILLED), "--preset", "demo", *words]
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while run.poll() is None and not is_whole(KILLED / "checkpoints" / "checkpoint-2"):
+        time.sleep(0.05)
+    run.kill()
+    print(f"killed with code {run.wait()}")
+
+# %%
+if SHOWN:
+    curves = {}
+    for folder in (KILLED, WHOLE):
+        entries = train(FEATURES, folder, config=PRESETS["demo"].with_overrides(**SHORT), progress=False)["curve"]
+        curves[folder.name] = [entry["loss"] for entry in entries if "loss" in entry]
+        print(f"{folder.name:8}", *(f"{loss:.4f}" for loss in curves[folder.name]))
+    same = (KILLED / "model.safetensors").read_bytes() == (WHOLE / "model.safetensors").read_bytes()
+    print("the same weights to the last bit" if same else "other weights")
+    shutil.rmtree(OUT / "resume")
+
+# %% [markdown]
 # ## Training
 # Validation is the character error rate of real transcripts, every few hundred steps; the best checkpoint is kept.
 # Interrupt it and run the cell again: it goes on.
 
 # %%
-from cantowhisper.training.trainer import train
-
 MODEL_FOLDER = OUT / "model"
 metrics = train(FEATURES, MODEL_FOLDER, config=config)
+processes.leave_unless_main()  # what follows is the work of one
 print(f"best at step {metrics['best_step']} after {metrics['train_seconds'] / 60:.1f} min")
 
 # %%
@@ -171,7 +211,7 @@ from cantowhisper.training.analysis import confusions
 from cantowhisper.training.scoring import record_test_scores
 
 mistakes = confusions(transcripts["variable"])
-reads = record_test_scores(MODEL_FOLDER, after, mistakes)
+reads = record_test_scores(MODEL_FOLDER, after, mistakes, before=before)
 write_transcripts(transcripts["variable"], MODEL_FOLDER / "test_transcripts.tsv")
 print("said → written:", ", ".join(f"{said or '∅'}→{written or '∅'} {n}×" for said, written, n in mistakes))
 print(f"the test split was read {reads} time(s) for this model")
@@ -189,7 +229,8 @@ for clip in worst["id"].head(3):
 
 # %% [markdown]
 # ## For the web page
-# CTranslate2 in int8: a quarter of the size, several times the speed of PyTorch on a CPU.
+# CTranslate2 in int8: a quarter of the size, several times the speed of PyTorch on a CPU. Rounded weights may write
+# another character here and there; a few validation clips through both say how often.
 
 # %%
 from cantowhisper.training.export import export_model
@@ -197,6 +238,12 @@ from cantowhisper.training.export import export_model
 export = export_model(MODEL_FOLDER)
 megabytes = sum(path.stat().st_size for path in export.iterdir()) / 1e6
 print(f"{export}: {megabytes:.0f} MB")
+
+# %%
+from cantowhisper.training.parity import export_parity
+
+same = export_parity(MODEL_FOLDER, FEATURES)
+print(f"{same['identical']} of {same['n']} clips give the same text; {same['cer']:.1%} of the characters differ")
 
 # %% [markdown]
 # ## Three longer recordings, from sound to text
@@ -212,6 +259,19 @@ recognizer = Recognizer.open(MODEL_FOLDER)
 for path, reference in sample_clips("market_morning.mp3", "voice_memo.m4a", "street_noise.mp3"):
     text = "".join(segment.text for segment in recognizer.transcribe(load_audio(path)))
     print(f"{path.name} (CER {cer([text], [reference]).cer:.1%})\n  heard   {text}\n  written {reference}")
+
+# %% [markdown]
+# ## To the Hub
+# With a model card that is written from what was measured above. Transcripts, checkpoints and the names of folders
+# stay here.
+
+# %%
+from cantowhisper.training.publish import push_model
+
+if PUSH_TO:
+    print(push_model(MODEL_FOLDER, PUSH_TO))
+else:
+    print('not pushed: PUSH_TO names no repository; give it one, such as "you/whisper-small-yue", and set HF_TOKEN')
 
 # %% [markdown]
 # ## Next
