@@ -19,10 +19,13 @@ def train_command(commands) -> argparse.ArgumentParser:
 
 
 def _run_train(arguments) -> None:
+    from cantowhisper.training import processes
     from cantowhisper.training.trainer import train
 
     config = _preset(arguments.preset).with_overrides(**overrides(arguments.set))
     metrics = train(arguments.features, arguments.out, config=config)
+    if not processes.is_main():
+        return
     cer = metrics["validation"]["cer_no_punctuation"]
     print(f"validation CER {cer:.2%} at step {metrics['best_step']} (no punctuation, n={metrics['validation']['n']})")
     print(f"next: cantowhisper score {arguments.out} {arguments.features}")

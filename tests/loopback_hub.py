@@ -47,6 +47,7 @@ class Hub(ThreadingHTTPServer):
         self.refuse_after: int | None = None  # uploads
         self.lost = False  # the network: connections end without an answer
         self.missed = 0
+        self.refuse_squash = False
 
     def add(self, name: str, files: dict[str, bytes], **how) -> Repo:
         repo = self.repos[name] = Repo(**how)
@@ -239,6 +240,9 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, {"success": True, "commitOid": repo.sha, "commitUrl": url, "pullRequestUrl": None})
 
     def _squash(self, name: str) -> None:
+        if self.server.refuse_squash:
+            return self._answer(400, {"error": "not now"})
         if repo := self._repo(name):
             repo.squashes += 1
             self._answer(200, {"commitId": repo.sha})
+        return None

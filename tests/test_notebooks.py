@@ -60,13 +60,18 @@ def test_both_notebooks_run_from_a_fresh_kernel(small_release, tmp_path):
         "warmup_steps": 1,
     }
     printed = run_notebook("whisper_training_pipeline", out, CHANGES=json.dumps(changes))
+    assert "killed with code -9" in printed and "the same weights to the last bit" in printed
     assert "best at step" in printed
     assert "known voices" in printed
+    assert "of 8 clips give the same text" in printed
+    assert "not pushed: PUSH_TO names no repository" in printed
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))["scores"]
     assert list(scores) == ["before", "after", "after, 30 s windows"]
     assert scores["before"]["all"]["n"] == scores["after"]["all"]["n"] == 8
     kept = json.loads((out / "model" / "metrics.json").read_text(encoding="utf-8"))["test"]
     assert kept["reads"] == 1 and kept["scores"]["variable"] == scores["after"]
+    assert kept["before"]["variable"] == scores["before"]
+    assert not (out / "resume").exists()
     assert (out / "model" / "ct2" / "model.bin").exists()
     assert {"batch.png", "learning_curve.png"} <= {p.name for p in (out / "plots").iterdir()}
 

@@ -17,7 +17,7 @@ from training_runs import (
     sealed_features,
 )
 
-from cantowhisper.contracts import CantowhisperError
+from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.training.checkpoints import checkpoint_steps, is_whole
 from cantowhisper.training.hub_access import HubUnreachable
 from cantowhisper.training.trainer import train
@@ -84,6 +84,15 @@ def test_a_lost_network_costs_nothing_but_the_copy(hub, tmp_path, capsys):
     assert steps_there(hub) == {7, metrics["best_step"]}, "the next one brought what was missing"
 
 
+def test_deleted_checkpoints_that_stay_in_the_history_are_a_line_and_no_failure(hub, tmp_path, capsys):
+    put_there(hub, begun_again(tmp_path / "begun", without=(6, 7)), private=True)
+    hub.refuse_squash = True
+    metrics = run(tmp_path / "model")
+    assert_same_run(tmp_path / "model", metrics, finished_run())
+    assert "is on the Hub, and deleted ones still take space there" in capsys.readouterr().err
+    assert steps_there(hub) == {7, metrics["best_step"]} and not hub.repos[REPO].squashes
+
+
 def test_a_run_that_only_the_hub_knows_is_not_mixed_with_another(hub, tmp_path):
     put_there(hub, begun_again(tmp_path / "begun", without=(7,)), private=True)
     before = dict(hub.repos[REPO].files)
@@ -123,9 +132,11 @@ def test_a_repository_that_others_see_or_that_is_not_ours_is_refused(hub, tmp_pa
     hub.add(REPO, {})
     with pytest.raises(CantowhisperError, match="me/run is public"):
         run(tmp_path / "model")
-    for repo in ("a b/c", "a/b/c"):
-        with pytest.raises(CantowhisperError, match="give owner/name"):
-            run(tmp_path / "model", KEPT_THERE.with_overrides(hub_checkpoints=repo))
+    with pytest.raises(CantowhisperError, match="give owner/name"):
+        run(tmp_path / "model", KEPT_THERE.with_overrides(hub_checkpoints="a b/c"))
+    for repo in ("run", "a/b/c"):
+        with pytest.raises(UsageError, match="is the owner/name of a repository"):
+            KEPT_THERE.with_overrides(hub_checkpoints=repo)
     monkeypatch.setenv("HF_TOKEN", READER)
     with pytest.raises(CantowhisperError, match="check HF_TOKEN") as caught:
         run(tmp_path / "model", KEPT_THERE.with_overrides(hub_checkpoints="me/new"))

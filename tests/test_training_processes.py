@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from test_notebooks import ROOT
 from training_data import small_features
-from training_runs import RUN, TINY, curve, sealed_features
+from training_runs import RUN, TINY, curve, sealed_features, wait_for
 
 from cantowhisper.training import processes
+from cantowhisper.training.checkpoints import newest_whole_checkpoint, step_of
 from cantowhisper.training.trainer import train
 
 # Chance is drawn from a batch's number, and so the same in any process; dropout alone is drawn in each of them.
@@ -23,16 +24,26 @@ ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch"]
 TWO = ["--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
 
 
-def launch(script: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
+def launched(script: Path, *words: str, **environment: str) -> subprocess.Popen:
     """A script in two processes on the CPU (gloo), as `accelerate launch` starts them."""
-    return subprocess.run(
+    return subprocess.Popen(
         [*ACCELERATE, *TWO, str(script), *words],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg", **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=900,
     )
+
+
+def launch(script: Path, *words: str, **environment: str) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of a script in two processes."""
+    run = launched(script, *words, **environment)
+    try:
+        said, complaint = run.communicate(timeout=900)
+    finally:
+        run.kill()
+    return run.returncode, said, complaint
 
 
 def files(folder: Path) -> set[str]:
@@ -44,8 +55,8 @@ def test_two_processes_learn_what_one_learns(tmp_path):
     script, out = tmp_path / "run.py", tmp_path / "two"
     script.write_text(RUN)
     config = json.dumps(dataclasses.asdict(TOGETHER))
-    done = launch(script, str(sealed_features()), str(out), config)
-    assert done.returncode == 0, done.stderr
+    code, said, complaint = launch(script, str(sealed_features()), str(out), config)
+    assert code == 0, complaint
     two = json.loads((out / "metrics.json").read_text())
     one_config = TOGETHER.with_overrides(gradient_accumulation_steps=2)  # the same two batches make a step
     one = train(sealed_features(), tmp_path / "one", config=one_config, progress=False)
@@ -63,7 +74,7 @@ def test_two_processes_learn_what_one_learns(tmp_path):
     for step in (3, 6):
         sealed = json.loads((out / "checkpoints" / f"checkpoint-{step}" / "whole.json").read_text())["files"]
         assert {"rng_state_0.pth", "rng_state_1.pth"} <= set(sealed)
-    lines = done.stdout.splitlines()
+    lines = said.splitlines()
     assert [line[:8] for line in lines if line.startswith("step ")] == ["step 3/6", "step 6/6"]
     assert sum(line.startswith("precision fp32") for line in lines) == 1
 
@@ -71,9 +82,31 @@ def test_two_processes_learn_what_one_learns(tmp_path):
     (out / "metrics.json").unlink()
     (out / "train_config.json").write_text(config)
     weights = (out / "model.safetensors").read_bytes()
-    again = launch(script, str(sealed_features()), str(out), config)
-    assert again.returncode == 0 and again.stdout.count("going on from checkpoint-3") == 1
+    code, said, _ = launch(script, str(sealed_features()), str(out), config)
+    assert code == 0 and said.count("going on from checkpoint-3") == 1
     assert (out / "model.safetensors").read_bytes() == weights
+
+
+@pytest.mark.slow
+def test_two_processes_stop_behind_the_same_step(tmp_path):
+    """SIGTERM reaches the launcher, as from a machine that is taken away, and each process at a moment of its own."""
+    script, out = tmp_path / "run.py", tmp_path / "two"
+    script.write_text(RUN)
+    config = TOGETHER.with_overrides(max_steps=40, evaluate_every_steps=40)
+    words = (str(script), str(sealed_features()), str(out), json.dumps(dataclasses.asdict(config)))
+    run = launched(*words)
+    try:
+        wait_for(run, out / "checkpoints" / "checkpoint-3" / "whole.json")
+        run.terminate()
+        said, _ = run.communicate(timeout=300)
+    finally:
+        run.kill()
+    assert run.returncode and said.count("SIGTERM: saving a checkpoint") == 1
+    kept, torn = newest_whole_checkpoint(out)
+    assert not torn and 3 <= step_of(kept) < 40
+    state = json.loads((kept / "trainer_state.json").read_text())
+    assert state["global_step"] == step_of(kept)
+    assert {"rng_state_0.pth", "rng_state_1.pth"} <= files(kept)
 
 
 @pytest.mark.slow
@@ -81,10 +114,10 @@ def test_the_notebooks_script_runs_in_two_processes(tmp_path):
     changes = {"max_steps": 2, "evaluate_every_steps": 2, "save_every_steps": 2, "warmup_steps": 1}
     settings = {"FEATURES": str(small_features()), "OUT": str(tmp_path), "CHANGES": json.dumps(changes)}
     environment = {f"CANTOWHISPER_{name}": value for name, value in settings.items()}
-    done = launch(ROOT / "whisper_training_pipeline.py", **environment)
-    assert done.returncode == 0, done.stderr
+    code, said, complaint = launch(ROOT / "whisper_training_pipeline.py", **environment)
+    assert code == 0, complaint
     for line in ("best at step 2", "the test split was read 1 time(s)", "market_morning.mp3"):
-        assert done.stdout.count(line) == 1
+        assert said.count(line) == 1
     assert (tmp_path / "model" / "ct2" / "model.bin").exists()
 
 

@@ -117,7 +117,7 @@ def test_the_card_says_what_metrics_say(folder):
     assert f"{worse['full']['all']['cer_raw']:.2%}" in before
     assert "same text as the model for 15 of 16 validation clips (1.3% of the characters differ)" in card
     parsed = ModelCard(card)
-    assert parsed.data.base_model == "openai/whisper-small" and parsed.data.language == "zh"
+    assert parsed.data.base_model == "openai/whisper-small" and parsed.data.language == "yue"
     head = yaml.safe_load(card.split("---")[1])
     results = head["model-index"][0]["results"]
     assert [r["dataset"]["split"] for r in results] == ["test", "test"]
@@ -127,7 +127,9 @@ def test_the_card_says_what_metrics_say(folder):
     assert card.count(f"{row['cer_no_punctuation']:.2%} ({low:.2%}–{high:.2%})") == 3 * 2  # and as simplified
     assert "read 1 time(s)" in card
     config = json.loads(card.split("```json")[1].split("```")[0])
-    assert config == dataclasses.asdict(PRESETS["t4"])
+    trained = dataclasses.asdict(PRESETS["t4"])
+    assert config.keys() == trained.keys() - {"hub_checkpoints"}
+    assert all(config[key] == trained[key] for key in config)
 
 
 def test_the_examples_of_the_card_run(hub, tmp_path):

@@ -88,8 +88,8 @@ class HubCheckpoints:
             os.replace(self._incoming / target.name, target)
         shutil.rmtree(self._incoming)
 
-    def put(self, steps: frozenset[int]) -> None:
-        """Make the repository hold these checkpoints and no others, in one commit."""
+    def put(self, steps: frozenset[int]) -> bool:
+        """Make the repository hold these checkpoints and no others, in one commit; True if it had others before."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         self._look()
@@ -101,13 +101,15 @@ class HubCheckpoints:
             if path.is_file()
         ]
         if not files:
-            return
+            return False
         config = CommitOperationAdd(CONFIG_FILE, self.run / CONFIG_FILE)
         old = [CommitOperationDelete(f"checkpoint-{step}/", is_folder=True) for step in sorted(self.steps - steps)]
-        message = f"Checkpoint of step {max(steps)}"
-        self._api.create_commit(self.repo, [*files, config, *old], commit_message=message)
-        if old:  # what only history names still counts against the account's storage
-            self._api.super_squash_history(self.repo, commit_message=message)
+        self._api.create_commit(self.repo, [*files, config, *old], commit_message=f"Checkpoint of step {max(steps)}")
+        return bool(old)
+
+    def forget(self) -> None:
+        """Drop the history: what only it names still counts against the account's storage."""
+        self._api.super_squash_history(self.repo, commit_message="The newest checkpoint and the best")
 
 
 class Uploads:
@@ -160,11 +162,13 @@ class Uploads:
                 self._sending = frozenset()
 
     def _send(self, steps: frozenset[int]) -> None:
+        said = f"checkpoint {max(steps)} is here only"
         try:
             with hub_errors("cannot send to", repo=self._hub.repo):
-                self._hub.put(steps)
-        except Exception as error:  # whatever it is: a copy is missing, and training goes on
+                others = self._hub.put(steps)
+                said = f"checkpoint {max(steps)} is on the Hub, and deleted ones still take space there"
+                if others:
+                    self._hub.forget()
+        except Exception as error:  # whatever it is, training goes on
             reason = " ".join(str(error).split(";")[0].split())
-            print(
-                f"checkpoint {max(steps)} is here only: {reason}; the next one tries again", file=sys.stderr, flush=True
-            )
+            print(f"{said}: {reason}; the next one tries again", file=sys.stderr, flush=True)

@@ -92,6 +92,8 @@ class TrainConfig:
                 raise UsageError(f"{name} is a share from 0 to 1, not {getattr(self, name)}")
         if self.min_context_frames % 2 or self.context_bucket_frames % 2:
             raise UsageError("contexts are even numbers of frames: the encoder takes two to a position")
+        if self.hub_checkpoints and self.hub_checkpoints.count("/") != 1:
+            raise UsageError(f"hub_checkpoints is the owner/name of a repository, not {self.hub_checkpoints!r}")
         if self.max_batch_frames < N_FRAMES:
             raise UsageError(f"max_batch_frames is at least {N_FRAMES}: a clip may last 30 s")
 

@@ -4,6 +4,7 @@ The work is accelerate's and the Trainer's: batches are dealt out in turn, gradi
 run does beside its steps. In a process that is alone, nothing here costs anything.
 """
 
+import datetime
 import itertools
 import os
 import sys
@@ -13,12 +14,14 @@ from typing import TypeVar
 import torch
 
 Result = TypeVar("Result")
+PATIENCE = datetime.timedelta(hours=2)  # that processes wait for each other: the main one may have much to download
 
 
 def _state():
     from accelerate import PartialState
 
-    return PartialState(cpu=not torch.cuda.is_available())  # the launcher says the rest, by the environment
+    # The launcher says the rest, by the environment; the first call decides, and later ones find what it made.
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
 
 
 def is_main() -> bool:

@@ -34,7 +34,7 @@ def model_card(model: str | os.PathLike, *, repo: str) -> str:
 
     metrics, facts = read_metrics(model), ModelFacts.load(model)
     head = {
-        "language": facts.language_token[2:-2],
+        "language": metrics["config"]["language"],
         "library_name": "transformers",
         "pipeline_tag": "automatic-speech-recognition",
         "tags": ["whisper", "cantowhisper"],
@@ -43,8 +43,9 @@ def model_card(model: str | os.PathLike, *, repo: str) -> str:
     }
     if metrics["config"]["model"] != "miniature":
         head["base_model"] = _name(metrics["config"]["model"])
-    how = _how(repo, facts, exported=(Path(model) / EXPORT_FOLDER / "model.bin").exists())
-    parts = [_what(metrics, facts), how, _scores(metrics), _run(metrics), _limits(metrics, facts)]
+    exported = (Path(model) / EXPORT_FOLDER / "model.bin").exists()
+    faster = _how_faster(repo, facts, timed=_timed(metrics)) if exported else ""
+    parts = [_what(metrics, facts), _how(repo, faster), _scores(metrics), _run(metrics), _limits(metrics, facts)]
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n" + "\n\n".join(
         [f"# {repo.split('/')[-1]}", *parts, ""]
     )
@@ -91,7 +92,12 @@ def _what(metrics: dict, facts: ModelFacts) -> str:
     )
 
 
-def _how(repo: str, facts: ModelFacts, *, exported: bool) -> str:
+def _timed(metrics: dict) -> bool:
+    """True if some examples had timestamps: a model that has seen none writes wild ones."""
+    return bool(metrics["config"].get("timestamps_share") or metrics["config"].get("packed_share"))
+
+
+def _how(repo: str, faster: str) -> str:
     return f"""## How to use it
 
 With transformers:
@@ -100,7 +106,7 @@ With transformers:
 from transformers import pipeline
 print(pipeline("automatic-speech-recognition", model="{repo}")("talk.mp3")["text"])
 ```
-{_how_faster(repo, facts) if exported else ""}
+{faster}
 With [cantowhisper](https://github.com/cantowhisper/cantowhisper), which also gives it short inputs:
 
 ```sh
@@ -108,7 +114,8 @@ cantowhisper transcribe talk.mp3 --model {repo} --format srt
 ```"""
 
 
-def _how_faster(repo: str, facts: ModelFacts) -> str:
+def _how_faster(repo: str, facts: ModelFacts, *, timed: bool) -> str:
+    options = "vad_filter=True" if timed else "vad_filter=True, without_timestamps=True"
     return f"""
 With faster-whisper, by the CTranslate2 export in `{EXPORT_FOLDER}/`:
 
@@ -116,7 +123,7 @@ With faster-whisper, by the CTranslate2 export in `{EXPORT_FOLDER}/`:
 from faster_whisper import WhisperModel
 from huggingface_hub import snapshot_download
 model = WhisperModel(snapshot_download("{repo}", allow_patterns="{EXPORT_FOLDER}/*") + "/{EXPORT_FOLDER}")
-segments, _ = model.transcribe("talk.mp3", language="{facts.language_token[2:-2]}", vad_filter=True)
+segments, _ = model.transcribe("talk.mp3", language="{facts.language_token[2:-2]}", {options})
 print("".join(segment.text for segment in segments))
 ```
 """
@@ -148,7 +155,9 @@ def _scores(metrics: dict) -> str:
 
 
 def _run(metrics: dict) -> str:
-    config = json.dumps({**metrics["config"], "model": _name(metrics["config"]["model"])}, indent=2)
+    shown = {**metrics["config"], "model": _name(metrics["config"]["model"])}
+    shown.pop("hub_checkpoints", None)  # where copies lay, of which nobody need know
+    config = json.dumps(shown, indent=2)
     return (
         f"## Training\n\nBest at step {metrics['best_step']} of {metrics['steps']}, chosen by CER on validation; "
         f"{metrics['train_seconds'] / 60:.1f} minutes in the process that finished it.\n\n"
@@ -162,6 +171,8 @@ def _limits(metrics: dict, facts: ModelFacts) -> str:
         "- CERs of different releases of a data set cannot be compared where their splits differ.",
         "- On music or silence a Whisper may invent text; look for speech before it.",
     ]
+    if not _timed(metrics):
+        lines.append("- It was trained without timestamps: ask for none, or cut recordings at pauses first.")
     if metrics["config"]["model"] == "miniature":
         lines.append("- It is a miniature to show that every stage works, not a recogniser for people.")
     return "\n".join(["## Limits", "", *lines])

@@ -159,11 +159,12 @@ def score_folder(
             path = Path(transcripts)
             write_transcripts(clips, path if len(contexts) == 1 else path.with_suffix(f".{context}{path.suffix}"))
 
+    tuned = load_model(model, language=facts.language_token)
     rows = load_split(features, split)
     config = TrainConfig(context_margin_frames=facts.context_margin_frames, min_context_frames=facts.min_context_frames)
 
-    def scores_of(name, contexts, keep=None) -> dict:
-        loaded, processor = load_model(name, language=facts.language_token)
+    def scores_of(model_and_processor, contexts, keep=None) -> dict:
+        loaded, processor = model_and_processor
         loaded.to("cuda" if torch.cuda.is_available() else "cpu")
         return score_model(
             loaded, processor, rows, config=config, contexts=contexts, groups=groups, progress=progress, keep=keep
@@ -171,8 +172,9 @@ def score_folder(
 
     report = {"model": str(model), "features": str(features), "split": split}
     if before is not None:
-        report["before"] = scores_of(before, (ModelFacts.load(before).trained_contexts,))
-    report["scores"] = scores_of(model, contexts, keep)
+        untuned = load_model(before, language=facts.language_token)
+        report["before"] = scores_of(untuned, (ModelFacts.load(before).trained_contexts,))
+    report["scores"] = scores_of(tuned, contexts, keep)
     report["confusions"] = [list(row) for row in found]
     if split == "test":
         report["test_reads"] = record_test_scores(
