@@ -132,6 +132,7 @@ def test_the_card_says_what_metrics_say(folder):
     assert all(config[key] == trained[key] for key in config)
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_card_run(hub, tmp_path):
     """Both programs of a pushed card, as they stand there, by the real clients."""
     shutil.copytree(finished_run()[0], tmp_path / "model")
@@ -147,7 +148,7 @@ def test_the_examples_of_the_card_run(hub, tmp_path):
         env={**os.environ, **settings, "HF_HUB_DISABLE_XET": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2  # what seven steps have taught it is not looked at
