@@ -27,7 +27,7 @@ from cantowhisper.training.model import build_miniature, set_language
 from cantowhisper.training.presets import TrainConfig
 
 TEXTS = ["你好呀我哋今日去邊度食飯", "唔該畀碗雲吞麵我呀多謝", "電話係二三四五六七八九"]
-CONFIG = TrainConfig(batch_size=8, max_batch_frames=6000)
+CONFIG = TrainConfig(batch_size=8, max_batch_frames=6000, packed_share=0.0, timestamps_share=0.0)
 
 
 @functools.cache
@@ -159,7 +159,7 @@ def test_rows_are_read_by_key():
 
 
 def test_variations_begin_with_their_share_of_the_run_and_are_drawn_anew_for_every_batch():
-    config = TrainConfig(augment_from=0.5, batch_size=2, stretch=0.1, full_context_share=0.0)
+    config = TrainConfig(augment_from=0.5, batch_size=2, stretch=0.1, full_context_share=0.0, packed_share=0.0)
     batches = list(BucketBatchSampler([300] * 4, config, n_batches=10))
     assert [batch[0].vary for batch in batches] == [False] * 5 + [True] * 5
     assert [batch[0].batch for batch in batches] == list(range(10))
@@ -183,8 +183,17 @@ configs = st.builds(
     max_batch_frames=st.integers(N_FRAMES, 20_000),
     full_context_batch_size=st.integers(1, 8),
     full_context_share=st.floats(0, 0.9) | st.just(1.0),
+    packed_share=st.just(0.0),
     seed=st.integers(0, 3),
 )
+
+
+def windows_of(batch) -> list[list[int]]:
+    """Rows of each input of a batch: packed ones have several."""
+    return [
+        [key.row for key in group]
+        for _, group in itertools.groupby(batch, key=lambda key: key.window if key.window >= 0 else -2 - key.row)
+    ]
 
 
 def epoch(n, config, number=0):
@@ -195,21 +204,22 @@ def epoch(n, config, number=0):
 @given(lengths, configs)
 def test_every_clip_comes_once_an_epoch(n, config):
     keys = [key for batch in epoch(n, config) for key in batch]
-    natural = sorted(index for index, full in keys if not full)
-    if config.full_context_share < 1:
+    natural = sorted(key.row for key in keys if not key.full)
+    if config.full_context_share + config.packed_share < 1:
         assert natural == list(range(len(n)))
     else:
-        assert not natural and {index for index, _ in keys} == set(range(len(n)))
+        assert not natural and {key.row for key in keys} == set(range(len(n)))
 
 
 @settings(deadline=None, max_examples=40)
 @given(lengths, configs)
 def test_no_batch_exceeds_its_budgets(n, config):
     for batch in itertools.chain(epoch(n, config), epoch(n, config, 1)):
-        (full,) = {full for _, full in batch}
-        assert 1 <= len(batch) <= (config.full_context_batch_size if full else config.batch_size)
-        context = N_FRAMES if full else clip_context(max(n[index] for index, _ in batch), config)
-        assert len(batch) * context <= config.max_batch_frames
+        (full,) = {key.full for key in batch}
+        clips = len(windows_of(batch))
+        assert 1 <= clips <= (config.full_context_batch_size if full else config.batch_size)
+        context = N_FRAMES if full else clip_context(max(n[key.row] for key in batch), config)
+        assert clips * context <= config.max_batch_frames
 
 
 @settings(deadline=None, max_examples=30)
@@ -226,7 +236,7 @@ def test_a_resumed_run_sees_the_rest_of_the_same_stream(n, config, done, more):
 def test_epochs_and_seeds_differ():
     n = np.random.default_rng(0).integers(100, 900, 400)
     assert epoch(n, CONFIG) == epoch(n, CONFIG)
-    members = lambda batches: {frozenset(index for index, _ in batch) for batch in batches}
+    members = lambda batches: {frozenset(key.row for key in batch) for batch in batches}
     assert epoch(n, CONFIG) != epoch(n, CONFIG, 1)
     common = members(epoch(n, CONFIG)) & members(epoch(n, CONFIG, 1))
     assert len(common) < 5, "other neighbours, not the same batches in another order"
@@ -236,16 +246,16 @@ def test_epochs_and_seeds_differ():
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.15, 0.5, 0.9])
 def test_the_share_of_full_windows_is_that_of_the_config(share):
     n = np.random.default_rng(0).integers(100, 900, 800)
-    config = dataclasses.replace(CONFIG, full_context_share=share)
+    config = dataclasses.replace(CONFIG, full_context_share=share, packed_share=0.0)
     batches = list(BucketBatchSampler(n, config, n_batches=1500))
-    assert np.mean([batch[0][1] for batch in batches]) == pytest.approx(share, abs=0.02)
+    assert np.mean([batch[0].full for batch in batches]) == pytest.approx(share, abs=0.02)
 
 
 def padding_overhead(n, config) -> float:
     """Frames computed beyond each clip's own context, as a share of those."""
-    natural = [batch for batch in epoch(n, config) if not batch[0][1]]
+    natural = [batch for batch in epoch(n, config) if not batch[0].full]
     own = sum(clip_context(int(length), config) for length in n)
-    return sum(len(b) * clip_context(max(int(n[i]) for i, _ in b), config) for b in natural) / own - 1
+    return sum(len(b) * clip_context(max(int(n[key.row]) for key in b), config) for b in natural) / own - 1
 
 
 def durations_s(table) -> np.ndarray:

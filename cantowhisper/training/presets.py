@@ -23,16 +23,22 @@ class TrainConfig:
     context_bucket_frames: int = 100  # inputs are rounded up to whole seconds, so that few shapes occur
     min_context_frames: int = 200  # 2 s; what serving may feed at the least
     full_context_share: float = 0.15  # of the steps see plain 30 s windows: natural length alone costs accuracy there
+    packed_share: float = 0.1  # of the steps see 30 s windows of several clips with their times: long-form stays whole
+    timestamps_share: float = (
+        0.2  # of the clips elsewhere have times in their labels: enough to keep them (distil-whisper)
+    )
 
     # -- batches
     batch_size: int = 16  # clips in a step at the most (per device)
     max_batch_frames: int = 16 * 1000  # clips × context in a step at the most: memory stays flat for long clips too
+    max_batch_tokens: int = 16 * 128  # clips × label tokens at the most: each costs a row of 51,865 in the output layer
     full_context_batch_size: int = 4  # 30 s windows in such a step: 12,000 frames, so that it fits where the others do
     gradient_accumulation_steps: int = 1
 
     # -- optimisation
     max_steps: int = 4000
     learning_rate: float = 1.25e-5  # whisper-small; tiny 3.75e-5, base 2.5e-5
+    encoder_learning_rate: float = 0.0  # 0: as learning_rate; lower where a fresh decoder meets a trained encoder
     warmup_steps: int = 400
     schedule: str = "linear"
     adam_beta2: float = 0.999  # how long squared gradients are remembered
@@ -87,15 +93,19 @@ class TrainConfig:
         for name in counts.split():
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is at least 1, not {getattr(self, name)}")
-        for name in ("full_context_share", "augment_from"):
+        for name in ("full_context_share", "packed_share", "timestamps_share", "augment_from"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is a share from 0 to 1, not {getattr(self, name)}")
+        if self.full_context_share + self.packed_share > 1:
+            raise UsageError("full_context_share and packed_share are shares of the same steps: together at most 1")
         if self.min_context_frames % 2 or self.context_bucket_frames % 2:
             raise UsageError("contexts are even numbers of frames: the encoder takes two to a position")
         if self.hub_checkpoints and self.hub_checkpoints.count("/") != 1:
             raise UsageError(f"hub_checkpoints is the owner/name of a repository, not {self.hub_checkpoints!r}")
         if self.max_batch_frames < N_FRAMES:
             raise UsageError(f"max_batch_frames is at least {N_FRAMES}: a clip may last 30 s")
+        if self.max_batch_tokens < 448:
+            raise UsageError("max_batch_tokens is at least 448: a label may have as many")
 
 
 PRESETS = {
@@ -104,6 +114,8 @@ PRESETS = {
         model="miniature",
         context_margin_frames=64,  # short sentences: 128 would make every third position silence
         full_context_share=0.05,
+        packed_share=0.0,  # tried, and dropped with the times: fresh weights then learn to listen later
+        timestamps_share=0.0,
         max_steps=2700,
         learning_rate=2e-3,  # 2 M fresh parameters
         warmup_steps=100,
@@ -126,5 +138,12 @@ PRESETS = {
     # whisper-small on a free Colab T4 (16 GB, fp16, no bf16): all defaults are made for it.
     "t4": TrainConfig(),
     # One Ampere or newer card with at least 40 GB: a larger batch keeps it busy.
-    "gpu": TrainConfig(batch_size=64, max_batch_frames=64 * 1000, max_steps=2000, warmup_steps=200, data_workers=6),
+    "gpu": TrainConfig(
+        batch_size=64,
+        max_batch_frames=64 * 1000,
+        max_batch_tokens=64 * 128,
+        max_steps=2000,
+        warmup_steps=200,
+        data_workers=6,
+    ),
 }

@@ -23,6 +23,7 @@ from cantowhisper.training.data import amounts, evenly, load_split
 from cantowhisper.training.device import pick_precision, reproducible
 from cantowhisper.training.hub_checkpoints import HubCheckpoints, Uploads
 from cantowhisper.training.model import build_miniature, load_model, save_model, set_dropout
+from cantowhisper.training.optimizing import set_encoder_rate
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.run_folder import claim, finished, resume_point
 from cantowhisper.training.scoring import METRICS_FILE, summarize, transcribe_split, write_json
@@ -102,16 +103,24 @@ class WhisperTrainer(Seq2SeqTrainer):
             data_collator=Collator(processor, config, start_token_id=model.config.decoder_start_token_id),
             callbacks=[StatusLine(), self.keeper],
         )
+        self.n_tokens = self.data_collator.label_lengths(train_split["text"])
         self.remove_callback(PrinterCallback)
         if not progress:
             self.remove_callback(ProgressCallback)
+
+    def create_optimizer(self, *model):
+        first = self.optimizer is None
+        optimizer = super().create_optimizer(*model)
+        if first and self.cantowhisper_config.encoder_learning_rate:
+            set_encoder_rate(optimizer, self.model, self.cantowhisper_config.encoder_learning_rate)
+        return optimizer
 
     def get_train_dataloader(self):
         args, config = self.args, self.cantowhisper_config
         n_batches = args.max_steps * args.gradient_accumulation_steps * args.world_size
         loader = torch.utils.data.DataLoader(
             self.train_dataset,
-            batch_sampler=BucketBatchSampler(self.n_frames, config, n_batches=n_batches),
+            batch_sampler=BucketBatchSampler(self.n_frames, config, n_batches=n_batches, n_tokens=self.n_tokens),
             collate_fn=self.data_collator,
             num_workers=config.data_workers,
             pin_memory=torch.cuda.is_available(),
