@@ -57,7 +57,7 @@ from cantowhisper.training.presets import PRESETS
 
 processes.quiet_unless_main()  # `accelerate launch whisper_training_pipeline.py` runs these cells once a GPU
 config = PRESETS[PRESET].with_overrides(language=LANGUAGE, **({"model": MODEL} if MODEL else {}), **CHANGES)
-print(f"{config.model}: {config.max_steps} steps of {config.batch_size} clips, learning rate {config.learning_rate}")
+print(f"{config.model}: {config.max_steps} steps of {config.batch_size} clips")
 
 # %% [markdown]
 # ## The data in one look
@@ -92,10 +92,11 @@ print(sentence, "→", processor.tokenizer.convert_ids_to_tokens(processor.token
 # %%
 import matplotlib.pyplot as plt
 
-from cantowhisper.training.batching import BucketBatchSampler, Collator, FeatureRows, frame_counts
+from cantowhisper.training.batching import Collator, FeatureRows
+from cantowhisper.training.sampling import BucketBatchSampler, frame_counts
 
 sampler = BucketBatchSampler(frame_counts(train_split), config, n_batches=20)
-keys = next(batch for batch in sampler if not batch[0][1])
+keys = next(batch for batch in sampler if not batch[0].full)
 collate = Collator(processor, config, start_token_id=model.config.decoder_start_token_id)
 batch = collate(FeatureRows(train_split).__getitems__(keys))
 clips, n_mels, frames = batch["input_features"].shape

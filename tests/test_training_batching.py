@@ -14,17 +14,10 @@ from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperToken
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.speech.mel import N_FRAMES, n_frames, pad_to
-from cantowhisper.training.batching import (
-    IGNORED,
-    BucketBatchSampler,
-    Collator,
-    FeatureRows,
-    Key,
-    clip_context,
-    frame_counts,
-)
+from cantowhisper.training.batching import IGNORED, Collator, FeatureRows, check_mels
 from cantowhisper.training.model import build_miniature, set_language
 from cantowhisper.training.presets import TrainConfig
+from cantowhisper.training.sampling import BucketBatchSampler, Key, clip_context, frame_counts
 
 TEXTS = ["你好呀我哋今日去邊度食飯", "唔該畀碗雲吞麵我呀多謝", "電話係二三四五六七八九"]
 CONFIG = TrainConfig(batch_size=8, max_batch_frames=6000, packed_share=0.0, timestamps_share=0.0)
@@ -126,8 +119,10 @@ def test_control_tokens_written_in_a_sentence_are_spelt():
 
 
 def test_features_for_another_model_are_refused():
-    with pytest.raises(CantowhisperError, match="128 Mel channels and the model takes 80") as caught:
-        collator(*miniature())(made_up_rows([100], n_mels=128))
+    processor = WhisperProcessor(WhisperFeatureExtractor(feature_size=128), miniature()[1].tokenizer)
+    check_mels(small_split("train"), miniature()[1])
+    with pytest.raises(CantowhisperError, match="80 Mel channels and the model takes 128") as caught:
+        check_mels(small_split("train"), processor)
     assert "\n" not in str(caught.value)
 
 

@@ -11,7 +11,7 @@ import datasets
 import numpy as np
 import pytest
 
-from cantowhisper.training.batching import Key
+from cantowhisper.training.sampling import Key
 
 CORPUS = Path(__file__).resolve().parents[1] / "samples" / "corpus"
 TABLES = {"train": "train", "dev": "validation", "test": "test"}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cantowhisper.contracts import UsageError
 from cantowhisper.speech.mel import N_FRAMES
+from cantowhisper.training.schedules import LEARNING_RATES, read_accumulation
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,12 @@ class TrainConfig:
 
     # -- optimisation
     max_steps: int = 4000
-    learning_rate: float = 1.25e-5  # whisper-small; tiny 3.75e-5, base 2.5e-5
+    learning_rate: float = 0.0  # 0: by the model's size (small 1.25e-5, tiny 3.75e-5), or for LoRA
     encoder_learning_rate: float = 0.0  # 0: as learning_rate; lower where a fresh decoder meets a trained encoder
     warmup_steps: int = 400
-    schedule: str = "linear"
+    schedule: str = "linear"  # linear, cosine or constant, behind the warm-up
+    accumulation_schedule: str = ""  # batches@step, such as "4@0,1@2000": how many make a step, from which step on
+    early_stopping_evaluations: int = 0  # stop when so many bring no better validation CER; 0: never
     adam_beta2: float = 0.999  # how long squared gradients are remembered
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
@@ -55,6 +58,8 @@ class TrainConfig:
     feature_masks: int = 0  # SpecAugment: holes in frequency, each up to feature_mask_channels wide
     feature_mask_channels: int = 12  # of 80
     token_dropout: float = 0.0  # share of the decoder's input characters made wrong: for training from scratch only
+    lora_rank: int = 0  # 0: all weights. 32: LoRA, far less memory; whisper-small: CER 7.4 instead of 6.2 % (MDCC)
+    adam_8bit: bool = False  # 2 bytes a weight of optimizer state instead of 8, where bitsandbytes is
     freeze_encoder: bool = False  # costs about 15 points of CER on Cantonese: for experiments only
     gradient_checkpointing: bool = False  # trades a third of the speed for memory
     precision: str = "auto"  # fp16 on a T4; bf16 from Ampere on and on CPUs that have it; else fp32
@@ -86,6 +91,15 @@ class TrainConfig:
         return dataclasses.replace(self, **overrides)
 
     def __post_init__(self):
+        if self.schedule not in LEARNING_RATES:
+            raise UsageError(f"schedule is {', '.join(LEARNING_RATES)}, not {self.schedule!r}")
+        if self.accumulation_schedule:
+            read_accumulation(self.accumulation_schedule)
+            if self.gradient_accumulation_steps != 1:
+                raise UsageError("give accumulation_schedule or gradient_accumulation_steps, not both")
+        for name in ("lora_rank", "early_stopping_evaluations", "learning_rate", "encoder_learning_rate"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"{name} is at least 0, not {getattr(self, name)}")
         counts = (
             "context_bucket_frames batch_size full_context_batch_size gradient_accumulation_steps max_steps "
             "evaluate_every_steps save_every_steps log_every_steps keep_checkpoints validation_clips"

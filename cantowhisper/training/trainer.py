@@ -10,23 +10,27 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
+from transformers import Seq2SeqTrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.speech.text import cer_view
 from cantowhisper.training import processes
-from cantowhisper.training.batching import BucketBatchSampler, Collator, FeatureRows, frame_counts
+from cantowhisper.training.adapters import add_lora, merge_lora
+from cantowhisper.training.batching import Collator, FeatureRows, check_mels
 from cantowhisper.training.callbacks import CheckpointKeeper, StatusLine, StopSignal, best_evaluation
 from cantowhisper.training.checkpoints import CONFIG_FILE, FOLDER, checkpoint_steps
 from cantowhisper.training.data import amounts, evenly, load_split
 from cantowhisper.training.device import pick_precision, reproducible
 from cantowhisper.training.hub_checkpoints import HubCheckpoints, Uploads
 from cantowhisper.training.model import build_miniature, load_model, save_model, set_dropout
-from cantowhisper.training.optimizing import set_encoder_rate
+from cantowhisper.training.optimizing import optimizer_arguments, set_encoder_rate
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.run_folder import claim, finished, resume_point
+from cantowhisper.training.sampling import frame_counts, run_batches
 from cantowhisper.training.scoring import METRICS_FILE, summarize, transcribe_split, write_json
+from cantowhisper.training.steps import PartwiseTrainer
+from cantowhisper.training.stopping import EarlyStop
 
 
 def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainConfig, progress: bool = True) -> dict:
@@ -57,6 +61,7 @@ def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainC
     processes.from_main(lambda: claim(out, config, features, hub))
     train_split, validation = load_split(features, "train"), load_split(features, "validation")
     model, processor = prepare_model(config, train_split["text"])
+    check_mels(train_split, processor)
     trainer = WhisperTrainer(model, processor, train_split, validation, out=out, config=config, progress=progress)
     checkpoint = processes.from_main(lambda: resume_point(out, hub))
     started = time.perf_counter()
@@ -79,6 +84,8 @@ def prepare_model(config: TrainConfig, texts):
     else:
         model, processor = load_model(config.model, language=config.language)
     set_dropout(model, config.dropout)
+    if config.lora_rank:
+        add_lora(model, rank=config.lora_rank, seed=config.seed)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()  # the Trainer's own option changes its name between versions
     if config.freeze_encoder:
@@ -86,7 +93,7 @@ def prepare_model(config: TrainConfig, texts):
     return model, processor
 
 
-class WhisperTrainer(Seq2SeqTrainer):
+class WhisperTrainer(PartwiseTrainer):
     """Seq2SeqTrainer with our batches, and validation by the CER of greedy transcripts."""
 
     def __init__(self, model, processor, train_split, validation, *, out: Path, config: TrainConfig, progress: bool):
@@ -97,11 +104,11 @@ class WhisperTrainer(Seq2SeqTrainer):
         self.keeper = CheckpointKeeper(out, keep=config.keep_checkpoints)
         super().__init__(
             model=model,
-            args=_arguments(out, config, progress),
+            args=_arguments(out, config, progress, d_model=model.config.d_model),
             train_dataset=FeatureRows(train_split),
             eval_dataset=self.validation,
             data_collator=Collator(processor, config, start_token_id=model.config.decoder_start_token_id),
-            callbacks=[StatusLine(), self.keeper],
+            callbacks=[StatusLine(), self.keeper, EarlyStop(config.early_stopping_evaluations)],
         )
         self.n_tokens = self.data_collator.label_lengths(train_split["text"])
         self.remove_callback(PrinterCallback)
@@ -116,11 +123,11 @@ class WhisperTrainer(Seq2SeqTrainer):
         return optimizer
 
     def get_train_dataloader(self):
-        args, config = self.args, self.cantowhisper_config
-        n_batches = args.max_steps * args.gradient_accumulation_steps * args.world_size
+        config = self.cantowhisper_config
+        sampler = run_batches(self.n_frames, self.n_tokens, config, n_processes=self.args.world_size)
         loader = torch.utils.data.DataLoader(
             self.train_dataset,
-            batch_sampler=BucketBatchSampler(self.n_frames, config, n_batches=n_batches, n_tokens=self.n_tokens),
+            batch_sampler=sampler,
             collate_fn=self.data_collator,
             num_workers=config.data_workers,
             pin_memory=torch.cuda.is_available(),
@@ -173,20 +180,18 @@ class WhisperTrainer(Seq2SeqTrainer):
         return best
 
 
-def _arguments(out: Path, config: TrainConfig, progress: bool) -> Seq2SeqTrainingArguments:
+def _arguments(out: Path, config: TrainConfig, progress: bool, *, d_model: int) -> Seq2SeqTrainingArguments:
     precision, reason = pick_precision(config.precision)
+    optimizer, learning_rate = optimizer_arguments(config, d_model)
     if processes.is_main():
         print(f"precision {precision}: {reason}")
+        print(learning_rate)
     return Seq2SeqTrainingArguments(
         output_dir=str(out / FOLDER),
         max_steps=config.max_steps,
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
-        lr_scheduler_type=config.schedule,
-        weight_decay=config.weight_decay,
-        adam_beta2=config.adam_beta2,
+        **optimizer,
         label_smoothing_factor=config.label_smoothing,
         fp16=precision == "fp16",
         bf16=precision == "bf16",
@@ -214,6 +219,8 @@ def _finish(trainer: WhisperTrainer, out: Path, features, *, best: dict, data: d
     """Write the model folder, its facts and metrics.json, which is last and means done."""
     config, processor = trainer.cantowhisper_config, trainer.whisper_processor
     model = trainer.accelerator.unwrap_model(trainer.model).eval()
+    if config.lora_rank:
+        merge_lora(model)
     save_model(model, processor, out)
     model_facts(config, model, features, texts=trainer.validation["text"]).save(out)
     curve = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_cer_raw" in entry]
