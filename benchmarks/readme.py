@@ -130,11 +130,35 @@ def ten_thousand_hours(row: dict, *, hours: float = 10_000, workers: tuple[int, 
     )
 
 
+def real_speech(result: dict) -> str:
+    """What training makes of a real encoder and real speech, from results/real_speech.json."""
+    machine, variants = result["machine"], result["variants"]
+    any_row = next(iter(variants.values()))["variable"]
+    lines = [
+        "| | error at the clip's own context | in 30 s windows | training |",
+        "|---|---|---|---|",
+        *(
+            f"| {name} | {_share(row['variable'])} | {_share(row['full'])} | {row['train_seconds'] / 60:.1f} min |"
+            for name, row in variants.items()
+        ),
+        "",
+        f"n={any_row['sequences']} sequences, {any_row['digits']} digits, {result['settings']['scored']}; in brackets: "
+        f"95 % bootstrap interval over sequences; {machine['processor']}, {machine['date']}, one seed.",
+    ]
+    return "\n".join(lines)
+
+
+def _share(row: dict) -> str:
+    low, high = row["interval"]
+    return f"{row['error']:.1%} ({low:.1%}–{high:.1%})"
+
+
 RENDERERS: dict[str, Callable[[dict], str]] = {
     "demo": demo,
     "features": features,
     "transcribe": transcribe,
     "live": live,
+    "real_speech": real_speech,
 }
 
 

@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/real_speech.json"))
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
-    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=12)
     parser.add_argument("--clips", type=int, default=120, help="sequences of the unseen speakers")
     parser.add_argument("--threads", type=int, default=2)
@@ -105,7 +105,9 @@ def _begin(options) -> dict:
     settings = {
         "config": dataclasses.asdict(_config(options)),
         "clips": options.clips,
-        "scored": "held-out recordings of the trained speakers" if options.no_test else f"unseen speakers {UNSEEN}",
+        "scored": "held-out recordings of the trained speakers"
+        if options.no_test
+        else f"unseen speakers {' and '.join(UNSEEN)}",
         "trained_speakers": list(TRAINED),
         "unit": "digits wrong, missing or too many, as a share of the digits said; intervals are bootstrapped, 95 %",
     }
@@ -226,7 +228,7 @@ def run_variant(name: str, splits: dict, options) -> dict:
         model.freeze_encoder()
     with tempfile.TemporaryDirectory() as folder:
         data = (splits["train"], splits["validation"])
-        trainer = WhisperTrainer(model, processor, *data, out=Path(folder), config=config, progress=False)
+        trainer = WhisperTrainer(model, processor, *data, out=Path(folder), config=config, progress=True)
         started = time.perf_counter()
         with reproducible():
             trainer.train()

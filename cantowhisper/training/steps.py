@@ -27,10 +27,10 @@ class PartwiseTrainer(Seq2SeqTrainer):
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         self._batches_of_the_step.append(inputs)
-        todo = [inputs]
+        waiting = [inputs]
         while True:
             try:
-                losses = [self._one(model, batch, num_items_in_batch) for batch in todo]
+                losses = [self._one(model, batch, num_items_in_batch) for batch in waiting]
                 break
             except torch.OutOfMemoryError:
                 self._halve()  # and retry outside of this block, which keeps everything alive that the step had made
@@ -38,7 +38,7 @@ class PartwiseTrainer(Seq2SeqTrainer):
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            todo = self._batches_of_the_step
+            waiting = self._batches_of_the_step
         if self.accelerator.sync_gradients:
             self._batches_of_the_step = []
         return losses[-1]

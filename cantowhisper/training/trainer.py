@@ -230,6 +230,7 @@ def _finish(trainer: WhisperTrainer, out: Path, features, *, best: dict, data: d
         "data": data,
         "steps": trainer.state.global_step,
         "best_step": best["step"],
+        "learning_rate": trainer.args.learning_rate,  # also where the config leaves it to the model's size
         "validation": {key.removeprefix("eval_"): value for key, value in best.items() if key.startswith("eval_")},
         "parameters": sum(p.numel() for p in model.parameters()),
         "train_seconds": round(seconds, 1),
