@@ -292,9 +292,15 @@ def test_a_run_that_gets_no_better_ends(tmp_path, capsys):
         validation_clips=1,
         keep_checkpoints=3,
     )
-    metrics = train(small_features(), tmp_path / "model", config=config, progress=False)
+    out, again = tmp_path / "model", tmp_path / "again"
+    metrics = train(small_features(), out, config=config, progress=False)
     assert "stopping at step 3: no better validation CER in 2 evaluations" in capsys.readouterr().out
     assert metrics["steps"] == 3 and metrics["best_step"] == 2  # the first is not kept
+    again.mkdir()
+    shutil.copytree(out / "checkpoints", again / "checkpoints")  # killed before it wrote its model
+    assert train(small_features(), again, config=config, progress=False)["best_step"] == 2
+    assert "step 5/20" not in capsys.readouterr().out
+    assert (again / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
 
 
 def history(*scores):

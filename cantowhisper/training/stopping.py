@@ -12,8 +12,15 @@ class EarlyStop(TrainerCallback):
     def __init__(self, patience: int):
         self.patience = patience
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        if self._has_come(state):  # killed when it had stopped and not yet written its model
+            control.should_training_stop = True
+
+    def _has_come(self, state) -> bool:
+        return bool(self.patience) and evaluations_since_best(state.log_history) >= self.patience
+
     def on_evaluate(self, args, state, control, **kwargs):
-        if self.patience and evaluations_since_best(state.log_history) >= self.patience:
+        if self._has_come(state):
             if state.is_world_process_zero and state.global_step < state.max_steps:
                 print(f"stopping at step {state.global_step}: no better validation CER in {self.patience} evaluations")
             control.should_training_stop = control.should_save = True
