@@ -167,8 +167,11 @@ def render(text: str) -> str:
 
     def place(match: re.Match) -> str:
         name = match[1]
-        result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        return f"<!-- {name}:begin -->\n{RENDERERS[name](result)}\n<!-- {name}:end -->"
+        path = RESULTS / f"{name}.json"
+        if not path.is_file():
+            return f"<!-- {name}:begin -->\n<!-- {name}:end -->"  # not measured: no figure is shown
+        shown = RENDERERS[name](json.loads(path.read_text(encoding="utf-8")))
+        return f"<!-- {name}:begin -->\n{shown}\n<!-- {name}:end -->"
 
     return re.sub(r"<!-- (\w+):begin -->\n.*?<!-- \1:end -->", place, text, flags=re.DOTALL)
 
