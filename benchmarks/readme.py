@@ -82,6 +82,32 @@ def live(result: dict) -> str:
     return "\n".join(lines)
 
 
+def training(result: dict) -> str:
+    """Training beside the usual recipe, from results/training.json."""
+    lines = [
+        "| shape | clips/s, usual | clips/s, here | | range | peak memory, usual → here |",
+        "|---|---|---|---|---|---|",
+    ]
+    for shape, row in result["cpu"].items():
+        rate, peak, (low, high) = row["samples_per_second"], row["peak_mib"], row["samples_per_second_ratio_spread"]
+        here = max(mib for name, mib in peak.items() if name != "reference")
+        lines.append(
+            f"| whisper-{shape}, {row['batch_size']} clips a step | {rate['reference']:.2f} | {rate['mixed']:.2f} | "
+            f"**{row['samples_per_second_ratio']:.1f}×** | {low:.1f}–{high:.1f}, {len(row['rounds'])} round(s) | "
+            f"{peak['reference']:,} → {here:,} MiB |"
+        )
+    shares = next(iter(result["cpu"].values()))["window_shares"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"(Clips of 4 s on average, {shares['full_context_share']:.0%} of the steps plain and "
+            f"{shares['packed_share']:.0%} packed 30 s windows, fp32, {_where(result['machine'])}. On an accelerator: "
+            f"{result['accelerator'] if isinstance(result['accelerator'], str) else 'see the file'}.)",
+        ]
+    )
+
+
 def _where(machine: dict) -> str:
     return f"{machine['cores']} CPU cores, {machine['processor']}, {machine['date']}"
 
@@ -158,6 +184,7 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "features": features,
     "transcribe": transcribe,
     "live": live,
+    "training": training,
     "real_speech": real_speech,
 }
 
