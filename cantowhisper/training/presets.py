@@ -25,9 +25,7 @@ class TrainConfig:
     min_context_frames: int = 200  # 2 s; what serving may feed at the least
     full_context_share: float = 0.15  # of the steps see plain 30 s windows: natural length alone costs accuracy there
     packed_share: float = 0.1  # of the steps see 30 s windows of several clips with their times: long-form stays whole
-    timestamps_share: float = (
-        0.2  # of the clips elsewhere have times in their labels: enough to keep them (distil-whisper)
-    )
+    timestamps_share: float = 0.2  # of the other clips have times in their labels: enough to keep them (distil-whisper)
 
     # -- batches
     batch_size: int = 16  # clips in a step at the most (per device)
