@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
@@ -155,6 +156,26 @@ def test_an_interrupted_build_goes_on_and_ends_the_same(release, tmp_path, how):
     after = {path.name: path.stat().st_mtime_ns for path in out.glob("data/*.parquet")}
     kept = [name for name in before if before[name] == after[name]]
     assert len(kept) >= len(before) - 1 and kept, "finished files are not computed again"
+
+
+def test_files_that_the_disk_forgot_are_made_again(release, tmp_path):
+    for i in range(60):
+        release.add(f"more_{i}", f"再加第{i}句", audio=sound(2, pitch_hz=100 + i))
+    release.add("broken", "壞咗", audio=b"no sound")
+    source, out = release.write(), tmp_path / "out"
+    config = FeatureConfig(workers=1, shard_megabytes=1)
+    build_features(source, tmp_path / "whole", config=config, progress=False)
+    with pytest.raises(CantowhisperError, match="--strict: broken"):
+        build_features(source, out, config=replace(config, strict=True), progress=False)
+    short, empty, good = sorted((tmp_path / "out.part" / "data").glob("train-*.parquet"))[:3]
+    os.truncate(short, short.stat().st_size // 2)  # as after a power cut
+    size = empty.stat().st_size
+    os.truncate(empty, 0)
+    os.truncate(empty, size)  # space reserved, nothing written
+    before = good.stat().st_mtime_ns
+    build_features(source, out, config=config, progress=False)
+    assert digests(out) == digests(tmp_path / "whole")
+    assert (out / "data" / good.name).stat().st_mtime_ns == before
 
 
 def workers_end(session: int) -> None:
