@@ -11,14 +11,14 @@ import json
 import os
 import tempfile
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.live_systems import FixedLength, LocalAgreement, Ours, spoken_characters
+from benchmarks.live_systems import FixedLength, LocalAgreement, Ours, Sureness, spoken_characters
 from benchmarks.machine import describe
 from benchmarks.random_model import build_random
-from cantowhisper.serving.live_engine import LiveEngine
 from cantowhisper.serving.live_pace import PaceOptions
 from cantowhisper.serving.live_replay import SimulatedClock, delays, replay
 from cantowhisper.serving.recognizer import Recognizer
@@ -34,7 +34,7 @@ CLIPS = ("market_morning.mp3", "bus_and_train.mp3")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/live.json"))
-    parser.add_argument("--model", help="a trained model folder, for the CER of live against offline")
+    parser.add_argument("--model", help="a trained model, for the CER of live against offline and how often it is sure")
     parser.add_argument("--small", type=Path, help="folder for the random weights, to use them again")
     parser.add_argument("--clips", nargs="+", default=list(CLIPS), help="recordings of samples/clips, or of long_form")
     parser.add_argument("--note", default="", help="what else the machine was doing; goes into the result")
@@ -43,9 +43,9 @@ def main() -> None:
     result = {"machine": describe(), "note": arguments.note, "threads": THREADS, "clips": sorted(recordings)}
     with tempfile.TemporaryDirectory() as temporary:
         folder = build_random(arguments.small or Path(temporary) / "small")
-        result |= compare(folder, recordings)
-    if arguments.model:
-        result |= accuracy(arguments.model)
+        # Without a trained model nothing is known of sureness: then all text has to wait until passes agree.
+        found = accuracy(arguments.model) if arguments.model else {"sure_passes_share": 0.0}
+        result |= compare(folder, recordings, sure_share=found["sure_passes_share"]) | found
     print(json.dumps(result, indent=2, ensure_ascii=False))
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -65,7 +65,7 @@ def references() -> dict[str, list[tuple[float, float, str]]]:
     return {Path(path).name: (Path(path), rows) for path, rows in found.items()}
 
 
-def compare(folder: Path, recordings: dict) -> dict:
+def compare(folder: Path, recordings: dict, *, sure_share: float) -> dict:
     """Delays and compute of both programs, and three speakers at once."""
     theirs = LocalAgreement(folder, threads=THREADS)
     recognizer = Recognizer.open(folder, threads=THREADS)
@@ -73,21 +73,22 @@ def compare(folder: Path, recordings: dict) -> dict:
     recognizer.engine = FixedLength(recognizer.engine, end)
     found = {"ours": defaultdict(list), "theirs": defaultdict(list)}
     compute, shares = {"ours": [], "theirs": []}, []
+    play = partial(ours, recognizer, sure_share=sure_share)
     for path, rows in recordings.values():
         waveform = load_audio(path)
         audio_s = waveform.size / SAMPLE_RATE
-        delayed, busy_s = ours(recognizer, [(path.name, waveform, rows)])
+        delayed, busy_s = play([(path.name, waveform, rows)])
         shares.append(busy_s / audio_s)
         for name, value in delayed.items():
             found["ours"][name] += value
         for name, value in theirs.run(waveform, rows, late=True).items():
             found["theirs"][name] += value if isinstance(value, list) else [value]
-        compute["ours"].append(ours(recognizer, [(path.name, waveform, rows)], on_time=True)[1] / audio_s)
+        compute["ours"].append(play([(path.name, waveform, rows)], on_time=True)[1] / audio_s)
         theirs.busy_s = 0.0
         theirs.run(waveform, rows, late=False)
         compute["theirs"].append(theirs.busy_s / audio_s)
     (path, rows), *_ = recordings.values()
-    three = ours(recognizer, [(f"{i}", np.roll(load_audio(path), i * SAMPLE_RATE), shifted(rows, i)) for i in range(3)])
+    three = play([(f"{i}", np.roll(load_audio(path), i * SAMPLE_RATE), shifted(rows, i)) for i in range(3)])
     ratios = [b / a for a, b in zip(compute["ours"], compute["theirs"], strict=True)]
     return {
         **{key: value for key, value in summary(found["ours"]).items()},
@@ -106,11 +107,13 @@ def shifted(rows: list, seconds: int) -> list:
     return [(start + seconds, end + seconds, text) for start, end, text in rows]
 
 
-def ours(recognizer: Recognizer, recordings: list, *, on_time: bool = False) -> tuple[dict, float]:
+def ours(recognizer: Recognizer, recordings: list, *, sure_share: float, on_time: bool = False) -> tuple[dict, float]:
     """(delays and revisions, compute seconds) of our engine. on_time: passes cost no time, at a step of 1 s."""
     options = PaceOptions(step_s=1.0, share=1e9) if on_time else PaceOptions()
     engine = Ours(recognizer, clock=SimulatedClock(), pace_options=options)
-    engine.hear({name: spoken_characters(rows) for name, _, rows in recordings}, recognizer.engine)
+    engine.hear(
+        {name: spoken_characters(rows) for name, _, rows in recordings}, recognizer.engine, sure_share=sure_share
+    )
     tracks = replay(engine, [(name, waveform) for name, waveform, _ in recordings], on_time=on_time)
     found = defaultdict(list)
     for track, (_, _, rows) in zip(tracks, recordings, strict=True):
@@ -135,14 +138,16 @@ def summary(found: dict) -> dict:
 
 
 def accuracy(model: str) -> dict:
-    """CER (no punctuation) of the live text and of the offline text of the same recordings."""
+    """CER (no punctuation) of live and of offline text of the same recordings, and in how many passes it is sure."""
     recognizer = Recognizer.open(model, threads=THREADS)
-    live, offline, texts = [], [], []
+    live, offline, texts, sure = [], [], [], []
     for path, rows in references().values():
         if path.parent.name != "clips":
             continue
         waveform = load_audio(path)
-        (track,) = replay(LiveEngine(recognizer, clock=SimulatedClock()), [(path.name, waveform)])
+        engine = Sureness(recognizer, clock=SimulatedClock())
+        (track,) = replay(engine, [(path.name, waveform)])
+        sure.append(engine.sure_passes())
         live.append(track.text)
         offline.append("".join(segment.text for segment in recognizer.transcribe(waveform)))
         texts.append("".join(text for _, _, text in rows))
@@ -151,6 +156,7 @@ def accuracy(model: str) -> dict:
         "cer_recordings": len(texts),
         "cer_live": round(scores[0], 4),
         "cer_offline": round(scores[1], 4),
+        "sure_passes_share": round(float(np.divide(*np.sum(sure, axis=0))), 3),
         "cer_live_minus_offline_points": round(100 * (scores[0] - scores[1]), 2),
     }
 

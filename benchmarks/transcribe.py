@@ -214,7 +214,7 @@ def long_programs(folder: Path, talk: np.ndarray) -> dict[str, Callable[[], obje
     faster-whisper's batched pipeline packs neighbouring speech into windows of up to 30 s and decodes 8 at a time;
     its windows get the tokens of all the pieces in them, so that both write the same amount of text.
     """
-    from cantowhisper.serving.recognizer import MAX_BATCH
+    from cantowhisper.serving.batches import MAX_BATCH
 
     mine, faster = _mine(folder), _faster(folder)
     pieces = [talk[a:b] for a, b in spans_of(talk.size)]

@@ -13,6 +13,7 @@ from browser import PHONE, browser, chromium, serving, visit
 
 from cantowhisper.contracts import ModelFacts
 from cantowhisper.demo import load_page
+from cantowhisper.serving.agreement import Heard
 from cantowhisper.serving.live_engine import LiveEngine, LiveLimits
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
@@ -28,7 +29,7 @@ class Scripted:
 
     def continuation(self, waveform, known="", *, language=None):
         text = "".join(chr(0x4E00 + i * 37 % 500) for i in range(int(waveform.size / SAMPLE_RATE * 4)))
-        return text[len(known) :]
+        return Heard(text[len(known) :])
 
 
 class Listening(LiveEngine):
@@ -311,7 +312,7 @@ def test_it_fits_a_phone_and_waits_for_a_place(app, microphone, dark):
 def test_recognised_text_is_shown_as_text(app, microphone):
     class Hostile(Scripted):
         def continuation(self, waveform, known="", *, language=None):
-            return "<img src=x onerror=alert(1)>"[len(known) :]
+            return Heard("<img src=x onerror=alert(1)>"[len(known) :])
 
     engine = LiveEngine(Hostile())
     try:

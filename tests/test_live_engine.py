@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
+from cantowhisper.serving.agreement import Heard
 from cantowhisper.serving.live_engine import LiveEngine, LiveLimits, UnknownSession
 from cantowhisper.serving.live_pace import Pace
 from cantowhisper.serving.live_replay import SimulatedClock, replay, report
@@ -36,7 +37,7 @@ class Scripted:
         if self._clock:
             self._clock.now_s += self._costs_s
         text = "".join(chr(0x4E00 + i * 37 % 500) for i in range(int(waveform.size / SAMPLE_RATE * 4)))
-        return text[len(known) :]
+        return Heard(text[len(known) :])
 
 
 @pytest.fixture(scope="module")

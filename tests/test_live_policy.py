@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.serving.agreement import agreed
+from cantowhisper.serving.agreement import Heard, agreed
 from cantowhisper.serving.live import CHARACTERS_PER_SECOND, LiveOptions, LivePolicy, Pass
 from cantowhisper.serving.segments import WINDOW
 from cantowhisper.speech.mel import SAMPLE_RATE
@@ -26,14 +26,15 @@ def windows(*stretches: tuple[float, float]) -> list[float]:
 class Script:
     """A recognizer that knows what is said: a character every 0.25 s, the last of a pass perhaps misheard."""
 
-    def __init__(self, *, misheard: int = 0, rate: float = 4.0):
+    def __init__(self, *, misheard: int = 0, rate: float = 4.0, unsure: int = 10**6):
+        """unsure: of so many characters at the end it is not sure."""
         self.passes: list[Pass] = []
-        self.misheard, self.rate = misheard, rate
+        self.misheard, self.rate, self.unsure = misheard, rate, unsure
 
     def character(self, second: float) -> str:
         return chr(0x4E00 + int(second * self.rate) * 7919 % 20_000)  # neighbours differ, and nothing repeats
 
-    def __call__(self, wanted: Pass) -> str:
+    def __call__(self, wanted: Pass) -> Heard:
         self.passes.append(wanted)
         first, last = (int(sample / SAMPLE_RATE * self.rate) for sample in (wanted.start, wanted.end))
         said = "".join(self.character(i / self.rate) for i in range(first, last))
@@ -41,18 +42,19 @@ class Script:
         tail = said[len(wanted.known) :]
         if not wanted.final and self.misheard and len(self.passes) % self.misheard == 0:
             tail = tail[:-1] + "誤"
-        return tail
+        return Heard(tail, max(0, len(tail) - self.unsure))
 
 
 class Rambler:
-    """A recognizer that says anything: drawn texts in turn, whatever it is asked."""
+    """A recognizer that says anything: drawn texts in turn, whatever it is asked, and is sure of some."""
 
     def __init__(self, texts: list[str]):
         self.texts, self.passes = texts, []
 
-    def __call__(self, wanted: Pass) -> str:
+    def __call__(self, wanted: Pass) -> Heard:
         self.passes.append(wanted)
-        return self.texts[len(self.passes) % len(self.texts)]
+        n = len(self.passes)
+        return Heard(self.texts[n % len(self.texts)], n * 7 % 5)
 
 
 def run(policy: LivePolicy, probabilities, recognise, *, every: int = 8, step_s: float = 1.0) -> list[tuple[str, str]]:
@@ -94,9 +96,10 @@ def test_after_each_pass_committed_and_tentative_cover_its_hypothesis(probabilit
         wanted = policy.due(step_s=step_s)
         if wanted is None:
             continue
-        text = recognise(wanted).split("\ufffd")[0]
+        heard = recognise(wanted)
+        text = heard.text.replace("\ufffd", "") if wanted.final else heard.text.split("\ufffd")[0]
         too_much = len(text) > (wanted.end - wanted.start) / SAMPLE_RATE * CHARACTERS_PER_SECOND + 16
-        policy.accept(wanted, text)
+        policy.accept(wanted, heard)
         if not too_much and not repeats_anywhere(wanted.known + text):
             assert (policy.committed + policy.tentative).replace("\n", "").endswith((wanted.known + text).lstrip())
 
@@ -195,13 +198,13 @@ def test_silence_and_murmur_run_no_recognition():
 def test_a_hypothesis_that_loops_commits_nothing_until_the_pause_and_then_what_was_heard_before():
     policy = LivePolicy()
     policy.insert(windows((1.5, SPEECH)))
-    policy.process(lambda _: "今日好凍")
+    policy.process(lambda _: Heard("今日好凍"))
     for _ in range(3):
         policy.insert(windows((1.2, SPEECH)))
-        policy.process(lambda _: "多謝" * 9)
+        policy.process(lambda _: Heard("多謝" * 9))
         assert (policy.committed, policy.tentative) == ("", "今日好凍")
     policy.insert(windows((1, PAUSE)))
-    policy.process(lambda _: "多謝" * 9)
+    policy.process(lambda _: Heard("多謝" * 9))
     assert (policy.committed, policy.tentative) == ("今日好凍", "")
 
 
@@ -221,11 +224,33 @@ def test_a_character_is_committed_when_all_passes_of_a_while_have_said_it(step_s
     assert len(policy.committed) > 8
 
 
+@pytest.mark.parametrize("unsure", [0, 1, 3])
+def test_characters_that_two_passes_are_sure_of_are_committed_at_once(unsure):
+    policy, recognise = LivePolicy(), Script(unsure=unsure)
+    before = 0
+    for _ in range(int(7 / WINDOW_S)):
+        policy.insert([SPEECH])
+        if policy.process(recognise, step_s=0.5):
+            sure_before, before = before, len(policy.committed + policy.tentative) - unsure
+            assert len(policy.committed) >= sure_before, "the one before was sure of them, and so is this one"
+            old_enough = int((policy.n_samples / SAMPLE_RATE - policy.options.agree_s) * 4)
+            assert len(policy.committed) <= max(sure_before, old_enough)
+    assert len(policy.committed) > 20
+
+
+def test_being_sure_of_what_the_other_pass_said_otherwise_commits_nothing():
+    policy = LivePolicy()
+    for text, shown in (("今日好凍", ("", "今日好凍")), ("今晚好凍", ("今", "晚好凍")), ("好熱", ("今", "好熱"))):
+        policy.insert(windows((0.5, SPEECH)))
+        policy.process(lambda _, text=text: Heard(text, len(text)), step_s=0.4)
+        assert (policy.committed, policy.tentative) == shown
+
+
 def test_an_unfinished_character_is_kept_back():
     policy = LivePolicy()
     for text in ("今日\ufffd", "今日\ufffd"):
         policy.insert(windows((1.2, SPEECH)))
-        policy.process(lambda _, text=text: text)
+        policy.process(lambda _, text=text: Heard(text))
     assert (policy.committed, policy.tentative) == ("今日", "")
 
 

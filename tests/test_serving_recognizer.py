@@ -12,7 +12,7 @@ import pytest
 from serving_model import random_model, trained_model
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
-from cantowhisper.serving import engines, guards, hub, recognizer
+from cantowhisper.serving import batches, engines, guards, hub, recognizer
 from cantowhisper.serving.engines import Decoded
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
@@ -86,13 +86,12 @@ def test_context_is_speech_and_margin_rounded_up(opened, frames, wanted):
 def test_a_result_depends_neither_on_its_batch_nor_on_their_order(opened, market, monkeypatch):
     together = opened.transcribe(market)
     assert any("second_try" in s.flags for s in together), "random weights loop"
-    monkeypatch.setattr(recognizer, "MAX_BATCH", 1)
+    monkeypatch.setattr(batches, "MAX_BATCH", 1)
     alone = opened.transcribe(market)
     assert [s.text for s in together] == [s.text for s in alone] and len(together) == 8
     assert [s.confidence for s in together] == pytest.approx([s.confidence for s in alone], abs=0.01)
     assert all(a.end_s <= b.start_s for a, b in pairwise(together))
-    batches = recognizer._batches
-    monkeypatch.setattr(recognizer, "_batches", lambda jobs: reversed(list(batches(jobs))))
+    monkeypatch.setattr(recognizer, "batches", lambda jobs: reversed(list(batches.batches(jobs))))
     assert [s.start_s for s in opened.transcribe(market)] == [s.start_s for s in together]
 
 
@@ -111,6 +110,48 @@ def test_what_is_written_already_is_gone_on_from_and_not_repeated(model, market,
         assert found.token_ids == rest
 
 
+def test_probabilities_of_tokens_are_those_of_the_weights(model, market):
+    """Both engines against a forward pass, with and without text before; together they are the mean."""
+    torch = pytest.importorskip("torch")
+    from cantowhisper.training.model import load_model
+
+    weights = load_model(model, language="yue")[0].eval()
+    piece = market[: 3 * SAMPLE_RATE]
+    for backend, off in (("ctranslate2", 0.15), ("transformers", 1e-3)):  # int8 rounds
+        opened = Recognizer.open(model, threads=2, backend=backend)
+        mel = opened._mel(piece, opened._job(0, recognizer.Span(0, piece.size)))[None]
+        prompt, decode = opened._prompt(None), opened.engine.decode
+        (whole,) = decode(mel, prompt, max_new_tokens=12, suppress=opened._suppress, token_log_probs=True)
+        ids = whole.token_ids
+        with torch.no_grad():
+            logits = weights(torch.from_numpy(mel), decoder_input_ids=torch.tensor([[*prompt, *ids]])).logits[0]
+        logits[:, opened._suppress] = -torch.inf
+        expected = logits.log_softmax(-1)[len(prompt) - 1 : -1][range(len(ids)), ids].tolist()
+        assert whole.log_probs[1:] == pytest.approx(expected[1:], abs=off)  # at the first, more tokens are forbidden
+        assert len(ids) == 12 and whole.mean_log_prob == pytest.approx(np.mean(whole.log_probs), abs=1e-3)
+        (rest,) = decode(
+            mel, [*prompt, *ids[:5]], max_new_tokens=7, suppress=opened._suppress, n_written=5, token_log_probs=True
+        )
+        assert rest.token_ids == ids[5:] and rest.log_probs == pytest.approx(whole.log_probs[5:], abs=1e-3)
+
+
+@pytest.mark.parametrize("doubted", range(5))
+def test_of_what_is_said_next_the_sure_characters_are_counted_to_the_first_unsure_one(opened, market, doubted):
+    text, piece = "今日好凍呀", market[:SAMPLE_RATE]
+    tokens = ids(opened, text)
+    ends = [len(ids(opened, text[:n])) for n in range(6)]
+    assert ends[5] == len(tokens) > 5, "a character is several tokens here, and each of them counts"
+    for unsure in (ends[doubted], ends[doubted + 1] - 1):
+        log_probs = np.log([0.94 if i == unsure else 0.96 for i in range(len(tokens))])
+        with_engine(opened, lambda mel, t, p=tuple(log_probs): Decoded(tokens, -0.1, p))
+        assert opened.continuation(piece) == (text, doubted)
+        special = [opened._vocabulary["<|notimestamps|>"], *tokens]  # is no text, and counts for none
+        with_engine(opened, lambda mel, t, s=special, p=tuple(log_probs): Decoded(s, -0.1, (0.0, *p)))
+        assert opened.continuation(piece) == (text, doubted)
+    with_engine(opened, lambda mel, t: Decoded(tokens, -0.1, (0.0,) * len(tokens)))
+    assert opened.continuation(piece) == (text, 5)
+
+
 def test_silence_gives_no_segment_and_no_work(opened):
     with_engine(opened, lambda mel, t: pytest.fail("the model was asked about silence"))
     assert opened.transcribe(SILENCE) == []
@@ -119,7 +160,7 @@ def test_silence_gives_no_segment_and_no_work(opened):
 
 def test_segments_come_as_they_are_ready_and_stop_when_told(opened, market, monkeypatch):
     with_engine(opened, lambda mel, t: Decoded(ids(opened, "食飯"), -0.1))
-    monkeypatch.setattr(recognizer, "MAX_BATCH", 3)
+    monkeypatch.setattr(batches, "MAX_BATCH", 3)
     seen, calls = [], []
     assert opened.transcribe(market, on_segment=seen.append) == seen
     n_batches = len(opened.engine.asked)

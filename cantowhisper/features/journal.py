@@ -88,9 +88,12 @@ def private_salt(out: Path) -> str:
 
 
 def _whole(path: Path, size: int | None) -> bool:
-    """Whether a file is as it was written. Nothing is forced to the disk while building: waiting for it costs a tenth of
-    the time. A machine that loses power can therefore forget the last files, whatever the journal says of them: those
-    are then too short or, where the system reserves space before it writes, without Parquet's mark at their end."""
+    """Whether a file is as it was written.
+
+    Nothing is forced to the disk while building: waiting for it costs a tenth of the time. A machine that loses power
+    can therefore forget the last files, whatever the journal says of them: those are then too short or, where the
+    system reserves space before it writes, without Parquet's mark at their end.
+    """
     if not path.is_file() or path.stat().st_size != size:
         return False
     with path.open("rb") as file:

@@ -1,6 +1,20 @@
-"""What two hypotheses have in common, whatever their punctuation, spaces and case."""
+"""What passes of live transcription hear, and what two of them have in common."""
 
 import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
+
+# A model is sure of a token from this probability on. It is rarely so sure of what it makes up of sound that it has
+# heard in part: two passes that agree and are sure were right as often as passes that only agree for a second (24
+# recordings, two models). At 0.9 one of those models wrote one character in a hundred more wrongly.
+SURE = 0.95
+
+
+class Heard(NamedTuple):
+    """What a pass wrote, and of how many characters from its beginning on the model was sure."""
+
+    text: str
+    n_sure: int = 0
 
 
 def agreed(new: str, old: str) -> int:
@@ -23,5 +37,13 @@ def letters_of(text: str) -> list[tuple[int, str]]:
 
 def common(a: list[tuple[int, str]], b: list[tuple[int, str]]) -> int:
     """How many letters two texts have in common at their beginning."""
-    pairs = enumerate(zip(a, b, strict=False))
-    return next((n for n, ((_, mine), (_, theirs)) in pairs if mine != theirs), min(len(a), len(b)))
+    return same_beginning([letter for _, letter in a], [letter for _, letter in b])
+
+
+def same_beginning(a: Sequence, b: Sequence) -> int:
+    """How many elements two sequences have in common at their beginning.
+
+    >>> same_beginning("今日好凍", "今日落雨"), same_beginning("", "今日")
+    (2, 0)
+    """
+    return next((n for n, (mine, theirs) in enumerate(zip(a, b, strict=False)) if mine != theirs), min(len(a), len(b)))

@@ -25,6 +25,7 @@ class Decoded(NamedTuple):
 
     token_ids: list[int]
     mean_log_prob: float
+    log_probs: tuple[float, ...] = ()  # of each token, where asked for
 
 
 class Engine(Protocol):
@@ -44,11 +45,13 @@ class Engine(Protocol):
         beam_size: int = 1,
         second_try: bool = False,
         n_written: int = 0,
+        token_log_probs: bool = False,
     ) -> list[Decoded]:
         """mels: float32 (batch, n_mels, n_frames). beam_size 1 is greedy.
 
         n_written: so many tokens at the end of the prompt are text already. What is decoded goes on from them (and may
         be nothing); they are not repeated in the result.
+        token_log_probs: fill in `log_probs`, for greedy search
         """
         ...
 
@@ -105,7 +108,18 @@ class CTranslate2Engine:
         """Encoder output, a StorageView of shape (batch, n_frames / 2, d_model)."""
         return self._model.encode(self._ct2.StorageView.from_array(np.ascontiguousarray(mels)))
 
-    def decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, second_try=False, n_written=0):
+    def decode(
+        self,
+        mels,
+        prompt,
+        *,
+        max_new_tokens,
+        suppress,
+        beam_size=1,
+        second_try=False,
+        n_written=0,
+        token_log_probs=False,
+    ):
         encoded = self.encode(mels)
         results = self._model.generate(
             encoded,
@@ -119,11 +133,14 @@ class CTranslate2Engine:
             suppress_blank=not n_written,  # the model's own begin_suppress_tokens, which forbid an end at once
             suppress_tokens=[-1, *suppress],  # -1 stands for the model's own suppress_tokens
             return_scores=True,
+            return_logits_vocab=token_log_probs,
         )
         most = n_written + max_new_tokens
         scored = [_scored(list(r.sequences_ids[0]), float(r.scores[0]), most) for r in results]
+        if token_log_probs:
+            scored = [s._replace(log_probs=_log_probs(s, r.logits[0])) for s, r in zip(scored, results, strict=True)]
         # Text in the prompt comes first in the result.
-        return [one._replace(token_ids=one.token_ids[n_written:]) for one in scored]
+        return [s._replace(token_ids=s.token_ids[n_written:], log_probs=s.log_probs[n_written:]) for s in scored]
 
     def languages(self, mel: np.ndarray) -> dict[str, float]:
         """Probability of each language token; empty for a vocabulary of its own. mel: float32 (n_mels, n_frames)."""
@@ -161,6 +178,15 @@ def _scored(ids: list[int], score: float, max_new_tokens: int) -> Decoded:
     return Decoded(ids, score * max(len(ids), 1) / (len(ids) + ended or 1))
 
 
+def _log_probs(decoded: Decoded, logits: list) -> tuple[float, ...]:
+    """Log-probability of each token from the logits of each step, (1, vocabulary)."""
+    rows = [np.array(row, dtype=np.float64).ravel() for row in logits[: len(decoded.token_ids)]]
+    return tuple(
+        float(row[token] - row.max() - np.log(np.exp(row - row.max()).sum()))
+        for token, row in zip(decoded.token_ids, rows, strict=True)
+    )
+
+
 class TransformersEngine:
     """The checkpoint itself through transformers, always with 30 s of input; slower, but needs no export."""
 
@@ -190,7 +216,18 @@ class TransformersEngine:
         self.n_mels = model.config.num_mel_bins
         self.decode = zero_gpu.borrow(self._decode)
 
-    def _decode(self, mels, prompt, *, max_new_tokens, suppress, beam_size=1, second_try=False, n_written=0):
+    def _decode(
+        self,
+        mels,
+        prompt,
+        *,
+        max_new_tokens,
+        suppress,
+        beam_size=1,
+        second_try=False,
+        n_written=0,
+        token_log_probs=False,  # they are there in any case
+    ):
         torch, model = self._torch, self._model
         # Not WhisperForConditionalGeneration.generate(): that one rebuilds the prompt and adds its own fallbacks.
         from transformers import GenerationMixin
@@ -232,4 +269,4 @@ def _until_end(ids: list[int], scores: list[float], end: int) -> Decoded:
     """Cut a generated row at its end token, whose probability still counts: knowing where to stop is part of it."""
     length = ids.index(end) if end in ids else len(ids)
     counted = scores[: length + 1]
-    return Decoded(ids[:length], sum(counted) / max(len(counted), 1))
+    return Decoded(ids[:length], sum(counted) / max(len(counted), 1), tuple(scores[:length]))

@@ -3,9 +3,9 @@
 Pure: no audio, threads or clocks. It is told how likely each 32 ms is speech, says which stretch of samples to
 recognise next, and is told what was heard. Text is agreed by LocalAgreement-2 (Macháček et al. 2023, "Turning
 Whisper into a real-time transcription system"): what two passes in a row say is committed and never changes. Unlike
-there, characters are compared instead of words, passes that come quickly must agree for `agree_s` of new sound, a pause
-commits everything, a pass is given the committed characters as its beginning (so it only writes what is new, and cannot
-contradict them), and no timestamps of the model are used.
+there, characters are compared instead of words, both passes must be sure of them or all passes over `agree_s` of new
+sound agree, a pause commits everything, a pass is given the committed characters as its beginning (so it only writes
+what is new, and cannot contradict them), and no timestamps of the model are used.
 """
 
 import math
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.serving import guards
-from cantowhisper.serving.agreement import common, letters_of
+from cantowhisper.serving.agreement import Heard, common, letters_of
 from cantowhisper.serving.segments import WINDOW, SegmentOptions
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -29,7 +29,7 @@ UNFINISHED = "\ufffd"  # what a decoder writes for a part of a character's UTF-8
 class LiveOptions:
     """Times in seconds. What is not here is as for recordings (SegmentOptions)."""
 
-    agree_s: float = 0.8  # of new sound in which all passes must say the same: two passes at once make the same mistake
+    agree_s: float = 0.8  # of new sound in which all passes say the same, where they are not sure of it
     short_pause_s: float = 0.7  # a stretch under `short_s` waits this long: alone it is hard to understand
     trim_over_s: float = 8.0  # speech without a pause: from here on, what is committed is no longer listened to
     max_buffer_s: float = 15.0  # … and if nothing was agreed on by here, it is cut where it is softest
@@ -72,6 +72,7 @@ class _Stretch:
     said_since: list[int] = field(
         default_factory=list
     )  # of each letter of `tentative`: end of the first pass to say it
+    n_sure: int = 0  # so many letters of `tentative` the last pass was sure of
     heard_to: int = 0  # end of the last pass
     understood: bool = False  # whether that pass was believed
     heard: list[tuple[int, int]] = field(default_factory=list)  # of each pass: its end, and how many characters by then
@@ -213,14 +214,14 @@ class LivePolicy:
             return Pass(first.start, pause_from, first.committed, False)
         return Pass(first.start, self.n_samples, first.committed, False) if new / SAMPLE_RATE >= step_s else None
 
-    def process(self, recognise: Callable[[Pass], str], *, step_s: float = 1.0) -> bool:
+    def process(self, recognise: Callable[[Pass], Heard], *, step_s: float = 1.0) -> bool:
         """Do one pass if one is due. `recognise` returns what follows `known`. Returns whether there was one."""
         wanted = self.due(step_s=step_s)
         if wanted:
             self.accept(wanted, recognise(wanted))
         return wanted is not None
 
-    def finish(self, recognise: Callable[[Pass], str]) -> None:
+    def finish(self, recognise: Callable[[Pass], Heard]) -> None:
         """No more sound will come: a last pass over everything that has not had its final one."""
         self.end_input()
         while self.process(recognise):
@@ -231,16 +232,16 @@ class LivePolicy:
         if self.speaking:
             self._end(self._stretches[-1], self.n_samples)
 
-    def accept(self, done: Pass, text: str) -> None:
-        """Take what a pass heard: commit what it says like the one before, or all of it at the end of a stretch."""
-        stretch = self._stretches[0]
+    def accept(self, done: Pass, heard: Heard) -> None:
+        """Take what a pass heard: commit what it says like those before, or all of it at the end of a stretch."""
+        stretch, text = self._stretches[0], heard.text
         stretch.heard_to = done.end
         text = text.replace(UNFINISHED, "") if done.final else text.split(UNFINISHED)[0]
         stretch.understood = not _invented(text, done)
         if done.final:
             self._close(stretch, text if stretch.understood else stretch.tentative)
         elif stretch.understood:
-            n_agreed = self._agree(stretch, text, done.end)
+            n_agreed = self._agree(stretch, Heard(text, heard.n_sure), done.end)
             stretch.committed += text[:n_agreed]
             stretch.tentative = text[n_agreed:]
             stretch.heard.append((done.end, len(stretch.committed) + len(stretch.tentative)))
@@ -252,14 +253,16 @@ class LivePolicy:
         stretch.committed += text
         self._add_line(stretch, stretch.end, len(stretch.committed))
 
-    def _agree(self, stretch: _Stretch, text: str, end: int) -> int:
-        """How many characters of `text` all passes of the last `agree_s` have said; at least two have."""
-        letters, said = letters_of(text), letters_of(stretch.tentative)
+    def _agree(self, stretch: _Stretch, heard: Heard, end: int) -> int:
+        """How many characters to commit: two passes were sure of them, or all of the last `agree_s` say so."""
+        letters, said = letters_of(heard.text), letters_of(stretch.tentative)
+        n_sure = sum(place < heard.n_sure for place, _ in letters)
         same = common(letters, said)
         since = stretch.said_since[:same] + [end] * (len(letters) - same)
         long_ago = end - self._samples(self.options.agree_s)
-        n = next((i for i, first in enumerate(since[:same]) if first > long_ago), same)
-        stretch.said_since = since[n:]
+        n_old = next((i for i, first in enumerate(since[:same]) if first > long_ago), same)
+        n = max(n_old, min(same, n_sure, stretch.n_sure))
+        stretch.said_since, stretch.n_sure = since[n:], max(0, n_sure - n)
         return letters[n - 1][0] + 1 if n else 0
 
     def _trim(self, stretch: _Stretch) -> None:

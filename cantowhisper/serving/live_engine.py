@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cantowhisper.contracts import CantowhisperError, UsageError
+from cantowhisper.serving.agreement import Heard
 from cantowhisper.serving.live import LiveOptions, Pass
 from cantowhisper.serving.live_pace import Pace, PaceOptions
 from cantowhisper.serving.live_sessions import Session
@@ -166,24 +167,24 @@ class LiveEngine:
         if not waiting:
             return False
         session, wanted = min(waiting, key=lambda one: (not one[1].final, one[0].served_s))
-        text = self._recognise(session, wanted)
+        heard = self._recognise(session, wanted)
         session.served_s = self.clock()
         show = self.pace.level(n_speaking, behind_s=behind_s) in ("", "longer_step")
-        session.accept(wanted, text, show_tentative=show)
+        session.accept(wanted, heard, show_tentative=show)
         return True
 
-    def _recognise(self, session: Session, wanted: Pass) -> str:
+    def _recognise(self, session: Session, wanted: Pass) -> Heard:
         started = time.perf_counter()
         try:
-            text = self.recognizer.continuation(session.sound(wanted), wanted.known, language=session.language)
+            heard = self.recognizer.continuation(session.sound(wanted), wanted.known, language=session.language)
         except Exception as error:  # one speaker's trouble must not end everybody's session
             log.error("a pass failed: %s", type(error).__name__)  # never what was said
-            text = session.policy.tentative
+            heard = Heard(session.policy.tentative)
         took_s = time.perf_counter() - started
         self.busy_s, self.n_passes = self.busy_s + took_s, self.n_passes + 1
         if not wanted.final:
             self.pace.measured(took_s)
-        return text
+        return heard
 
     def _drop_forgotten(self) -> None:
         now = self.clock()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cantowhisper.contracts import UsageError
+from cantowhisper.serving.agreement import same_beginning
 from cantowhisper.serving.live_engine import LiveEngine
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -61,10 +62,7 @@ class Track:
 
     def _count_revisions(self, now: str) -> None:
         """Tentative characters that another pass wrote otherwise."""
-        same = next((i for i, (a, b) in enumerate(zip(self.tentative, now, strict=False)) if a != b), None)
-        if same is None:
-            same = min(len(self.tentative), len(now))
-        self.revised_tentative += len(self.tentative) - same
+        self.revised_tentative += len(self.tentative) - same_beginning(self.tentative, now)
 
     def _event(self, now_s: float, event: dict) -> None:
         if "start_s" in event:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cantowhisper.contracts import CantowhisperError, LiveUpdate
+from cantowhisper.serving.agreement import Heard
 from cantowhisper.serving.live import Line, LiveOptions, LivePolicy, Pass
 from cantowhisper.serving.live_voice import VoiceDetector
 from cantowhisper.serving.segments import WINDOW
@@ -161,11 +162,11 @@ class Session:
         """The waveform of a pass, float32."""
         return _float(self._sound[wanted.start - self._sound_from : wanted.end - self._sound_from])
 
-    def accept(self, wanted: Pass, text: str, *, show_tentative: bool = True) -> None:
+    def accept(self, wanted: Pass, heard: Heard, *, show_tentative: bool = True) -> None:
         """Take what a pass heard, and tell what is new."""
         with self._lock:
             self._show_tentative = show_tentative
-            self.policy.accept(wanted, text)
+            self.policy.accept(wanted, heard)
             self._forget()
             self._tell_news()
             self.final = self._all_heard and not self.policy.busy

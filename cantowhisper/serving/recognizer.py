@@ -6,7 +6,6 @@ its encoder then does a seventh of the work. Nothing here imports torch or trans
 
 import os
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -14,6 +13,8 @@ import numpy as np
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, Segment, UsageError
 from cantowhisper.serving import guards
+from cantowhisper.serving.agreement import SURE, Heard, same_beginning
+from cantowhisper.serving.batches import Job, batches
 from cantowhisper.serving.characters import character_times
 from cantowhisper.serving.engines import Decoded, Engine, find_export, open_engine
 from cantowhisper.serving.hub import model_folder
@@ -24,20 +25,7 @@ from cantowhisper.speech.text import normalize, to_script
 
 BUCKET_FRAMES = 100  # input lengths are rounded up to whole seconds, as in training: enough pieces share a batch
 LIVE_BUCKET_FRAMES = 20  # a live pass shares its batch with nobody; half a second less of input is a tenth of its work
-MAX_BATCH = 16  # pieces: beyond that a step of the decoder takes as much longer as it does more
-MAX_BATCH_FRAMES = 12_000  # bounds memory: 12 × 10 s, or 4 × 30 s (attention grows with the square of the length)
-LOOK_AHEAD = 32  # pieces among which batches are formed: more wait longer for the first line of text
 MAX_NEW_TOKENS = 440  # of the decoder's 448 positions
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One piece of the recording: where it is in the list of pieces, and how long an input it gets."""
-
-    index: int
-    span: Span
-    frames: int
-    budget: int
 
 
 class Recognizer:
@@ -135,7 +123,7 @@ class Recognizer:
         if language == "auto" and jobs:
             prompt = self._prompt(self._heard_language(waveform, jobs))
         ready, next_index = {}, 0
-        for batch in _batches(jobs):
+        for batch in batches(jobs):
             if should_stop and should_stop():
                 return
             segments = self._decode(waveform, batch, prompt, beam_size)
@@ -151,7 +139,7 @@ class Recognizer:
                     segment = replace(segment, characters=self._characters(waveform, job, prompt, segment.text))
                 yield segment
 
-    def continuation(self, waveform: np.ndarray, known: str = "", *, language: str | None = None) -> str:
+    def continuation(self, waveform: np.ndarray, known: str = "", *, language: str | None = None) -> Heard:
         """What is said after `known` in one piece of speech, which is taken as it is (live: it may still go on).
 
         The characters in `known` are given to the decoder as its beginning: only what is new is written by token.
@@ -164,7 +152,7 @@ class Recognizer:
 
         Returns
         -------
-        str : may end with U+FFFD where a character's bytes are not all there
+        Heard : its text may end with U+FFFD where a character's bytes are not all there
         """
         job = self._job(0, Span(0, waveform.size), bucket_frames=LIVE_BUCKET_FRAMES)
         begin = self._tokenizer.encode(known, add_special_tokens=False).ids
@@ -175,9 +163,13 @@ class Recognizer:
             max_new_tokens=budget,
             suppress=self._suppress,
             n_written=len(begin),
+            token_log_probs=True,
         )
         ids = [i for i in decoded.token_ids if i not in self._not_text]
-        return self._tokenizer.decode([*begin, *ids])[len(self._tokenizer.decode(begin)) :]
+        unsure = next((i for i, p in enumerate(decoded.log_probs) if p < np.log(SURE)), len(decoded.token_ids))
+        sure_ids = [i for i in decoded.token_ids[:unsure] if i not in self._not_text]
+        text, sure, old = (self._tokenizer.decode([*begin, *more]) for more in (ids, sure_ids, []))
+        return Heard(text[len(old) :], max(0, same_beginning(text, sure) - len(old)))
 
     def context_frames(self, frames: int, *, bucket_frames: int = BUCKET_FRAMES) -> int:
         """Encoder input for a piece of `frames`: itself, a margin, rounded up; 3,000 if the model needs that."""
@@ -196,11 +188,11 @@ class Recognizer:
             raise CantowhisperError(f"this is no multilingual Whisper: its tokenizer lacks {', '.join(absent)}")
         return [self._vocabulary[name] for name in names]
 
-    def _job(self, index: int, span: Span, *, bucket_frames: int = BUCKET_FRAMES) -> _Job:
+    def _job(self, index: int, span: Span, *, bucket_frames: int = BUCKET_FRAMES) -> Job:
         frames = self.context_frames(n_frames(span.end - span.start), bucket_frames=bucket_frames)
-        return _Job(index, span, frames, guards.token_budget(span.seconds, at_most=MAX_NEW_TOKENS))
+        return Job(index, span, frames, guards.token_budget(span.seconds, at_most=MAX_NEW_TOKENS))
 
-    def _decode(self, waveform: np.ndarray, batch: list[_Job], prompt: list[int], beam_size: int) -> list[Segment]:
+    def _decode(self, waveform: np.ndarray, batch: list[Job], prompt: list[int], beam_size: int) -> list[Segment]:
         """Recognise pieces whose inputs have one length; what looks invented gets a second try."""
         mels = np.stack([self._mel(waveform, job) for job in batch])
         budget = max(job.budget for job in batch)
@@ -213,14 +205,14 @@ class Recognizer:
                 tries[i] = replace(first, text="")
         return [_segment(job, one) for job, one in zip(batch, tries, strict=True)]
 
-    def _silent(self, job: _Job, mel: np.ndarray, prompt: list[int], one: "_Try") -> bool:
+    def _silent(self, job: Job, mel: np.ndarray, prompt: list[int], one: "_Try") -> bool:
         """Evidence that nobody speaks: VAD heard no voice, the model is unsure, or it says so itself."""
         if job.span.by_level or one.confidence < guards.MIN_CONFIDENCE:
             return True
         ask = getattr(self.engine, "no_speech_probability", None)
         return ask is not None and ask(mel, prompt) > guards.NO_SPEECH
 
-    def _second_try(self, job: _Job, mel: np.ndarray, prompt: list[int], first: "_Try") -> "_Try":
+    def _second_try(self, job: Job, mel: np.ndarray, prompt: list[int], first: "_Try") -> "_Try":
         """Decode a piece once more, by a search that avoids repetition."""
         (decoded,) = self.engine.decode(
             mel, prompt, max_new_tokens=job.budget, suppress=self._suppress, second_try=True
@@ -229,7 +221,7 @@ class Recognizer:
         better = second if not second.looped or len(second.text) < len(first.text) else first
         return replace(better, retried=True)
 
-    def _heard_language(self, waveform: np.ndarray, jobs: list[_Job]) -> str:
+    def _heard_language(self, waveform: np.ndarray, jobs: list[Job]) -> str:
         """The language of the longest of the first pieces."""
         if not hasattr(self.engine, "languages"):
             raise UsageError("the language can be detected with a CTranslate2 export only; name the language")
@@ -238,7 +230,7 @@ class Recognizer:
         known = {token: p for token, p in likely.items() if token.strip("<|>") in self.languages}
         return max(known, key=known.get).strip("<|>") if known else self.facts.language_token
 
-    def _characters(self, waveform, job: _Job, prompt: list[int], text: str) -> tuple[tuple[str, float, float], ...]:
+    def _characters(self, waveform, job: Job, prompt: list[int], text: str) -> tuple[tuple[str, float, float], ...]:
         if not hasattr(self.engine, "align"):
             raise UsageError("times of characters need a CTranslate2 export: cantowhisper export MODEL")
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -248,13 +240,13 @@ class Recognizer:
         at = [min(first_s + t, last_s) for t in times]
         return tuple(character_times(self._tokenizer.decode, ids, at))
 
-    def _judge(self, job: _Job, decoded: Decoded) -> "_Try":
+    def _judge(self, job: Job, decoded: Decoded) -> "_Try":
         ids = [i for i in decoded.token_ids if i not in self._not_text]
         text = normalize(self._tokenizer.decode(ids[: job.budget]))
         looped = len(ids) >= job.budget or guards.repeats(text)
         return _Try(text, min(float(np.exp(decoded.mean_log_prob)), 1.0), looped)
 
-    def _mel(self, waveform: np.ndarray, job: _Job) -> np.ndarray:
+    def _mel(self, waveform: np.ndarray, job: Job) -> np.ndarray:
         piece = waveform[job.span.start : job.span.end]
         return pad_to(log_mel(piece, n_mels=self.engine.n_mels, engine="numpy"), job.frames)
 
@@ -269,7 +261,7 @@ class _Try:
     retried: bool = False
 
 
-def _segment(job: _Job, one: _Try) -> Segment:
+def _segment(job: Job, one: _Try) -> Segment:
     signs = {
         "repetition": one.looped,
         "second_try": one.retried,
@@ -283,17 +275,3 @@ def _segment(job: _Job, one: _Try) -> Segment:
         confidence=one.confidence,
         flags=tuple(name for name, seen in signs.items() if seen),
     )
-
-
-def _batches(jobs: list[_Job]) -> Iterator[list[_Job]]:
-    """Pieces of one input length together, near ones only, so that the earliest pieces are not the last to come.
-
-    What is in a batch never changes a result: the input length is each piece's own, and no padding depends on others.
-    """
-    for first in range(0, len(jobs), LOOK_AHEAD):
-        by_length = defaultdict(list)
-        for job in jobs[first : first + LOOK_AHEAD]:
-            by_length[job.frames].append(job)
-        for frames, same in by_length.items():  # in the order in which each length occurred first
-            size = max(1, min(MAX_BATCH, MAX_BATCH_FRAMES // frames))
-            yield from (same[start : start + size] for start in range(0, len(same), size))

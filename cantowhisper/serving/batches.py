@@ -1,0 +1,35 @@
+"""Pieces of a recording, and which of them are recognised together."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cantowhisper.serving.segments import Span
+
+MAX_BATCH = 16  # pieces: beyond that a step of the decoder takes as much longer as it does more
+MAX_BATCH_FRAMES = 12_000  # bounds memory: 12 × 10 s, or 4 × 30 s (attention grows with the square of the length)
+LOOK_AHEAD = 32  # pieces among which batches are formed: more wait longer for the first line of text
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of the recording: where it is in the list of pieces, and how long an input it gets."""
+
+    index: int
+    span: Span
+    frames: int
+    budget: int
+
+
+def batches(jobs: list[Job]) -> Iterator[list[Job]]:
+    """Pieces of one input length together, near ones only, so that the earliest pieces are not the last to come.
+
+    What is in a batch never changes a result: the input length is each piece's own, and no padding depends on others.
+    """
+    for first in range(0, len(jobs), LOOK_AHEAD):
+        by_length = defaultdict(list)
+        for job in jobs[first : first + LOOK_AHEAD]:
+            by_length[job.frames].append(job)
+        for frames, same in by_length.items():  # in the order in which each length occurred first
+            size = max(1, min(MAX_BATCH, MAX_BATCH_FRAMES // frames))
+            yield from (same[start : start + size] for start in range(0, len(same), size))
