@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -181,3 +183,24 @@ def test_the_named_endpoints_give_the_documented_result(app, echo, tmp_path):
     assert set(result) == {"text", "language", "duration_s", "segments", "cut_short", "model"}
     assert result["duration_s"] == 2.0 and result["language"] == "yue" and result["segments"][1]["start_s"] == 1
     assert result["segments"][0]["characters"] == [["3", 0, 0.5]]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "hung up"])
+def test_a_program_that_gives_up_stops_the_computing(app, echo, tmp_path, how):
+    from gradio_client import Client, handle_file
+
+    echo.slow = True
+    service = Service(echo, limits=LIMITS)
+    with serving(app.build_page(service, examples=[]), **app.launch_options(service)) as address:
+        file = handle_file(recording(tmp_path))
+        if how == "cancelled":
+            job = Client(address, verbose=False).submit(file, "", "", 1, False, api_name="/transcribe")
+            assert echo.running.wait(20)
+            job.cancel()
+        else:
+            script = "import sys; from gradio_client import *; c = Client(sys.argv[1], verbose=False)"
+            script += "; c.predict(handle_file(sys.argv[2]), '', '', 1, False, api_name='/transcribe')"
+            with subprocess.Popen([sys.executable, "-c", script, address, file["path"]]) as program:
+                assert echo.running.wait(60)
+                program.kill()
+        assert echo.stopped.wait(20)

@@ -3,6 +3,8 @@
 app_offline/README.md documents what they take and give.
 """
 
+from collections.abc import Iterator
+
 import gradio as gr
 
 from cantowhisper.serving.limits import visitor_address
@@ -19,29 +21,31 @@ def add_endpoints(service: Service) -> None:
         by_file, by_link = gr.Button(), gr.Button()
     options = [language, script, beam, characters]
 
-    def answer(paths, link, language, script, beam, characters, request: gr.Request) -> dict:
+    def answer(paths, link, language, script, beam, characters, request: gr.Request) -> Iterator:
         choices = Choices(language or "", script or "", beam or 1, characters=bool(characters))
         told = {"visitor": visitor_address(request), "session": request.session_hash or ""}
-        (*_, last) = service.run(paths, link=link, choices=choices, **told)
-        return as_json(last.results[0], model=service.name, language=language or _trained_for(service))
+        for standing in service.run(paths, link=link, choices=choices, **told):
+            results = standing.results
+            yield gr.skip()  # nothing yet; but only between steps Gradio can tell us that the client has gone
+        yield as_json(results[0], model=service.name, language=language or _trained_for(service))
 
     def transcribe(file, language="", script="", beam_size=1, characters=False, request: gr.Request = None):
-        return _answered(answer, [file] if file else [], "", language, script, beam_size, characters, request)
+        yield from _answered(answer, [file] if file else [], "", language, script, beam_size, characters, request)
 
     def transcribe_url(url, language="", script="", beam_size=1, characters=False, request: gr.Request = None):
-        return _answered(answer, [], url, language, script, beam_size, characters, request)
+        yield from _answered(answer, [], url, language, script, beam_size, characters, request)
 
     shared = {"outputs": result, "concurrency_limit": None}
     by_file.click(transcribe, [file, *options], api_name="transcribe", **shared)
     by_link.click(transcribe_url, [link, *options], api_name="transcribe_url", **shared)
 
 
-def _answered(answer, paths: list, link: str, *rest):
-    """What a program gets: the result, or the friendly words of the refusal as the error."""
+def _answered(answer, paths: list, link: str, *rest) -> Iterator:
+    """What a program gets: at the end the result, or the friendly words of the refusal as the error."""
     if not paths and not (link or "").strip():
         raise gr.Error("冇檔案亦冇連結。 Neither a file nor a link was given.", print_exception=False)
     try:
-        return answer(paths, (link or "").strip(), *rest)
+        yield from answer(paths, (link or "").strip(), *rest)
     except Exception as error:
         raise gr.Error(friendly(error), print_exception=False) from None
 
