@@ -77,7 +77,8 @@ def live(result: dict) -> str:
         f"takes {result['one_speaker_share_of_the_machine']:.0%} of the machine. With three at once, 95 % of the "
         f"characters are final after {result['three_speakers_commit_delay_p95_s']:.1f} s. CER of the demo model live "
         f"and from the file: {result['cer_live']:.1%} and {result['cer_offline']:.1%}, {result['cer_recordings']} "
-        "recordings.)",
+        "recordings. What is heard is read from the references; that the model is sure of all of it in "
+        f"{result['sure_passes_share']:.0%} of the passes is the demo model's share.)",
     ]
     return "\n".join(lines)
 

@@ -23,6 +23,7 @@ FEATURE_COLUMNS = {
 SPLITS = ("train", "validation", "test")
 MODEL_FACTS_FILE = "cantowhisper.json"
 EXPORT_FOLDER = "ct2"  # the CTranslate2 export, inside the model folder
+DECODER_FILE, DECODER_CROSS_FILE = "decoder.onnx", "decoder_cross.onnx"  # in the export: its decoder for ONNX Runtime
 
 
 class CantowhisperError(Exception):

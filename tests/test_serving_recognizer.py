@@ -132,7 +132,7 @@ def test_probabilities_of_tokens_are_those_of_the_weights(model, market):
         (rest,) = decode(
             mel, [*prompt, *ids[:5]], max_new_tokens=7, suppress=opened._suppress, n_written=5, token_log_probs=True
         )
-        assert rest.token_ids == ids[5:] and rest.log_probs == pytest.approx(whole.log_probs[5:], abs=1e-3)
+        assert rest.token_ids == ids[5:] and rest.log_probs == pytest.approx(whole.log_probs[5:], abs=0.02)
 
 
 @pytest.mark.parametrize("doubted", range(5))

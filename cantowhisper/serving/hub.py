@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError
+from cantowhisper.contracts import DECODER_CROSS_FILE, DECODER_FILE, EXPORT_FOLDER, CantowhisperError
 
 _CONFIG_FILES = ["*.json", "*.txt"]
 
@@ -52,7 +52,7 @@ def _wanted(files: list[str]) -> list[str]:
     if f"{EXPORT_FOLDER}/model.bin" in files:
         return [f"{EXPORT_FOLDER}/*", "tokenizer.json", "cantowhisper.json"]
     if "model.bin" in files:  # a repository that is itself an export
-        return ["model.bin", *_CONFIG_FILES]
+        return ["model.bin", DECODER_FILE, DECODER_CROSS_FILE, *_CONFIG_FILES]
     if any(f.endswith(".safetensors") for f in files):
         return ["*.safetensors", *_CONFIG_FILES]
     return ["pytorch_model*.bin", *_CONFIG_FILES]

@@ -1,17 +1,18 @@
-"""A model folder to CTranslate2 int8: a quarter of the size, and what the web pages run on two CPU cores."""
+"""A model folder to CTranslate2 int8 and its decoder to ONNX: what the web pages run on two CPU cores."""
 
 import os
 import shutil
 from pathlib import Path
 
 from cantowhisper.contracts import EXPORT_FOLDER, MODEL_FACTS_FILE, CantowhisperError
+from cantowhisper.training.onnx_decoder import export_decoder
 
 # Beside the weights, what a recogniser reads: the tokenizer, the Mel channels, and what the model was trained for.
 COPIED = ("tokenizer.json", "preprocessor_config.json", "generation_config.json", MODEL_FACTS_FILE)
 
 
 def export_model(model: str | os.PathLike, out: str | os.PathLike | None = None, *, quantization: str = "int8") -> Path:
-    """Convert a Whisper checkpoint folder with CTranslate2's own converter.
+    """Convert a Whisper checkpoint folder with CTranslate2's own converter; an int8 one gets an ONNX decoder besides.
 
     Parameters
     ----------
@@ -37,6 +38,8 @@ def export_model(model: str | os.PathLike, out: str | os.PathLike | None = None,
     try:
         converter = TransformersConverter(str(model), copy_files=[n for n in COPIED if (model / n).exists()])
         converter.convert(str(aside), quantization=quantization)
+        if quantization == "int8":
+            export_decoder(model, aside)
     except (OSError, ValueError, KeyError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise CantowhisperError(f"cannot export {model}: {str(error).splitlines()[0]}") from error

@@ -122,7 +122,8 @@ With faster-whisper, by the CTranslate2 export in `{EXPORT_FOLDER}/`:
 ```python
 from faster_whisper import WhisperModel
 from huggingface_hub import snapshot_download
-model = WhisperModel(snapshot_download("{repo}", allow_patterns="{EXPORT_FOLDER}/*") + "/{EXPORT_FOLDER}")
+folder = snapshot_download("{repo}", allow_patterns="{EXPORT_FOLDER}/*", ignore_patterns="*.onnx")
+model = WhisperModel(folder + "/{EXPORT_FOLDER}")
 segments, _ = model.transcribe("talk.mp3", language="{facts.language_token[2:-2]}", {options})
 print("".join(segment.text for segment in segments))
 ```
