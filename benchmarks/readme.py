@@ -162,12 +162,9 @@ def real_speech(result: dict) -> str:
     machine, variants = result["machine"], result["variants"]
     any_row = next(iter(variants.values()))["variable"]
     lines = [
-        "| | error at the clip's own context | in 30 s windows | training |",
-        "|---|---|---|---|",
-        *(
-            f"| {name} | {_share(row['variable'])} | {_share(row['full'])} | {row['train_seconds'] / 60:.1f} min |"
-            for name, row in variants.items()
-        ),
+        "| | error at the clip's own context | in 30 s windows |",
+        "|---|---|---|",
+        *(f"| {name} | {_share(row['variable'])} | {_share(row['full'])} |" for name, row in variants.items()),
         "",
         f"n={any_row['sequences']} sequences, {any_row['digits']} digits, {result['settings']['scored']}; in brackets: "
         f"95 % bootstrap interval over sequences; {machine['processor']}, {machine['date']}, one seed.",

@@ -29,7 +29,7 @@ UNFINISHED = "\ufffd"  # what a decoder writes for a part of a character's UTF-8
 class LiveOptions:
     """Times in seconds. What is not here is as for recordings (SegmentOptions)."""
 
-    agree_s: float = 0.8  # of new sound in which all passes say the same, where they are not sure of it
+    agree_s: float = 1.2  # of new sound in which all passes say the same, where they are not sure of it
     short_pause_s: float = 0.7  # a stretch under `short_s` waits this long: alone it is hard to understand
     trim_over_s: float = 8.0  # speech without a pause: from here on, what is committed is no longer listened to
     max_buffer_s: float = 15.0  # … and if nothing was agreed on by here, it is cut where it is softest
