@@ -68,11 +68,13 @@ from IPython.display import display
 
 from cantowhisper.training.data import load_split
 
-train_split, validation = load_split(FEATURES, "train"), load_split(FEATURES, "validation")
+# with {"streaming": true} among the CHANGES, features of `train` stay on the Hub: only its sentences are read here
+train_split = load_split(FEATURES, "train", streaming=config.streaming)
+validation = load_split(FEATURES, "validation")
 print(
     f"train {len(train_split)} clips, {sum(train_split['duration_s']) / 3600:.2f} h; validation {len(validation)} clips"
 )
-display(train_split.select(range(3)).remove_columns("features").to_pandas())
+display(train_split.select_columns(["text", "duration_s"]).select(range(3)).to_pandas())
 
 # %% [markdown]
 # ## The model before training
@@ -82,7 +84,7 @@ from cantowhisper.training.trainer import prepare_model
 
 model, processor = prepare_model(config, train_split["text"])
 print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {len(processor.tokenizer)} tokens")
-sentence = train_split[0]["text"]
+sentence = train_split["text"][0]
 print(sentence, "→", processor.tokenizer.convert_ids_to_tokens(processor.tokenizer(sentence).input_ids)[:4], "…")
 
 # %% [markdown]
@@ -92,13 +94,15 @@ print(sentence, "→", processor.tokenizer.convert_ids_to_tokens(processor.token
 # %%
 import matplotlib.pyplot as plt
 
-from cantowhisper.training.batching import Collator, FeatureRows
+from cantowhisper.training.batching import Collator
 from cantowhisper.training.sampling import BucketBatchSampler, frame_counts
+from cantowhisper.training.streaming import training_rows
 
-sampler = BucketBatchSampler(frame_counts(train_split), config, n_batches=20)
+train_rows = training_rows(train_split, config)
+sampler = BucketBatchSampler(frame_counts(train_split), config, n_batches=20, parts=train_rows.parts)
 keys = next(batch for batch in sampler if not batch[0].full)
 collate = Collator(processor, config, start_token_id=model.config.decoder_start_token_id)
-batch = collate(FeatureRows(train_split).__getitems__(keys))
+batch = collate(train_rows.__getitems__(keys))
 clips, n_mels, frames = batch["input_features"].shape
 print(f"{clips} clips × {frames} frames; padded to 30 s this batch would be {3000 / frames:.1f} times as large")
 
@@ -128,11 +132,11 @@ from cantowhisper.training.trainer import train
 
 KILLED, WHOLE = OUT / "resume" / "killed", OUT / "resume" / "whole"
 SHORT = {"max_steps": 6, "save_every_steps": 2, "evaluate_every_steps": 6, "log_every_steps": 1, "warmup_steps": 1}
-SHORT |= {"batch_size": 4, "validation_clips": 2, "language": LANGUAGE}
+SHORT |= {"batch_size": 4, "validation_clips": 2, "language": LANGUAGE, "streaming": config.streaming}
 SHOWN = processes.count() == 1 and n_mels == 80  # the miniature takes 80 Mel channels
 if SHOWN:
     shutil.rmtree(OUT / "resume", ignore_errors=True)
-    words = [word for key, value in SHORT.items() for word in ("--set", f"{key}={value}")]
+    words = [word for key, value in SHORT.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     command = [sys.executable, "-m", "cantowhisper.cli", "train", FEATURES, str(KILLED), "--preset", "demo", *words]
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while run.poll() is None and not is_whole(KILLED / "checkpoints" / "checkpoint-2"):

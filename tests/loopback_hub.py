@@ -48,6 +48,7 @@ class Hub(ThreadingHTTPServer):
         self.lost = False  # the network: connections end without an answer
         self.missed = 0
         self.refuse_squash = False
+        self.served_bytes = 0  # of files
 
     def add(self, name: str, files: dict[str, bytes], **how) -> Repo:
         repo = self.repos[name] = Repo(**how)
@@ -153,6 +154,7 @@ class Handler(BaseHTTPRequestHandler):
             start, end = int(wanted[1]), min(int(wanted[2] or len(data)), len(data) - 1)
             extra["Content_Range"] = f"bytes {start}-{end}/{len(data)}"
             status, data = 206, data[start : end + 1]
+        self.server.served_bytes += len(data) if self.command == "GET" else 0
         return self._answer(status, data, ETag=f'"{etag}"', X_Repo_Commit=repo.sha, Accept_Ranges="bytes", **extra)
 
     def do_POST(self):

@@ -77,12 +77,15 @@ def test_both_notebooks_run_from_a_fresh_kernel(small_release, tmp_path):
 
 
 def test_nothing_reads_the_test_split_before_the_final_score(tmp_path):
-    """With a test split that nobody can read, the notebook trains to its end and stops where it would score."""
+    """With a test split that nobody can read, the notebook trains to its end and stops where it would score.
+
+    (Its features are streamed; those of the other test here are not.)
+    """
     features, out = tmp_path / "features", tmp_path / "out"
     shutil.copytree(small_features(), features)
     for path in (features / "data").glob("test-*.parquet"):
         path.write_bytes(b"not before the final score")
-    changes = {"max_steps": 2, "evaluate_every_steps": 2, "save_every_steps": 2, "warmup_steps": 1}
+    changes = {"max_steps": 2, "evaluate_every_steps": 2, "save_every_steps": 2, "warmup_steps": 1, "streaming": True}
     settings = {"FEATURES": str(features), "OUT": str(out), "CHANGES": json.dumps(changes)}
     done = subprocess.run(
         [sys.executable, "whisper_training_pipeline.py"],

@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 from cantowhisper.contracts import FEATURE_COLUMNS, SPLITS, CantowhisperError
+from cantowhisper.training.streaming import StreamedSplit
 
 
-def load_split(features: str | os.PathLike, split: str):
-    """One split of a feature dataset (folder or Hub id) as a `datasets.Dataset`.
+def load_split(features: str | os.PathLike, split: str, *, streaming: bool = False):
+    """One split of a feature dataset (folder or Hub id) as a `datasets.Dataset`, or with streaming a StreamedSplit.
 
     Only the split's own files are opened: nothing that trains or selects can see the test split by accident.
     """
@@ -21,9 +22,14 @@ def load_split(features: str | os.PathLike, split: str):
             files = sorted(str(path) for path in (folder / "data").glob(f"{split}-*.parquet"))
             if not files:
                 raise CantowhisperError(f"{features} has no {split} split; make it with `cantowhisper features`")
-            found = datasets.load_dataset("parquet", data_files={split: files}, split=split)
+            name, data_files = "parquet", {split: files}
         else:
-            found = datasets.load_dataset(str(features), data_files={split: f"data/{split}-*.parquet"}, split=split)
+            name, data_files = str(features), {split: f"data/{split}-*.parquet"}
+        if streaming:
+            builder = datasets.load_dataset_builder(name, data_files=data_files)  # whose names have the Hub's revision
+            found = StreamedSplit(builder.config.data_files[split], name=str(features))
+        else:
+            found = datasets.load_dataset(name, data_files=data_files, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CantowhisperError(f"cannot read the features {str(features)!r}: {reason}") from error

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ class Key(NamedTuple):
     full: bool = False  # a 30 s window instead of the natural length
     batch: int = 0  # which batch of the run: chance is drawn from it, so that a resumed run draws the same
     vary: bool = True  # augmentation has begun
+    part: tuple[int, int] = (0, 0)  # the epoch, and which part of it: a streamed split is read part by part
     window: int = -1  # which packed window of its batch the clip goes into; -1: none, it has the input to itself
 
 
@@ -32,7 +33,8 @@ class BucketBatchSampler:
     The order is random and fixed by (seed, epoch). The run is one stream of `n_batches`: the Trainer skips to its step
     when it resumes, and sees what the interrupted run would have seen.
 
-    n_frames and n_tokens are those of each clip; without n_tokens, labels count for nothing.
+    n_frames and n_tokens are those of each clip; without n_tokens, labels count for nothing. `parts` gives the rows of
+    each part of an epoch, where a batch takes its clips from one part only: without it, an epoch is one part.
     """
 
     # Sorting whole epochs by length would make the same batches every time; within pools of this many batches,
@@ -46,11 +48,13 @@ class BucketBatchSampler:
         *,
         n_batches: int,
         n_tokens: Sequence[int] | None = None,
+        parts: Callable[[int], list[np.ndarray]] | None = None,
     ):
         self.n_frames = np.asarray(n_frames)
         self.n_tokens = np.zeros_like(self.n_frames) if n_tokens is None else np.asarray(n_tokens)
         self.config = config
         self.n_batches = n_batches
+        self.parts = parts or (lambda epoch: [np.arange(len(self.n_frames))])
         self.batch_size = None  # batches differ in size; accelerate asks
 
     def __len__(self) -> int:
@@ -75,33 +79,39 @@ class BucketBatchSampler:
 
     def _batches(self, epoch: int) -> list[list[Key]]:
         rng = np.random.default_rng((self.config.seed, epoch))
-        natural = list(self._natural(rng.permutation(len(self.n_frames))))
         full, packed = self.config.full_context_share, self.config.packed_share
-        if self._natural_share > 0:
-            total = len(natural) / self._natural_share
-        else:
-            natural, total = [], math.ceil(len(self.n_frames) / self._full_size)
-        batches = natural + self._full(rng, round(total * full)) + self._packed(rng, round(total * packed))
-        return [batches[i] for i in rng.permutation(len(batches))]
+        epoch_batches, total, n_full, n_packed = [], 0, 0, 0  # those of the parts so far: shares are of the whole epoch
+        for number, rows in enumerate(self.parts(epoch)):
+            natural = list(self._natural(rows[rng.permutation(len(rows))]))
+            if self._natural_share > 0:
+                total += len(natural) / self._natural_share
+            else:
+                natural, total = [], total + math.ceil(len(rows) / self._full_size)
+            more_full, more_packed = round(total * full) - n_full, round(total * packed) - n_packed
+            n_full, n_packed = n_full + more_full, n_packed + more_packed
+            batches = natural + self._full(rng, rows, more_full) + self._packed(rng, rows, more_packed)
+            drawn = (batches[i] for i in rng.permutation(len(batches)))
+            epoch_batches += ([key._replace(part=(epoch, number)) for key in batch] for batch in drawn)
+        return epoch_batches
 
     @property
     def _full_size(self) -> int:
         return min(self.config.full_context_batch_size, self.config.max_batch_frames // N_FRAMES)
 
-    def _again_and_again(self, rng: np.random.Generator) -> Iterator[Clip]:
+    def _again_and_again(self, rng: np.random.Generator, rows: np.ndarray) -> Iterator[Clip]:
         while True:
-            yield from self._clips(rng.permutation(len(self.n_frames)))
+            yield from self._clips(rows[rng.permutation(len(rows))])
 
     def _clips(self, rows: Iterable[int]) -> Iterator[Clip]:
         return (Clip(int(row), int(self.n_frames[row]), int(self.n_tokens[row])) for row in rows)
 
-    def _full(self, rng: np.random.Generator, n_batches: int) -> list[list[Key]]:
-        windows = ([clip] for clip in self._again_and_again(rng))
+    def _full(self, rng: np.random.Generator, rows: np.ndarray, n_batches: int) -> list[list[Key]]:
+        windows = ([clip] for clip in self._again_and_again(rng, rows))
         batches = itertools.islice(self._cut(windows, size=self._full_size, full=True), n_batches)
         return [[Key(clip.row, full=True) for (clip,) in batch] for batch in batches]
 
-    def _packed(self, rng: np.random.Generator, n_batches: int) -> list[list[Key]]:
-        windows = fill_windows(self._again_and_again(rng), stretch=self.config.stretch)
+    def _packed(self, rng: np.random.Generator, rows: np.ndarray, n_batches: int) -> list[list[Key]]:
+        windows = fill_windows(self._again_and_again(rng, rows), stretch=self.config.stretch)
         batches = itertools.islice(self._cut(windows, size=self._full_size, full=True), n_batches)
         return [
             [Key(clip.row, full=True, window=number) for number, window in enumerate(batch) for clip in window]
@@ -136,14 +146,21 @@ class BucketBatchSampler:
             yield batch
 
 
-def run_batches(n_frames: Sequence[int], n_tokens: Sequence[int], config: TrainConfig, *, n_processes: int = 1):
+def run_batches(
+    n_frames: Sequence[int],
+    n_tokens: Sequence[int],
+    config: TrainConfig,
+    *,
+    n_processes: int = 1,
+    parts: Callable[[int], list[np.ndarray]] | None = None,
+):
     """The batch sampler of a whole run, for the Trainer: a batch an item, or where there is a schedule, a step."""
     if not config.accumulation_schedule:
         n_batches = config.max_steps * config.gradient_accumulation_steps * n_processes
-        return BucketBatchSampler(n_frames, config, n_batches=n_batches, n_tokens=n_tokens)
+        return BucketBatchSampler(n_frames, config, n_batches=n_batches, n_tokens=n_tokens, parts=parts)
     stages = read_accumulation(config.accumulation_schedule)
     n_batches = sum(step_sizes(stages, config.max_steps)) * n_processes
-    batches = BucketBatchSampler(n_frames, config, n_batches=n_batches, n_tokens=n_tokens)
+    batches = BucketBatchSampler(n_frames, config, n_batches=n_batches, n_tokens=n_tokens, parts=parts)
     return Accumulated(batches, stages, n_steps=config.max_steps, n_processes=n_processes)
 
 

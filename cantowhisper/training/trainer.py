@@ -17,7 +17,7 @@ from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.speech.text import cer_view
 from cantowhisper.training import processes
 from cantowhisper.training.adapters import add_lora, merge_lora
-from cantowhisper.training.batching import Collator, FeatureRows, check_mels
+from cantowhisper.training.batching import Collator, check_mels
 from cantowhisper.training.callbacks import CheckpointKeeper, StatusLine, StopSignal, best_evaluation
 from cantowhisper.training.checkpoints import CONFIG_FILE, FOLDER, checkpoint_steps
 from cantowhisper.training.data import amounts, evenly, load_split
@@ -31,6 +31,7 @@ from cantowhisper.training.sampling import frame_counts, run_batches
 from cantowhisper.training.scoring import METRICS_FILE, summarize, transcribe_split, write_json
 from cantowhisper.training.steps import PartwiseTrainer
 from cantowhisper.training.stopping import EarlyStop
+from cantowhisper.training.streaming import training_rows
 
 
 def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainConfig, progress: bool = True) -> dict:
@@ -59,9 +60,10 @@ def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainC
     copies = config.hub_checkpoints and processes.is_main()
     hub = HubCheckpoints.open(config.hub_checkpoints, out) if copies else None
     processes.from_main(lambda: claim(out, config, features, hub))
-    train_split, validation = load_split(features, "train"), load_split(features, "validation")
+    train_split = load_split(features, "train", streaming=config.streaming)
+    validation = load_split(features, "validation")  # a fixed few clips, read again and again
     model, processor = prepare_model(config, train_split["text"])
-    check_mels(train_split, processor)
+    check_mels(validation, processor)  # a dataset has one type in all splits
     trainer = WhisperTrainer(model, processor, train_split, validation, out=out, config=config, progress=progress)
     checkpoint = processes.from_main(lambda: resume_point(out, hub))
     started = time.perf_counter()
@@ -105,7 +107,7 @@ class WhisperTrainer(PartwiseTrainer):
         super().__init__(
             model=model,
             args=_arguments(out, config, progress, d_model=model.config.d_model),
-            train_dataset=FeatureRows(train_split),
+            train_dataset=training_rows(train_split, config),
             eval_dataset=self.validation,
             data_collator=Collator(processor, config, start_token_id=model.config.decoder_start_token_id),
             callbacks=[StatusLine(), self.keeper, EarlyStop(config.early_stopping_evaluations)],
@@ -124,12 +126,18 @@ class WhisperTrainer(PartwiseTrainer):
 
     def get_train_dataloader(self):
         config = self.cantowhisper_config
-        sampler = run_batches(self.n_frames, self.n_tokens, config, n_processes=self.args.world_size)
+        sampler = run_batches(
+            self.n_frames,
+            self.n_tokens,
+            config,
+            n_processes=self.args.world_size,
+            parts=self.train_dataset.parts,
+        )
         loader = torch.utils.data.DataLoader(
             self.train_dataset,
             batch_sampler=sampler,
             collate_fn=self.data_collator,
-            num_workers=config.data_workers,
+            num_workers=0 if config.streaming else config.data_workers,
             pin_memory=torch.cuda.is_available(),
         )
         return self.accelerator.prepare(loader)
