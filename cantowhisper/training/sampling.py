@@ -21,8 +21,8 @@ class Key(NamedTuple):
     full: bool = False  # a 30 s window instead of the natural length
     batch: int = 0  # which batch of the run: chance is drawn from it, so that a resumed run draws the same
     vary: bool = True  # augmentation has begun
-    part: tuple[int, int] = (0, 0)  # the epoch, and which part of it: a streamed split is read part by part
     window: int = -1  # which packed window of its batch the clip goes into; -1: none, it has the input to itself
+    part: tuple[int, int] = (0, 0)  # the epoch, and which part of it: a streamed split is read part by part
 
 
 class BucketBatchSampler:

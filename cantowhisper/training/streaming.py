@@ -64,9 +64,8 @@ class StreamedSplit:
 
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             table = pa.concat_tables(pool.map(self._group, groups))
-        schema = table.schema
-        features = datasets.Features({name: datasets.Features.from_arrow_schema(schema)[name] for name in schema.names})
-        info = datasets.DatasetInfo(features=features)
+        types = datasets.Features.from_arrow_schema(table.schema)  # of the file's other columns too
+        info = datasets.DatasetInfo(features=datasets.Features({name: types[name] for name in table.column_names}))
         # A fingerprint that is given: to find one would take the checksum of all features.
         return datasets.Dataset(table.replace_schema_metadata(None), info=info, fingerprint="streamed")
 
@@ -105,7 +104,10 @@ class StreamedSplit:
 
 
 class StreamedRows(torch.utils.data.Dataset):
-    """Rows of a streamed split by the keys of a sampler that draws from its `parts`, one behind the other."""
+    """Rows of a streamed split by the keys of a sampler that draws from its `parts`, one behind the other.
+
+    Each of several processes reads the parts for itself, and takes its own batches from them.
+    """
 
     def __init__(self, split: StreamedSplit, config: TrainConfig):
         self.split = split
