@@ -16,8 +16,9 @@ import pytest
 from loopback_hub import WRITER, running_hub
 from test_features_hub import Client
 from test_training_batching import windows_of
+from test_training_processes import launch
 from training_data import small_features, small_split, temporary_folder
-from training_runs import TINY, assert_same_run, started, wait_for
+from training_runs import RUN, TINY, assert_same_run, curve, started, wait_for
 
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.features.dataset import hf_features
@@ -266,3 +267,17 @@ def test_a_run_that_streams_from_the_hub_is_killed_and_goes_on_to_the_same_bits(
     said, _ = again.communicate(timeout=500)
     assert again.returncode == 0 and "going on from checkpoint-" in said
     assert_same_run(out, json.loads((out / "metrics.json").read_text()), finished)
+
+
+@pytest.mark.slow
+def test_two_processes_stream_what_one_streams(tmp_path):
+    script = tmp_path / "run.py"
+    script.write_text(RUN)
+    config = STREAMED.with_overrides(dropout=0.0)  # drawn in each process
+    code, _, complaint = launch(script, str(regrouped()), str(tmp_path / "two"), json.dumps(dataclasses.asdict(config)))
+    assert code == 0, complaint
+    one_config = config.with_overrides(gradient_accumulation_steps=2)  # the same two batches make a step
+    one = train(regrouped(), tmp_path / "one", config=one_config, progress=False)
+    two = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    losses, theirs = ([entry["loss"] for entry in curve(run) if "loss" in entry] for run in (one, two))
+    assert len(losses) == 7 and np.std(losses) > 0.01 and theirs == pytest.approx(losses, rel=2e-3)
