@@ -22,9 +22,7 @@ from cantowhisper.serving.onnx_decoder import OnnxDecoder
 # costs something breaks loops too, and CTranslate2's draws cannot be seeded for a request.
 SECOND_TRY_BEAM = 5
 REPETITION_PENALTY = 1.3  # divides the score of tokens that were there
-ENCODE_FRAMES = (
-    2400  # at once in the encoder: its intermediate results stay in the caches, more take twice the time each
-)
+ENCODE_FRAMES = 2400  # at once: what the encoder computes then stays in the caches; of 9,600, each takes twice as long
 NO_REPEAT_TOKENS = 6  # some three characters are not said again in the same order
 
 
@@ -108,13 +106,9 @@ class CTranslate2Engine:
     def encode(self, mels: np.ndarray):
         """Encoder output, a StorageView of shape (batch, n_frames / 2, d_model)."""
         n = max(1, ENCODE_FRAMES // mels.shape[2])
-        parts = [
-            self._ct2.StorageView.from_array(np.ascontiguousarray(mels[i : i + n])) for i in range(0, len(mels), n)
-        ]
-        encoded = [self._model.encode(part) for part in parts]
-        if len(encoded) == 1:
-            return encoded[0]
-        return self._ct2.StorageView.from_array(np.concatenate([np.array(one) for one in encoded]))
+        view = self._ct2.StorageView.from_array
+        encoded = [self._model.encode(view(np.ascontiguousarray(mels[i : i + n]))) for i in range(0, len(mels), n)]
+        return encoded[0] if len(encoded) == 1 else view(np.concatenate([np.array(one) for one in encoded]))
 
     def decode(
         self,
