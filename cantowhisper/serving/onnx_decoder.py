@@ -35,6 +35,8 @@ class OnnxDecoder:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        # Threads that wait by spinning hold a core that the next piece's encoder wants: all in all 7 % slower.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._value = onnxruntime.OrtValue.ortvalue_from_numpy
         try:
             self._cross, self._step = (
