@@ -131,7 +131,7 @@ PRESETS = {
     "demo": TrainConfig(
         model="miniature",
         context_margin_frames=64,  # short sentences: 128 would make every third position silence
-        full_context_share=0.12,
+        full_context_share=0.05,
         packed_share=0.0,  # tried, and dropped with the times: fresh weights then learn to listen later
         timestamps_share=0.0,
         max_steps=2700,
