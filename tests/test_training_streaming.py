@@ -181,7 +181,8 @@ def test_clips_are_those_of_the_whole_split_and_few_are_held(of):
         held = [len(part.result()[0]) for part in rows._held.values()]
         assert len(held) == 2 and sum(held) <= CONFIG.stream_clips
         most = max(most, pa.total_allocated_bytes() - before)
-    assert 0 < most <= CONFIG.stream_clips * longest < FEW * longest
+    # What is being read is there twice for a moment, as it was stored and as it is used.
+    assert 0 < most <= 2 * CONFIG.stream_clips * longest < FEW * longest
 
 
 def test_groups_that_do_not_fit_are_refused():
