@@ -48,6 +48,7 @@ class OnnxDecoder:
             raise CantowhisperError(f"cannot load the decoder in {folder} ({why}); export the model again") from error
         self._cross_names = [one.name for one in self._cross.get_outputs()]
         self._new_names = [one.name for one in self._step.get_outputs()]
+        self._past_names = [name.replace("new.", "past.") for name in self._new_names[1:]]
         past = [one for one in self._step.get_inputs() if one.name.startswith("past.")]
         self._heads, self._head_width = past[0].shape[1], past[0].shape[3]
         self._end = int(self._step.get_modelmeta().custom_metadata_map["end_token_id"])
@@ -94,15 +95,14 @@ class OnnxDecoder:
 
     def _nothing_yet(self, batch: int) -> dict:
         empty = np.zeros((batch, self._heads, 0, self._head_width), np.float32)
-        return {one.name: self._value(empty) for one in self._step.get_inputs() if one.name.startswith("past.")}
+        return {name: self._value(empty) for name in self._past_names}
 
     def _next(self, ids: np.ndarray, at: int, known: dict) -> tuple[np.ndarray, dict]:
         """Logits (batch, vocabulary) behind `ids`, which begin at position `at`, and keys and values with them."""
         positions = np.arange(at, at + ids.shape[1], dtype=np.int64)
         feed = {"ids": self._value(ids), "positions": self._value(positions), **known}
         logits, *new = self._step.run_with_ort_values(self._new_names, feed)
-        names = [name.replace("new.", "past.") for name in self._new_names[1:]]
-        return logits.numpy(), dict(zip(names, new, strict=True))
+        return logits.numpy(), dict(zip(self._past_names, new, strict=True))
 
 
 def _log_softmax_at(logits: np.ndarray, at: np.ndarray) -> np.ndarray:
