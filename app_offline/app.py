@@ -38,6 +38,7 @@ EXAMPLE_CLIPS = {
 LANGUAGES = {"yue": "粵語 Cantonese", "zh": "普通話 Mandarin", "en": "英文 English"}
 SCRIPTS = [("原樣 As is", ""), ("繁體 Traditional", "traditional"), ("简体 Simplified", "simplified")]
 CARE = [("快 Fast", 1), ("小心，慢一倍 Careful, half the speed", 5)]
+AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}  # for events that compute nothing
 # Waiting is done in threads (of which only the worker's computes), and so takes one of them for each visitor.
 SPARE_THREADS = 20
 
@@ -62,10 +63,11 @@ def build_page(service: Service, *, examples: list[Path] | None = None) -> gr.Bl
         gr.HTML(view.header(facts))
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
-                sources = _inputs(examples if examples is not None else example_clips())
+                go = gr.Button("轉文字 Transcribe", variant="primary", scale=3, elem_id="go", render=False)
+                sources = _inputs(go, examples if examples is not None else example_clips())
                 choices = _choices(service)
                 with gr.Row():
-                    go = gr.Button("轉文字 Transcribe", variant="primary", scale=3, elem_id="go")
+                    go.render()
                     stop = gr.Button("停止 Stop", scale=1, min_width=110, elem_id="stop")
             with gr.Column(scale=6, min_width=320):
                 outputs = _outputs()
@@ -81,25 +83,18 @@ def _wire(page: gr.Blocks, service: Service, go, stop, inputs: list, outputs: li
 
     (Gradio's own `cancels=` now and then leaves the button that was cancelled without effect.)
     """
-    at_once = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
     def work(source, files, recording, link, language, script, beam, compare, request: gr.Request):
         paths = {"file": files or [], "microphone": [recording] if recording else [], "link": []}[source]
         link = link.strip() if source == "link" else ""
-        yield from steps(
-            service,
-            paths,
-            link,
-            Choices(language, script, beam, compare),
-            visitor_address(request),
-            request.session_hash,
-        )
+        choices = Choices(language, script, beam, compare)
+        yield from steps(service, paths, link, choices, visitor_address(request), request.session_hash)
 
     def ask(request: gr.Request):
         service.stops.ask(request.session_hash)
 
     go.click(work, inputs, outputs, concurrency_limit=None, show_progress="hidden", api_visibility="private")
-    stop.click(ask, **at_once)
+    stop.click(ask, **AT_ONCE)
     page.unload(ask)  # a closed tab stops computing
 
 
@@ -172,8 +167,8 @@ def _refused(message: str) -> list:
     return [view.problem(message), "", "", "", *closed, gr.skip()]
 
 
-def _inputs(examples: list[Path]) -> list:
-    """File, microphone and link tabs; `source` says which of them is in front."""
+def _inputs(go: gr.Button, examples: list[Path]) -> list:
+    """File, microphone and link tabs; `source` says which of them is in front. `go` waits for a recording's end."""
     source = gr.State("file")
     with gr.Tabs():
         with gr.Tab("檔案 File", id="file") as file_tab:
@@ -200,7 +195,11 @@ def _inputs(examples: list[Path]) -> list:
                 elem_id="link",
             )
     for tab, name in ((file_tab, "file"), (microphone_tab, "microphone"), (link_tab, "link")):
-        tab.select(lambda name=name: name, None, source, queue=False, show_progress="hidden", api_visibility="private")
+        tab.select(lambda name=name: name, None, source, **AT_ONCE)
+    # A recording can be heard in the page before it is with the server: until then there is nothing to transcribe.
+    recording.start_recording(lambda: gr.update(interactive=False), None, go, **AT_ONCE)
+    for there_is_something in (recording.stop_recording, recording.clear, file_tab.select, link_tab.select):
+        there_is_something(lambda: gr.update(interactive=True), None, go, **AT_ONCE)
     return [source, file, recording, link]
 
 
