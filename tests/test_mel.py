@@ -1,5 +1,8 @@
 """Unpadded log-Mel features against Whisper's own extractor."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -61,6 +64,27 @@ def test_numpy_engine_gives_nearly_the_same(n_samples, n_mels):
     without = log_mel(waveform, n_mels=n_mels, engine="numpy")
     assert without.shape == with_torch.shape
     assert np.abs(without - with_torch).max() < 1e-3
+
+
+IDLE_AFTERWARDS = """
+import time
+import numpy as np
+from cantowhisper.speech.mel import log_mel
+
+waveform = np.random.default_rng(0).normal(size=16_000 * 20).astype(np.float32)
+for n_mels in (80, 128):
+    log_mel(waveform, n_mels=n_mels, engine="numpy")
+    before = time.process_time()
+    time.sleep(0.3)
+    print(time.process_time() - before)
+"""
+
+
+def test_the_numpy_engine_leaves_no_thread_spinning():
+    """What runs next has both cores: OpenBLAS would spin for a tenth of a second."""
+    done = subprocess.run([sys.executable, "-c", IDLE_AFTERWARDS], capture_output=True, text=True, check=True)
+    spent = [float(line) for line in done.stdout.split()]
+    assert len(spent) == 2 and max(spent) < 0.03
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])
