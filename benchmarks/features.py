@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/features.json"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clips", type=int, default=1_000, help="of the comparison with the reference")
-    parser.add_argument("--worker-clips", type=int, default=6_000, help="of the comparison of two workers with one")
+    parser.add_argument("--worker-clips", type=int, default=12_000, help="of the comparison of two workers with one")
     parser.add_argument("--memory-clips", type=int, nargs=2, default=[1_000, 20_000], metavar=("FEW", "MANY"))
     parser.add_argument("--only", choices=("samples", "zh-HK", "workers", "memory"), action="append")
     options = parser.parse_args()
