@@ -50,6 +50,32 @@ def test_the_contract_is_kept(release, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+# Processes that end right behind the count of what was written; forked, because imports take seconds.
+COUNT_AND_END = """
+import os, sys
+from pathlib import Path
+from cantowhisper.features.report import _split_stats
+
+ends = []
+for _ in range(10):
+    child = os.fork()
+    if not child:
+        _split_stats("train", sorted(Path(sys.argv[1]).glob("train-*.parquet")), {"sentence": {}, "speaker": {}})
+        sys.exit()
+    ends.append(os.waitpid(child, 0)[1])
+print(ends)
+os._exit(0)
+"""
+
+
+def test_the_process_ends_well_behind_its_last_file(release, tmp_path):
+    """Threads of Arrow that outlive a read abort one process in four: the dataset is whole and the exit code 134."""
+    build_features(release.write(), tmp_path / "out", config=ONE, progress=False)
+    command = [sys.executable, "-c", COUNT_AND_END, str(tmp_path / "out" / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [0] * 10, done.stderr
+
+
 @pytest.mark.parametrize("n_mels", [80, 128])
 def test_datasets_reads_the_folder_with_its_types(release, tmp_path, n_mels):
     out = tmp_path / "out"
