@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 
 from cantowhisper.contracts import CantowhisperError
+from cantowhisper.features.shared import SharedSlots, into_slot
 
 JOBS_AHEAD = 3  # for each worker: enough that none waits for the parent, few enough that memory stays flat
 # Imported once by the server process that workers are forked from, instead of by each worker (seconds each).
@@ -28,24 +29,28 @@ def in_order(function: Callable, jobs: Iterable[tuple], *, workers: int, start: 
 
     A bounded number of jobs is under way at any time. One worker means this process itself, with PyTorch held to
     one thread as in the worker processes. Stopping early (Ctrl-C, an error, closing the iterator) drops what has
-    not begun, waits for what has, and ends all processes.
+    not begun, waits for what has, and ends all processes. Buffers of a result (Arrow's, NumPy's) are valid until the
+    next one is asked for.
     """
     if workers == 1:
         with _one_torch_thread():
             for job in jobs:
                 yield function(*job)
         return
-    jobs = iter(jobs)
-    with _pool(workers, start) as pool:
+    jobs, ahead = iter(jobs), workers * JOBS_AHEAD
+    with closing(SharedSlots(ahead)) as slots, _pool(workers, start) as pool:
         under_way: deque = deque()
         try:
             while True:
-                for job in islice(jobs, workers * JOBS_AHEAD - len(under_way)):
+                for job in islice(jobs, ahead - len(under_way)):
+                    place = slots.take()
                     with _main_module_hidden():  # to submit may start a process
-                        under_way.append(pool.submit(function, *job))
+                        under_way.append((place, pool.submit(into_slot, function, place, *job)))
                 if not under_way:
                     return
-                yield under_way.popleft().result()
+                place, result = under_way.popleft()
+                yield slots.read(result.result())
+                slots.give_back(place)
         except BrokenProcessPool as error:
             raise CantowhisperError(
                 "a worker process died, most likely for want of memory; try again with --workers 1"
