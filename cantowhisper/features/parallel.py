@@ -15,8 +15,9 @@ from cantowhisper.contracts import CantowhisperError
 from cantowhisper.features.shared import SharedSlots, into_slot
 
 JOBS_AHEAD = 3  # for each worker: enough that none waits for the parent, few enough that memory stays flat
-# Imported once by the server process that workers are forked from, instead of by each worker (seconds each).
-PRELOAD = ["torch", "transformers.models.whisper.feature_extraction_whisper", "cantowhisper.features.clip"]
+# Imported once by the server process that workers are forked from, instead of by each worker (seconds each; Arrow looks
+# at pandas with its first array).
+PRELOAD = ["torch", "pandas", "transformers.models.whisper.feature_extraction_whisper", "cantowhisper.features.clip"]
 
 
 def cpu_cores() -> int:

@@ -18,6 +18,7 @@ from cantowhisper.training.augment import augment
 from cantowhisper.training.packing import MAX_LABELS, Span, join_clips, timed_labels
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.sampling import Key, clip_context
+from cantowhisper.training.silence import SILENCE, silence_log_weights
 
 IGNORED = -100  # label positions that the loss leaves out
 
@@ -53,7 +54,8 @@ class Collator:
 
     input_features float32 (clips, n_mels, context), labels int64 (clips, tokens) padded with -100, and
     decoder_input_ids: the labels moved right behind the start token. The model would make those itself, but the
-    Trainer's label smoothing takes the labels away and would leave it without.
+    Trainer's label smoothing takes the labels away and would leave it without. Some batches of natural length have
+    silence_log_weights besides (see silence.py).
 
     Rows of several batches, which a schedule adds up to one step, become {"batches": [a batch, …]}.
     """
@@ -80,11 +82,15 @@ class Collator:
         longest = max(mel.shape[1] for mel in mels)
         frames = N_FRAMES if first["full"] else clip_context(longest, self.config)
         labels = pad_labels(ids)
-        return {
+        batch = {
             "input_features": torch.from_numpy(np.stack([pad_to(mel, frames) for mel in mels])),
             "labels": labels,
             "decoder_input_ids": self._with_wrong_characters(self._moved_right(labels), first["vary"], rng),
         }
+        rng = np.random.default_rng((self.config.seed, first["batch"], 3))
+        if first["vary"] and not first["full"] and rng.random() < self.config.long_silence_share:
+            batch[SILENCE] = silence_log_weights([mel.shape[1] for mel in mels], frames, rng)
+        return batch
 
     def _packed(self, rows: list[dict], mels: list, ids: list) -> tuple[list[np.ndarray], list[list[int]]]:
         """A mel and timed labels for each of the batch's windows."""

@@ -8,6 +8,7 @@ from transformers import Seq2SeqTrainer
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.training.batching import IGNORED
+from cantowhisper.training.silence import SILENCE, WeighedSilence
 
 
 class PartwiseTrainer(Seq2SeqTrainer):
@@ -24,6 +25,7 @@ class PartwiseTrainer(Seq2SeqTrainer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._batches_of_the_step: list[dict] = []
+        self.silence = WeighedSilence(self.model)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         self._batches_of_the_step.append(inputs)
@@ -50,8 +52,10 @@ class PartwiseTrainer(Seq2SeqTrainer):
         for batch in batches:
             for part, share in parts_of(batch, self.frames_a_pass):
                 self.part_weight, self._part = share / len(batches), part
+                own = {name: tensor for name, tensor in part.items() if name != SILENCE}  # what the model takes
                 try:
-                    total = total + super().training_step(model, part, num_items_in_batch)
+                    with self.silence.of(part.get(SILENCE)):
+                        total = total + super().training_step(model, own, num_items_in_batch)
                 finally:
                     self.part_weight = 1.0
         return total
