@@ -28,10 +28,12 @@ from cantowhisper.training.trainer import WhisperTrainer, train
 VARIED = {
     "stretch": 0.1,
     "warp": 0.05,
+    "equalizer_db": 12.0,
     "gain_db": 3.0,
     "time_masks": 1,
     "feature_masks": 1,
     "token_dropout": 0.2,
+    "long_silence_share": 0.5,
 }
 TINY = PRESETS["demo"].with_overrides(
     max_steps=7,
