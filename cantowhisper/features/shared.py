@@ -1,7 +1,7 @@
 """Results of worker processes in memory that the parent sees too, instead of through a pipe.
 
 A chunk of clips is two megabytes. Through a pipe they are copied eight times, into fresh memory each time, and that is
-a tenth of what two workers do; here they are copied once, into memory that is used again.
+some 8 % of what two workers do; here they are copied once, into memory that is used again.
 """
 
 import mmap
