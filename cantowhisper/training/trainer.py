@@ -21,7 +21,7 @@ from cantowhisper.training.batching import Collator, check_mels
 from cantowhisper.training.callbacks import CheckpointKeeper, StatusLine, StopSignal, best_evaluation
 from cantowhisper.training.checkpoints import CONFIG_FILE, FOLDER, checkpoint_steps
 from cantowhisper.training.data import amounts, evenly, load_split
-from cantowhisper.training.device import pick_precision, reproducible
+from cantowhisper.training.device import memory_is_kept, pick_precision, reproducible
 from cantowhisper.training.hub_checkpoints import HubCheckpoints, Uploads
 from cantowhisper.training.model import build_miniature, load_model, save_model, set_dropout
 from cantowhisper.training.optimizing import optimizer_arguments, set_encoder_rate
@@ -67,7 +67,7 @@ def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainC
     trainer = WhisperTrainer(model, processor, train_split, validation, out=out, config=config, progress=progress)
     checkpoint = processes.from_main(lambda: resume_point(out, hub))
     started = time.perf_counter()
-    with StopSignal() as stop, reproducible(), Uploads(hub) if hub else contextlib.nullcontext() as uploads:
+    with StopSignal() as stop, Uploads(hub) if hub else contextlib.nullcontext() as uploads:
         trainer.keeper.uploads = uploads
         trainer.add_callback(stop)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -116,6 +116,10 @@ class WhisperTrainer(PartwiseTrainer):
         self.remove_callback(PrinterCallback)
         if not progress:
             self.remove_callback(ProgressCallback)
+
+    def train(self, *args, **kwargs):
+        with reproducible(), memory_is_kept():
+            return super().train(*args, **kwargs)
 
     def create_optimizer(self, *model):
         first = self.optimizer is None
