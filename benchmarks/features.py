@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clips", type=int, default=1_000, help="of the comparison with the reference")
     parser.add_argument("--worker-clips", type=int, default=12_000, help="of the comparison of two workers with one")
+    parser.add_argument("--worker-rounds", type=int, default=5, help="they spread by a tenth")
     parser.add_argument("--memory-clips", type=int, nargs=2, default=[1_000, 20_000], metavar=("FEW", "MANY"))
     parser.add_argument("--only", choices=("samples", "zh-HK", "workers", "memory"), action="append")
     options = parser.parse_args()
@@ -160,7 +161,7 @@ def main() -> None:
     parts = {
         "samples": lambda scratch: compare(SAMPLES, options.clips, options.rounds, scratch),
         "zh-HK": lambda scratch: compare(real, options.clips, options.rounds, scratch),
-        "workers": lambda scratch: workers(options.worker_clips, options.rounds, scratch),
+        "workers": lambda scratch: workers(options.worker_clips, options.worker_rounds, scratch),
         "memory": lambda scratch: memory(options.memory_clips, scratch),
     }
     for name in options.only or parts:

@@ -127,11 +127,16 @@ def features(result: dict) -> str:
         f"{result['samples']['rounds']} alternating rounds. Padded again, features differ from WhisperFeatureExtractor "
         f"by {max(row['max_restore_error']['before_storage'] for row in rows.values()):.1e}, and by "
         f"{max(row['max_restore_error']['after_storage'] for row in rows.values()):.1e} as stored."
-        + (f" Two workers: {two['workers_ratio']:.2f} times one.)" if two else ")"),
+        + (f" Two workers: {_two_workers(two)})" if two else ")"),
         "",
         ten_thousand_hours(result.get("zh-HK") or result["samples"]),
     ]
     return "\n".join(lines)
+
+
+def _two_workers(row: dict) -> str:
+    low, high = row["spread"]["workers_ratio"]
+    return f"{row['workers_ratio']:.2f} times one ({low:.2f}–{high:.2f}, {row['rounds']} rounds)."
 
 
 def _features_row(name: str, row: dict) -> str:

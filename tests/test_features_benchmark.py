@@ -23,6 +23,8 @@ ROW = {
     "writer_clips_per_second": 2000,
 }
 
+TWO = {"workers_ratio": 1.9, "rounds": 5, "spread": {"workers_ratio": [1.8, 2.0]}}
+
 
 def test_more_clips_than_recordings_all_differ(tmp_path):
     source = small_release(tmp_path)
@@ -46,7 +48,7 @@ def test_a_large_corpus_is_worked_out_from_speed_size_and_the_one_writer():
 
 def test_the_rendered_block_holds_the_results_figures():
     machine = {"cores": 2, "processor": "a processor", "date": "2026-01-01"}
-    said = features({"machine": machine, "samples": ROW, "workers": {"workers_ratio": 1.9}})
+    said = features({"machine": machine, "samples": ROW, "workers": TWO})
     (row,) = re.findall(r"\| samples .*", said)
     assert "**10.0×**" in row and "**20×**" in row and "62%" in row and "450 MB (usual: 900)" in row
-    assert "4.9e-04 as stored" in said and "1.90 times one" in said and "zh-HK" not in said
+    assert "4.9e-04 as stored" in said and "1.90 times one (1.80–2.00, 5 rounds)" in said and "zh-HK" not in said
