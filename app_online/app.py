@@ -103,7 +103,7 @@ def _options(choices: dict[str, str]) -> str:
 def _header() -> str:
     return (
         "<header class='head'><h1>即時字幕 <span lang='en'>Live captions</span></h1>"
-        "<p>一路講一路出字；深色嘅字唔會再變。 "
+        "<p>一路講一路出字；淡色嘅字仲可能會變。 "
         "<span lang='en'>Text appears while you speak; faint text may still change.</span></p></header>"
     )
 
