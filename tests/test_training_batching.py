@@ -184,11 +184,10 @@ configs = st.builds(
 
 
 def windows_of(batch) -> list[list[int]]:
-    """Rows of each input of a batch: packed ones have several."""
-    return [
-        [key.row for key in group]
-        for _, group in itertools.groupby(batch, key=lambda key: key.window if key.window >= 0 else -2 - key.row)
-    ]
+    """Rows of each input of a batch: packed ones have several. A batch may hold a clip twice, where there are few."""
+    numbered = enumerate(batch)
+    windows = itertools.groupby(numbered, key=lambda pair: pair[1].window if pair[1].window >= 0 else -2 - pair[0])
+    return [[key.row for _, key in group] for _, group in windows]
 
 
 def epoch(n, config, number=0):
