@@ -218,7 +218,7 @@ def run_variant(name: str, splits: dict, options) -> dict:
     """Train and score one variant."""
     import torch
 
-    from cantowhisper.training.device import pick_precision, reproducible
+    from cantowhisper.training.device import pick_precision
     from cantowhisper.training.trainer import WhisperTrainer
 
     torch.set_num_threads(options.threads)
@@ -230,8 +230,7 @@ def run_variant(name: str, splits: dict, options) -> dict:
         data = (splits["train"], splits["validation"])
         trainer = WhisperTrainer(model, processor, *data, out=Path(folder), config=config, progress=True)
         started = time.perf_counter()
-        with reproducible():
-            trainer.train()
+        trainer.train()
         seconds = time.perf_counter() - started
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     validation = next(e for e in reversed(trainer.state.log_history) if "eval_cer_raw" in e)

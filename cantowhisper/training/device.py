@@ -55,7 +55,7 @@ def memory_is_kept() -> Iterator[None]:
     """On a CPU, tensors of one step lie where those of the step before lay.
 
     By default every tensor beyond 32 MB (an activation of whisper-base in a 30 s window) is mapped afresh, and each of
-    its pages is cleared by the kernel before it is written: 8 % of a step. Afterwards the memory goes back. Where
+    its pages is cleared by the kernel before it is written: a tenth of a step. Afterwards the memory goes back. Where
     there is no glibc, nothing changes.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" and not torch.cuda.is_available() else None
