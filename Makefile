@@ -1,6 +1,5 @@
-# make demo   the whole path on samples/, then the offline page on http://127.0.0.1:7860
-# make test   all tests but the slow ones
-# Both make their own virtual environment in .venv first, with the packages of constraints.txt.
+# `make` lists what there is. Every target but help and clean first makes a virtual environment in .venv, with the
+# packages of constraints.txt.
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +11,12 @@ SOURCE ?= samples
 MODEL ?=
 DEMO ?= demo
 
-.PHONY: demo test test-slow lint notebooks clean
+.PHONY: help demo test test-slow lint notebooks clean
+.DEFAULT_GOAL := help
+
+# A target is listed with what stands after its two number signs.
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
@@ -24,24 +28,22 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(RUN)/pip install --quiet -c constraints.txt -e '.[features,training,serving,dev]'
 	@touch $@
 
-demo: $(VENV)/.ready
+demo: $(VENV)/.ready ## the whole path on samples/, then the page on http://127.0.0.1:7860 (OPEN=0 ends instead)
 	$(RUN)/cantowhisper demo --open $(OPEN) --source $(SOURCE) --out $(DEMO) $(if $(MODEL),--model $(MODEL))
 
-test: $(VENV)/.ready
+test: $(VENV)/.ready ## all tests but the slow ones
 	$(RUN)/python -m pytest
 
-# Longer proofs: real weights and real recordings (REAL_SPEECH, REAL_WEIGHTS), up to ten minutes each.
-test-slow: $(VENV)/.ready
+test-slow: $(VENV)/.ready ## longer proofs: real weights and recordings (REAL_WEIGHTS, REAL_SPEECH), minutes each
 	$(RUN)/python -m pytest -m slow
 
-lint: $(VENV)/.ready
+lint: $(VENV)/.ready ## style and formatting
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .
 
-# Write the notebooks from their paired scripts (the scripts are the source).
-notebooks: $(VENV)/.ready
+notebooks: $(VENV)/.ready ## write the notebooks from their paired scripts, which are the source
 	for name in whisper_feature_pipeline whisper_training_pipeline; do \
 	  $(RUN)/jupytext --to ipynb --output $$name.ipynb $$name.py || exit 1; done
 	$(RUN)/nbstripout whisper_feature_pipeline.ipynb whisper_training_pipeline.ipynb
 
-clean:
+clean: ## remove the virtual environment, the demo's folder and caches
 	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache *.egg-info

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -96,3 +98,14 @@ def test_the_start_is_on_the_first_screen():
 
 def test_figures_in_the_readme_are_those_of_the_results():
     assert render(README) == README
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_alone_lists_every_target_in_a_line():
+    alone, asked = (
+        subprocess.run(["make", "--no-print-directory", *words], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        for words in ([], ["help"])
+    )
+    assert alone.returncode == 0 and alone.stdout == asked.stdout and not alone.stderr
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.findall(r"^make (\S+) +\S", alone.stdout, re.MULTILINE) == phony.split()
