@@ -23,11 +23,12 @@ from cantowhisper.serving.endpoints import add_endpoints
 from cantowhisper.serving.limits import Limits, visitor_address
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.service import Choices, Result, Service, Standing
-from cantowhisper.serving.theme import calm_theme
+from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
 from cantowhisper.serving.work import friendly, write_files
 
 HERE = Path(__file__).resolve().parent
 DOWNLOADS = ("txt", "srt", "vtt", "tsv", "json")
+NO_TEXT = {"player": "", "transcript": "", "segments": ""}
 THREADS = 2  # a free Space has two virtual cores; more threads than cores wait for each other
 EXAMPLE_CLIPS = {
     "market_morning.mp3": "街市 Market (MP3)",
@@ -78,7 +79,7 @@ def build_page(service: Service, *, examples: list[Path] | None = None) -> gr.Bl
     return page.queue(max_size=None, default_concurrency_limit=None)
 
 
-def _wire(page: gr.Blocks, service: Service, go, stop, inputs: list, outputs: list) -> None:
+def _wire(page: gr.Blocks, service: Service, go, stop, inputs: list, outputs: dict) -> None:
     """What the buttons do. Stop is a request that the work looks at, so that what is done by then is kept.
 
     (Gradio's own `cancels=` now and then leaves the button that was cancelled without effect.)
@@ -88,12 +89,14 @@ def _wire(page: gr.Blocks, service: Service, go, stop, inputs: list, outputs: li
         paths = {"file": files or [], "microphone": [recording] if recording else [], "link": []}[source]
         link = link.strip() if source == "link" else ""
         choices = Choices(language, script, beam, compare)
-        yield from steps(service, paths, link, choices, visitor_address(request), request.session_hash)
+        for changes in steps(service, paths, link, choices, visitor_address(request), request.session_hash):
+            yield {outputs[name]: value for name, value in changes.items()}
 
     def ask(request: gr.Request):
         service.stops.ask(request.session_hash)
 
-    go.click(work, inputs, outputs, concurrency_limit=None, show_progress="hidden", api_visibility="private")
+    shown = list(outputs.values())
+    go.click(work, inputs, shown, concurrency_limit=None, show_progress="hidden", api_visibility="private")
     stop.click(ask, **AT_ONCE)
     page.unload(ask)  # a closed tab stops computing
 
@@ -105,46 +108,48 @@ def steps(
     choices: Choices | None = None,
     visitor: str = "",
     session: str = "",
-) -> Iterator[list]:
-    """Values of the outputs (state, player, text, tables, downloads) as the work on one request goes on."""
+) -> Iterator[dict]:
+    """What changes on the page as the work on one request goes on: new values by output (see `_outputs`)."""
     if not paths and not link:
         yield _refused("請先揀檔案、錄音或者貼連結。 Choose a file, record something, or paste a link first.")
         return
-    yield [view.status("讀緊檔案… Reading the recording …"), "", "", "", *(gr.skip() for _ in DOWNLOADS), gr.skip()]
+    yield {"state": view.status("讀緊檔案… Reading the recording …"), **NO_TEXT}
     try:
         # Gradio copies files into its own store when they are yielded, so this folder need not live longer.
         with tempfile.TemporaryDirectory(prefix="cantowhisper-") as folder:
             media: dict[Path, str] = {Path(path): str(path) for path in paths}
             for standing in service.run(paths, visitor=visitor, link=link, choices=choices, session=session):
-                if standing.stage == "unchanged":
-                    continue
-                keep = gr.skip()
-                for result in standing.results:
-                    if result.path not in media:  # what a link named: its folder goes, and the player still needs it
-                        media[result.path] = save_file_to_cache(result.path, cache_dir=get_upload_folder())
-                        keep = media[result.path]
-                yield _shown(standing, media, folder, keep)
+                if standing.stage != "unchanged":
+                    yield _kept(standing, media) | _shown(standing, media, folder)
     except Exception as error:
         if not isinstance(error, CantowhisperError):
             log.error("a request failed: %s", type(error).__name__)  # never the visitor's words, names or paths
         yield _refused(friendly(error))
 
 
-def _shown(standing: Standing, media: dict[Path, str], folder: str, keep) -> list:
-    """Values of the outputs for where a request stands."""
-    closed = [gr.skip() for _ in DOWNLOADS]
-    if not standing.results:
-        return [view.describe(standing), gr.skip(), gr.skip(), gr.skip(), *closed, keep]
-    where = [media[result.path] for result in standing.results]
-    # The player is set once: a new one would begin again each time.
-    new = standing.stage == "working" and not any(r.progress.segments or r.before for r in standing.results)
-    player = view.player(where[0]) if new and len(where) == 1 else gr.skip()
+def _kept(standing: Standing, media: dict[Path, str]) -> dict:
+    """Add to `media` what a link named: its folder goes, and the player still needs it."""
+    fetched = [result.path for result in standing.results if result.path not in media]
+    media |= {path: save_file_to_cache(path, cache_dir=get_upload_folder()) for path in fetched}
+    return {"kept": media[fetched[-1]]} if fetched else {}
+
+
+def _shown(standing: Standing, media: dict[Path, str], folder: str) -> dict:
+    """What the page shows of where a request stands."""
+    results, state = standing.results, {"state": view.describe(standing)}
+    if not results:
+        return state
+    where = [media[result.path] for result in results]
+    text = {"transcript": view.text_of(results), "segments": view.sections(results, where)}
+    anything = any(r.progress.segments or r.before or r.problem for r in results)
     if standing.stage == "done":
-        if not any(r.progress.segments or r.before or r.problem for r in standing.results):
-            return _refused(view.CUT_SHORT.get(standing.results[-1].progress.cut_short, view.NO_SPEECH))
-        closed = [gr.update(value=path, interactive=True) for path in _downloads(standing.results, folder)]
-    text, tables = view.text_of(standing.results), view.sections(standing.results, where)
-    return [view.describe(standing), player, text, tables, *closed, keep]
+        if not anything:
+            return _refused(view.CUT_SHORT.get(results[-1].progress.cut_short, view.NO_SPEECH))
+        files = zip(DOWNLOADS, _downloads(results, folder), strict=True)
+        return state | text | {name: gr.update(value=path, interactive=True) for name, path in files}
+    # The player is set once: a new one would begin again each time.
+    begun = any(r.progress.segments or r.before for r in results)
+    return state | text | ({} if begun or len(where) > 1 else {"player": view.player(where[0])})
 
 
 def _downloads(results: Sequence[Result], folder: str) -> list[str]:
@@ -162,9 +167,12 @@ def _downloads(results: Sequence[Result], folder: str) -> list[str]:
     return [str(archive) for archive in archives]
 
 
-def _refused(message: str) -> list:
-    closed = [gr.update(value=None, interactive=False) for _ in DOWNLOADS]
-    return [view.problem(message), "", "", "", *closed, gr.skip()]
+def _refused(message: str) -> dict:
+    return {
+        "state": view.problem(message),
+        **NO_TEXT,
+        **{name: gr.update(value=None, interactive=False) for name in DOWNLOADS},
+    }
 
 
 def _inputs(go: gr.Button, examples: list[Path]) -> list:
@@ -173,7 +181,7 @@ def _inputs(go: gr.Button, examples: list[Path]) -> list:
     with gr.Tabs():
         with gr.Tab("檔案 File", id="file") as file_tab:
             file = gr.File(
-                label="聲音或者短片，可以多過一個 Audio or video, one or several",
+                label="聲音或者短片 Audio or video files",
                 file_count="multiple",
                 file_types=["audio", "video"],
                 height=170,
@@ -222,25 +230,26 @@ def _choices(service: Service) -> list:
     return [language, script, beam, compare]
 
 
-def _outputs() -> list:
-    state = gr.HTML(
-        view.status(
-            "揀檔案、錄音或者貼連結，然後撳「轉文字」。 Choose a file, record or paste a link, then press Transcribe."
+def _outputs() -> dict[str, gr.components.Component]:
+    """What a request changes, by the name that it also has in the page's style and script."""
+    state = view.status(
+        "揀檔案、錄音或者貼連結，然後撳「轉文字」。 Choose a file, record or paste a link, then press Transcribe."
+    )
+    outputs = {
+        "state": gr.HTML(state, elem_id="state"),
+        "player": gr.HTML(elem_id="player"),
+        "transcript": gr.Textbox(
+            label="文字 Transcript", lines=8, max_lines=18, interactive=False, buttons=["copy"], elem_id="transcript"
         ),
-        elem_id="state",
-    )
-    player = gr.HTML(elem_id="player")
-    text = gr.Textbox(
-        label="文字 Transcript", lines=8, max_lines=18, interactive=False, buttons=["copy"], elem_id="transcript"
-    )
+    }
     with gr.Row(elem_id="downloads"):
-        buttons = [
-            gr.DownloadButton(name.upper(), interactive=False, size="md", min_width=70, elem_id=f"download-{name}")
-            for name in DOWNLOADS
-        ]
-    tables = gr.HTML(elem_id="segments")
-    kept = gr.File(visible=False)  # what was fetched: Gradio then deletes it when it deletes uploads
-    return [state, player, text, tables, *buttons, kept]
+        for name in DOWNLOADS:
+            outputs[name] = gr.DownloadButton(
+                name.upper(), interactive=False, size="md", min_width=70, elem_id=f"download-{name}"
+            )
+    outputs["segments"] = gr.HTML(elem_id="segments")
+    outputs["kept"] = gr.File(visible=False)  # what was fetched: Gradio then deletes it when it deletes uploads
+    return outputs
 
 
 def example_clips() -> list[Path]:
@@ -260,7 +269,7 @@ def launch_options(service: Service) -> dict:
         "head": f"<script>{script}</script>",
         "max_threads": limits.max_queue + SPARE_THREADS,
         "theme": calm_theme(),
-        "css_paths": [HERE / "style.css"],
+        "css_paths": [SHARED_STYLE, HERE / "style.css"],
         "max_file_size": limits.max_file_bytes,
         "run_history": False,  # speech is private: nobody sees what others asked
         "footer_links": [],

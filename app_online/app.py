@@ -15,6 +15,7 @@ from cantowhisper.serving import zero_gpu
 from cantowhisper.serving.live_engine import LiveEngine, LiveLimits
 from cantowhisper.serving.live_service import LiveService
 from cantowhisper.serving.recognizer import Recognizer
+from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = ("recorder.js", "transport.js", "transcript.js", "page.js")  # one after the other, as one program
@@ -121,8 +122,8 @@ def _footer(limits: LiveLimits) -> str:
 def launch_options(limits: LiveLimits | None = None) -> dict:
     """Arguments of `launch()` without which the page would not look, or not be safe, as intended."""
     return {
-        "theme": _theme(),
-        "css_paths": [HERE / "style.css"],
+        "theme": calm_theme(),
+        "css_paths": [SHARED_STYLE, HERE / "style.css"],
         "max_file_size": 1,  # nothing is ever uploaded as a file
         "state_session_capacity": 100,  # what Gradio keeps of tabs; sessions are the engine's
         "run_history": False,
@@ -131,15 +132,6 @@ def launch_options(limits: LiveLimits | None = None) -> dict:
         "enable_monitoring": False,
         "show_error": False,
     }
-
-
-def _theme() -> gr.themes.Base:
-    """Calm, with the visitor's own fonts, so that nothing is fetched from elsewhere."""
-    fonts = ["system-ui", "-apple-system", "PingFang HK", "Noto Sans HK", "Noto Sans CJK HK", "Microsoft JhengHei"]
-    theme = gr.themes.Soft(
-        primary_hue="teal", secondary_hue="teal", neutral_hue="slate", radius_size="lg", font=[*fonts, "sans-serif"]
-    )
-    return theme.set(body_background_fill="*neutral_50", body_text_color_subdued="*neutral_500")
 
 
 def main(model: str | None = None, host: str | None = None, port: int | None = None) -> None:

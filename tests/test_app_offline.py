@@ -250,7 +250,7 @@ def test_recognised_text_is_shown_as_text(app, one_second):
             yield Segment(0.0, 1.0, "<img src=x onerror=alert(1)>", 0.9)
 
     *_, last = app.steps(Service(Hostile(), limits=LIMITS), [one_second])
-    assert "<img" not in last[3] and "&lt;img" in last[3] and "<img" in last[2]
+    assert "<img" not in last["segments"] and "&lt;img" in last["segments"] and "<img" in last["transcript"]
 
 
 def test_an_unforeseen_error_is_worded_kindly_and_logged_without_the_visitors_words(app, one_second, caplog):
@@ -259,7 +259,7 @@ def test_an_unforeseen_error_is_worded_kindly_and_logged_without_the_visitors_wo
             raise RuntimeError("secret words of a visitor")
 
     *_, last = app.steps(Service(Broken(), limits=LIMITS), [one_second])
-    assert "try again" in last[0] and "secret" not in last[0]
+    assert "try again" in last["state"] and "secret" not in last["state"]
     assert "RuntimeError" in caplog.text and "secret" not in caplog.text
 
 

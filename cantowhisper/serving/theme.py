@@ -1,6 +1,10 @@
-"""The look that the pages share, as a Gradio theme."""
+"""The look that the pages share: a Gradio theme, and the style of their head, refusals and limits."""
+
+from pathlib import Path
 
 import gradio as gr
+
+SHARED_STYLE = Path(__file__).with_name("theme.css")
 
 
 def calm_theme() -> gr.themes.Base:
@@ -23,6 +27,9 @@ def calm_theme() -> gr.themes.Base:
     return theme.set(
         **plain,
         body_background_fill="*neutral_50",
+        checkbox_border_color="*neutral_500",  # Soft's own is white on white
+        checkbox_border_color_hover="*neutral_600",
+        checkbox_border_color_dark="*neutral_400",
         block_label_border_width="0px",
         block_label_shadow="none",
         input_border_width="1px",
