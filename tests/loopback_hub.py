@@ -20,6 +20,7 @@ class Repo:
         self.lfs: set[str] = set()
         self.commits = 0
         self.squashes = 0
+        self.variables: dict[str, dict] = {}  # of a Space
 
     @property
     def sha(self) -> str:
@@ -196,13 +197,13 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(200, found)
 
     def _create(self, asked: dict) -> None:
-        name = f"{asked.get('organization') or 'me'}/{asked['name']}"
+        name, kind = f"{asked.get('organization') or 'me'}/{asked['name']}", asked.get("type", "model")
+        url = f"{self.server.url}/{name}" if kind == "model" else f"{self.server.url}/{kind}s/{name}"
         self.server.created.append(asked)
         if name in self.server.repos:
-            url = f"{self.server.url}/datasets/{name}"
-            return self._answer(409, {"error": "You already created this dataset repo", "url": url})
+            return self._answer(409, {"error": f"You already created this {kind} repo", "url": url})
         self.server.repos[name] = Repo(private=bool(asked.get("private") or asked.get("visibility") == "private"))
-        return self._answer(200, {"url": f"{self.server.url}/datasets/{name}", "name": name})
+        return self._answer(200, {"url": url, "name": name})
 
     def _batch(self, asked: dict) -> dict:
         objects = []

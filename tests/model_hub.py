@@ -1,5 +1,6 @@
-"""The loopback Hub for repositories of models, whose addresses lack the word that those of datasets have."""
+"""The loopback Hub for models and Spaces: their addresses differ from those of datasets, and Spaces have variables."""
 
+import json
 import re
 from contextlib import contextmanager
 
@@ -10,7 +11,7 @@ class ModelHandler(Handler):
     def parse_request(self) -> bool:
         parsed = super().parse_request()
         if parsed:
-            self.path = self.path.replace("/api/models/", "/api/datasets/", 1)
+            self.path = re.sub(r"^/api/(models|spaces)/", "/api/datasets/", self.path)
             self.path = re.sub(r"^/(?!api/|datasets/|lfs/)([^/]+/[^/]+/resolve/)", r"/datasets/\1", self.path)
         return parsed
 
@@ -18,7 +19,14 @@ class ModelHandler(Handler):
         if self.path == "/api/validate-yaml":
             self._body()
             return self._answer(200, {"warnings": [], "errors": []})
+        if (match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/variables", self.path)) and self._token() == WRITER:
+            return self._set_variable(match[1], json.loads(self._body()))
         return super().do_POST()
+
+    def _set_variable(self, name: str, asked: dict) -> None:
+        if repo := self._repo(name):
+            repo.variables[asked["key"]] = {"value": asked["value"], "before_commit": repo.commits + 1}
+            self._answer(200, {key: {"key": key, "value": set_["value"]} for key, set_ in repo.variables.items()})
 
 
 @contextmanager

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from loopback_hub import READER
+from model_hub import connected_model_hub
 
 from cantowhisper import cli, deploy
 from cantowhisper.contracts import CantowhisperError
@@ -94,6 +96,52 @@ def test_the_command_writes_the_bundle(tmp_path, capsys):
     out = tmp_path / "out"
     assert cli.main(["deploy", BUILT[0], "me/page", "--model", "me/model", "--bundle", str(out)]) == 0
     assert (out / "app.py").exists() and capsys.readouterr().out.strip() == str(out)
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    with connected_model_hub(monkeypatch) as server:
+        yield server
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("page", BUILT)
+@pytest.mark.parametrize("options", [[], ["--private"], ["--zero-gpu", "--base-model", "openai/whisper-small"]])
+def test_a_space_is_made_as_it_was_asked_for(hub, page, options, tmp_path, capsys):
+    assert cli.main(["deploy", page, "me/page", "--model", "me/model", *options]) == 0
+    assert capsys.readouterr().out.strip() == f"{hub.url}/spaces/me/page"
+    (asked,) = hub.created
+    space, zero_gpu, models = hub.repos["me/page"], "--zero-gpu" in options, {"MODEL_ID": "me/model"}
+    assert (asked["type"], asked["sdk"], space.private) == ("space", "gradio", "--private" in options)
+    assert asked.get("hardware") == (deploy.ZERO_GPU_HARDWARE if zero_gpu else None)
+    if "--base-model" in options:
+        models["BASE_MODEL_ID"] = "openai/whisper-small"
+    assert {name: variable["value"] for name, variable in space.variables.items()} == models
+    bundle = deploy.write_bundle(page, tmp_path / "space", models=list(models.values()), zero_gpu=zero_gpu)
+    assert space.files == files_of(bundle)
+
+
+def test_a_space_that_is_there_is_renewed_whole_in_one_commit_after_its_variables(hub, capsys):
+    space = hub.add("me/page", {"old.py": b"print()", "cantowhisper/training/old.py": b"", "app.py": b"old"})
+    for n, model in enumerate(["me/first", "me/second"], start=1):
+        assert cli.main(["deploy", BUILT[0], "me/page", "--model", model]) == 0
+        assert space.commits == n and space.variables["MODEL_ID"] == {"value": model, "before_commit": n}
+        assert f"models:\n- {model}\n---".encode() in space.files["README.md"]
+        assert space.files["app.py"] == (ROOT / f"app_{BUILT[0]}" / "app.py").read_bytes()
+        assert not any("old.py" in path for path in space.files), "a Space would still import it"
+    capsys.readouterr()
+
+
+def test_without_the_right_to_write_the_space_stays_as_it_is(hub, monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", READER)
+    space = hub.add("me/page", {"app.py": b"old"})
+    assert cli.main(["deploy", BUILT[0], "me/page", "--model", "me/model"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "me/page" in said and "token" in said
+    assert (space.files, space.variables) == ({"app.py": b"old"}, {})
 
 
 def test_without_a_hub_the_error_is_one_line(tmp_path):

@@ -93,21 +93,32 @@ def test_same_recording_same_text_however_it_is_cut(speech):
     assert len(texts) == 1 and len(texts.pop()) > 50
 
 
-pushes = st.lists(st.tuples(st.integers(0, 900), st.integers(0, 400)), max_size=30)
+# How far before or after what was received a push begins, and how long it is. Most repeat something and bring more.
+pushes = st.lists(st.tuples(st.integers(-200, 20), st.integers(0, 400)), min_size=2, max_size=12)
 
 
 @settings(deadline=None, max_examples=60)
-@given(pushes)
-def test_whatever_order_sound_arrives_in_it_is_taken_once_and_in_order(pushes):
+@given(pushes, st.sampled_from([0, 700]))
+def test_whatever_order_sound_arrives_in_it_is_taken_once_and_in_order(pushes, begin):
     """Repeated, late and early requests: what was received is the beginning of the source, and no sample moves."""
-    source = np.arange(1, 1301, dtype=np.int16)
-    session, reached = Session(), 0
-    for first, n in pushes:
-        session.push(first, source[first : first + n], oldest=0)
+    source = np.arange(1, 6001, dtype=np.int16)  # every sample tells its place
+    session, reached = Session(begin=begin), begin
+    for step, n in [(0, 200), *pushes]:
+        first = max(begin, reached + step)
+        session.push(first, source[first : first + n], oldest=begin)
         reached = max(reached, first + n) if first <= reached else reached
         assert session.received == reached
-    session.push(reached, source[reached:], oldest=0)
-    assert np.array_equal(np.concatenate(session._inbox), source)
+        assert np.array_equal(np.concatenate(session._inbox), source[begin:reached])
+
+
+@given(st.integers(0, 300), st.integers(0, 300), st.integers(0, 300))
+def test_sound_that_comes_again_is_taken_from_where_the_first_ended(n_first, n_back, n_new):
+    source = np.arange(1, 1001, dtype=np.int16)
+    session, again = Session(), max(0, n_first - n_back)
+    session.push(0, source[:n_first])
+    session.push(again, source[again : n_first + n_new])
+    assert session.received == n_first + n_new and session.gaps == []
+    assert np.array_equal(np.concatenate([*session._inbox, source[:0]]), source[: n_first + n_new])
 
 
 def test_sound_that_nobody_has_any_more_is_silence_and_reported():

@@ -177,6 +177,19 @@ def test_a_monologue_is_written_once_and_in_order():
     assert [line.end for line in policy.lines[:-1]] == [line.start for line in policy.lines[1:]]
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([0.3, 1.0, 1.7]), st.sampled_from([2.0, 4.0, 7.3]))
+def test_each_line_of_a_long_monologue_holds_what_was_said_in_its_time(seed, every, step_s, rate):
+    """A voice that is here and there softer: the softest place is not the first, so passes after it still count."""
+    generator = np.random.default_rng(seed)
+    policy, recognise = LivePolicy(), Script(rate=rate)
+    run(policy, list(generator.uniform(0.5, 1.0, round(45 / WINDOW_S))), recognise, every=every, step_s=step_s)
+    assert len(policy.lines) >= 4, "trimmed several times"
+    for line in policy.lines:
+        first, last = (int(sample / SAMPLE_RATE * rate) for sample in (line.start, line.end))
+        assert line.text == "".join(recognise.character(i / rate) for i in range(first, last))
+
+
 def test_a_pause_commits_everything_and_starts_a_line():
     policy, recognise = LivePolicy(), Script()
     shown = run(policy, windows((3, SPEECH), (1, PAUSE), (3, SPEECH), (1, PAUSE)), recognise)

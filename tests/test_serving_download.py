@@ -74,11 +74,21 @@ def test_a_name_that_resolves_to_a_private_address_is_refused(tmp_path):
 
 
 def test_a_redirect_to_a_private_address_is_refused(tmp_path):
-    targets = ["http://169.254.169.254/latest/meta-data", "file:///etc/passwd", "//10.0.0.1/x", "gopher://a/", ""]
-    for target in targets[:-1]:
+    private, no_web = "not public", "begin with http"
+    targets = {"http://169.254.169.254/latest/meta-data": private, "//10.0.0.1/x": private, "http://[::1]/": private}
+    targets |= {"file:///etc/passwd": no_web, "gopher://a/": no_web, "data:,x": no_web}
+    for target, why in targets.items():
         with website(a=redirect(target)) as (url, port, asked):
-            assert "public" in (said := refused(f"{url}/a", tmp_path, local(port))) or "http" in said
+            assert why in refused(f"{url}/a", tmp_path, local(port)), target
             assert asked == ["/a"]
+
+
+@pytest.mark.parametrize("lost", [redirect(""), answer(b"", status=302)], ids=["empty", "absent"])
+def test_a_redirect_to_nowhere_is_asked_a_few_times_and_refused(tmp_path, lost):
+    """An empty reference is the page itself (RFC 3986, section 4.4): a loop, which ends as any other."""
+    with website(a=lost) as (url, port, asked):
+        assert "redirects" in refused(f"{url}/a?x=1", tmp_path, local(port))
+        assert asked == ["/a?x=1"] * (download.MAX_REDIRECTS + 1)
 
 
 def test_a_name_that_changes_its_address_is_connected_to_where_it_was_looked_at(tmp_path):
@@ -245,6 +255,33 @@ def test_a_refusal_of_youtube_says_what_to_do(tmp_path):
         patch.setenv("https_proxy", "http://127.0.0.1:9")
         said = refused("https://youtu.be/dQw4w9WgXcQ", tmp_path)
     assert "upload the file here" in said and "dQw4w9WgXcQ" not in said
+
+
+def test_yt_dlp_is_given_the_video_alone_and_goes_to_no_other_site(tmp_path, monkeypatch):
+    """yt-dlp's own downloader as it is set up here: what it would do if a page sent it on to another site."""
+    import yt_dlp
+
+    made = []
+
+    class Observed(yt_dlp.YoutubeDL):
+        def __init__(self, options):
+            super().__init__(options)
+            made.append(self)
+
+        def download(self, links):
+            self.links = links
+            return super().download(links)
+
+    monkeypatch.setattr(yt_dlp, "YoutubeDL", Observed)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    refused("https://www.youtube.com/watch?v=dQw4w9WgXcQ&list=PLx&u=http://10.0.0.1/", tmp_path)
+    (downloader,) = made
+    assert downloader.links == ["https://www.youtube.com/watch?v=dQw4w9WgXcQ"]
+    with website(a=answer(SOUND)) as (url, _, asked):
+        for link in (f"{url}/a.mp3", f"http://example.org@{url.removeprefix('http://')}/a.mp3"):
+            with pytest.raises(yt_dlp.utils.DownloadError):
+                downloader.extract_info(link)
+    assert asked == [] and list(tmp_path.iterdir()) == []
 
 
 def test_videos_that_are_live_or_too_long_are_refused_before_they_are_fetched():

@@ -2,6 +2,7 @@
 
 import csv
 from collections import defaultdict
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -104,6 +105,55 @@ def test_any_voice_activity_gives_sound_pieces(probabilities, max_segment_s, res
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segments, "speech_probabilities", lambda _: probabilities)
         assert_sound(find_segments(waveform, options), n_samples, options)
+
+
+def scripted(*runs: tuple[float, float], options: SegmentOptions | None = None) -> list[tuple[int, int]]:
+    """(seconds of pause, seconds of speech) one after the other: first and last sample of the pieces that are found."""
+    stretches = [(n, p) for pause, speech in runs for n, p in ((pause, 0.0), (speech, 0.9))]
+    probabilities = np.repeat([p for _, p in stretches], [round(s * SAMPLE_RATE / WINDOW) for s, _ in stretches])
+    probabilities = np.append(probabilities, np.zeros(100))
+    waveform = np.random.default_rng(0).normal(0, 0.1, probabilities.size * WINDOW).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segments, "speech_probabilities", lambda _: probabilities)
+        return [(s.start, s.end) for s in find_segments(waveform, options)]
+
+
+@pytest.mark.parametrize(
+    ("runs", "n_pieces"),
+    [
+        ([(1, 3), (0.8, 0.5)], 1),
+        ([(1, 0.5), (0.8, 3)], 1),
+        ([(1, 3), (3, 0.5)], 2),
+        ([(1, 0.5), (3, 3)], 2),
+        ([(1, 3), (0.8, 3)], 2),
+        ([(1, 9), (0.8, 0.5)], 2),
+        ([(1, 0.5), (0.8, 0.5), (0.8, 0.5)], 1),
+        ([(1, 3), (0.8, 0.5), (3, 0.5), (0.8, 3)], 2),
+    ],
+    ids=["short_last", "short_first", "far_last", "far_first", "both_long", "too_long", "all_short", "two_pairs"],
+)
+def test_a_short_piece_joins_a_near_neighbour_and_no_far_one(runs, n_pieces):
+    """Pieces are padded by 0.25 s on both sides: a pause of 0.8 s leaves 0.3 s between them."""
+    assert len(scripted(*runs)) == n_pieces
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.floats(0.45, 2), st.one_of(st.floats(0.15, 1.5), st.floats(0.15, 8))), min_size=1))
+def test_pieces_are_joined_as_far_as_the_options_say_and_no_further(runs):
+    options = SegmentOptions(pad_s=0)
+    short, near, most = (s * SAMPLE_RATE for s in (options.short_s, options.join_gap_s, options.joined_max_s))
+    bare = scripted(*runs, options=replace(options, short_s=0))
+    found = scripted(*runs, options=options)
+    assert len(bare) == len(runs)
+    inside = [[run for run in bare if start <= run[0] and run[1] <= end] for start, end in found]
+    assert [run for runs in inside for run in runs] == bare, "no speech is lost, and none is in two pieces"
+    for (start, end), runs in zip(found, inside, strict=True):
+        assert (start, end) == (runs[0][0], runs[-1][1])
+        assert len(runs) == 1 or end - start <= most
+        assert all(b[0] - a[1] <= near for a, b in pairwise(runs))
+    for a, b in pairwise(found):
+        one_is_short = min(a[1] - a[0], b[1] - b[0]) < short
+        assert not (one_is_short and b[0] - a[1] <= near and b[1] - a[0] <= most), "these two belong together"
 
 
 @pytest.mark.parametrize(
