@@ -258,12 +258,13 @@ print(f"{same['identical']} of {same['n']} clips give the same text; {same['cer'
 from cantowhisper.demo import sample_clips
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
-from cantowhisper.speech.text import cer
+from cantowhisper.speech.metric import CharacterErrorRate
 
-recognizer = Recognizer.open(MODEL_FOLDER)
+recognizer, metric = Recognizer.open(MODEL_FOLDER), CharacterErrorRate()  # a metric of the `evaluate` library
 for path, reference in sample_clips("market_morning.mp3", "voice_memo.m4a", "street_noise.mp3"):
     text = "".join(segment.text for segment in recognizer.transcribe(load_audio(path)))
-    print(f"{path.name} (CER {cer([text], [reference]).cer:.1%})\n  heard   {text}\n  written {reference}")
+    rate = metric.compute(predictions=[text], references=[reference])["cer_no_punctuation"]
+    print(f"{path.name} (CER {rate:.1%})\n  heard   {text}\n  written {reference}")
 
 # %% [markdown]
 # ## To the Hub

@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "training": {"contracts", "speech"},
     "serving": {"contracts", "speech"},
 }
-HEAVY = ("torch", "transformers", "librosa", "datasets")
+HEAVY = ("torch", "transformers", "librosa", "datasets", "evaluate")
 
 
 def imported_rooms(file: Path) -> set[str]:

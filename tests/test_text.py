@@ -89,6 +89,9 @@ def test_as_a_metric_of_evaluate():
     metric.add_batch(predictions=["食左飯未"], references=["食咗飯未呀？"])
     metric.add_batch(predictions=["边度"], references=["邊度"])
     result = metric.compute()
-    assert result["n"] == 2
-    assert result["no_punctuation"] == pytest.approx(3 / 7) and result["simplified"] == pytest.approx(2 / 7)
-    assert result["raw"] == pytest.approx(4 / 8)
+    assert (result["n"], result["characters"]) == (2, 7)
+    assert result["cer_no_punctuation"] == pytest.approx(3 / 7)
+    assert result["cer_simplified"] == pytest.approx(2 / 7)
+    assert result["cer_raw"] == pytest.approx(4 / 8)
+    low, high = result["cer_no_punctuation_interval"]
+    assert low == pytest.approx(2 / 5) and high == pytest.approx(1 / 2)  # each of the two sentences twice

@@ -91,6 +91,18 @@ def cer(predictions: Sequence[str], references: Sequence[str], *, view: str = "n
     return CerResult(edits / characters, edits, characters, len(kept), len(pairs) - len(kept))
 
 
+def cer_edits(prediction: str, reference: str, *, view: str = "no_punctuation") -> tuple[int, int] | None:
+    """(edits, characters of the reference) of one sentence, or None where its reference is empty in this view.
+
+    >>> cer_edits("食左飯未", "食咗飯未呀？"), cer_edits("食", "？")
+    ((2, 5), None)
+    """
+    if not cer_view(reference, view):
+        return None
+    found = cer([prediction], [reference], view=view)
+    return found.edits, found.characters
+
+
 def to_script(text: str, script: str) -> str:
     """Convert Chinese text to a script: "as written" (unchanged), "traditional" or "simplified" (OpenCC).
 

@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jiwer
-import numpy as np
 
-from cantowhisper.contracts import CantowhisperError
-from cantowhisper.speech.text import CER_VIEWS, cer, cer_view
+from cantowhisper.speech.text import cer_edits, cer_view
 
 # A group of 2-12 characters four times in a row, or one character eight times: laughter and telephone numbers are less.
 _LOOP = re.compile(r"(.{2,12}?)\1{3,}|(.)\2{7,}", re.DOTALL)
-N_RESAMPLES = 1000  # the ends of a 95 % interval then vary by a few hundredths of its width
 NOTHING = ""  # stands for the character that is not there, in an insertion or a deletion
 
 
@@ -33,46 +30,22 @@ def measure(transcripts: Sequence[Transcript]) -> dict:
     n and characters (those with a reference), empty_outputs, loops, and for each view cer_VIEW with
     cer_VIEW_interval: the 95 % bootstrap interval [low, high] over clips.
     """
-    report = {
-        "n": 0,
-        "characters": 0,
+    from cantowhisper.speech.metric import CharacterErrorRate  # a second to import; needed when scores are due
+
+    found = CharacterErrorRate(keep_in_memory=True).compute(
+        predictions=[t.prediction for t in transcripts], references=[t.reference for t in transcripts]
+    )
+    return {
+        "n": found.pop("n"),
+        "characters": found.pop("characters"),
         "empty_outputs": sum(not t.prediction for t in transcripts),
         "loops": sum(is_loop(t) for t in transcripts),
+        **{name: _rounded(value) for name, value in found.items()},
     }
-    for view in CER_VIEWS:
-        counted = [counts for t in transcripts if (counts := clip_edits(t, view=view))]
-        if not counted:
-            raise CantowhisperError("no reference has a character to compare; check the text column")
-        edits, characters = np.array(counted, dtype=np.int64).T
-        if view == "no_punctuation":
-            report |= {"n": len(counted), "characters": int(characters.sum())}
-        report[f"cer_{view}"] = round(float(edits.sum() / characters.sum()), 6)
-        report[f"cer_{view}_interval"] = [round(end, 6) for end in bootstrap_interval(edits, characters)]
-    return report
 
 
-def clip_edits(transcript: Transcript, *, view: str = "no_punctuation") -> tuple[int, int] | None:
-    """(edits, characters of the reference) of a clip, or None where its reference is empty in this view."""
-    if not cer_view(transcript.reference, view):
-        return None
-    found = cer([transcript.prediction], [transcript.reference], view=view)
-    return found.edits, found.characters
-
-
-def bootstrap_interval(
-    edits: np.ndarray, characters: np.ndarray, *, n_resamples: int = N_RESAMPLES, seed: int = 20
-) -> tuple[float, float]:
-    """The 95 % percentile interval of a corpus CER, drawing clips with replacement (Bisani and Ney 2004).
-
-    Clips are drawn, not speakers: where few speakers read many clips each, the truth is wider than this says.
-    """
-    rng = np.random.default_rng(seed)
-    rates = np.empty(n_resamples)
-    for i in range(n_resamples):
-        drawn = rng.integers(0, len(edits), len(edits))
-        rates[i] = edits[drawn].sum() / characters[drawn].sum()
-    low, high = np.percentile(rates, [2.5, 97.5])
-    return float(low), float(high)
+def _rounded(value: float | Sequence[float]) -> float | list[float]:
+    return round(value, 6) if isinstance(value, float) else [round(end, 6) for end in value]
 
 
 def is_loop(transcript: Transcript) -> bool:
@@ -114,6 +87,6 @@ def worst_clips(transcripts: Sequence[Transcript]) -> list[tuple[Transcript, flo
     """All clips with their own CER (no punctuation; 0 where there is no reference), worst first."""
     rated = []
     for transcript in transcripts:
-        edits, characters = clip_edits(transcript) or (0, 1)
+        edits, characters = cer_edits(transcript.prediction, transcript.reference) or (0, 1)
         rated.append((transcript, edits / characters))
     return sorted(rated, key=lambda pair: (-round(pair[1], 4), pair[0].id))
