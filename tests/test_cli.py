@@ -9,7 +9,7 @@ import pytest
 from training_data import CORPUS, copy_release, small_features
 
 from cantowhisper import __version__
-from cantowhisper.cli import main
+from cantowhisper.cli.main import main
 from cantowhisper.contracts import CantowhisperError, UsageError
 
 

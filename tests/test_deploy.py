@@ -10,7 +10,8 @@ import pytest
 from loopback_hub import READER
 from model_hub import connected_model_hub
 
-from cantowhisper import cli, deploy
+from cantowhisper.cli import deploy
+from cantowhisper.cli import main as cli
 from cantowhisper.contracts import CantowhisperError
 
 ROOT = Path(__file__).resolve().parents[1]

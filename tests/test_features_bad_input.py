@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from test_features_release import Release, rejected, small_release, sound, stored
 
-from cantowhisper.cli import main
+from cantowhisper.cli.main import main
 from cantowhisper.features.pipeline import FeatureConfig, build_features
 
 

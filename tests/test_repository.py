@@ -11,7 +11,7 @@ import jupytext
 import pytest
 
 from benchmarks.readme import render
-from cantowhisper.cli import parser
+from cantowhisper.cli.main import parser
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ("whisper_feature_pipeline", "whisper_training_pipeline")

@@ -55,7 +55,8 @@ def modules_loaded_by(statement: str) -> set[str]:
 
 
 def module_names(room: str) -> list[str]:
-    return [f"cantowhisper.{room}.{file.stem}" for file in sorted((PACKAGE / room).glob("[!_]*.py"))]
+    files = sorted((PACKAGE / room).rglob("[!_]*.py"))
+    return [".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts) for file in files]
 
 
 def test_serving_starts_without_torch():

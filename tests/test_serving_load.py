@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving_model import random_model
 
-from cantowhisper import deploy
+from cantowhisper.cli import deploy
 from cantowhisper.serving.limits import Limits
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.service import Service

@@ -8,7 +8,7 @@ import torch
 from test_training_scoring import model_folder  # noqa: F401 (a fixture)
 from training_data import small_features
 
-from cantowhisper.cli import main
+from cantowhisper.cli.main import main
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.training.export import export_model
 from cantowhisper.training.model import load_model, save_model

@@ -16,7 +16,7 @@ from model_hub import connected_model_hub
 from training_data import CORPUS
 from training_runs import finished_run
 
-from cantowhisper.cli import main
+from cantowhisper.cli.main import main
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.training.analysis import Transcript, measure
 from cantowhisper.training.export import export_model

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cantowhisper.cli_options import add_set, overrides
+from cantowhisper.cli.options import add_set, overrides
 from cantowhisper.contracts import UsageError
 
 

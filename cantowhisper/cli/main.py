@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cantowhisper import __version__, deploy
-from cantowhisper.cli_features import features_command
-from cantowhisper.cli_training import export_command, push_command, score_command, train_command
+from cantowhisper import __version__
+from cantowhisper.cli import deploy
+from cantowhisper.cli.features import features_command
+from cantowhisper.cli.live import add_live
+from cantowhisper.cli.training import export_command, push_command, score_command, train_command
 from cantowhisper.contracts import CantowhisperError, UsageError
-from cantowhisper.live_command import add_live
 
 FORMATS = ("txt", "srt", "vtt", "tsv", "json")
 
@@ -129,7 +130,7 @@ def _serve(commands) -> argparse.ArgumentParser:
 
 
 def _run_serve(arguments) -> None:
-    from cantowhisper.demo import load_page
+    from cantowhisper.cli.demo import load_page
 
     load_page(arguments.page).main(arguments.model, host=arguments.host, port=arguments.port)
 
@@ -147,7 +148,7 @@ def _demo(commands) -> argparse.ArgumentParser:
 
 
 def _run_demo(arguments) -> int:
-    from cantowhisper.demo import run_demo
+    from cantowhisper.cli.demo import run_demo
 
     return run_demo(
         source=arguments.source,
@@ -157,7 +158,3 @@ def _run_demo(arguments) -> int:
         open_page=arguments.open == "1",
         port=arguments.port,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

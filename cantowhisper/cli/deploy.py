@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 import cantowhisper
+from cantowhisper.cli.demo import repository_file
 from cantowhisper.contracts import CantowhisperError, UsageError
-from cantowhisper.demo import repository_file
 
 PAGES = ("offline", "online")
 APP_FILES = ("app.py", "README.md", "requirements.txt")  # without one of these there is no Space

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cantowhisper.cli_options import add_set, overrides
+from cantowhisper.cli.options import add_set, overrides
 
 SETTINGS = ("split_policy", "max_hours", "storage", "workers", "engine", "strict")
 SOURCE_HELP = (
