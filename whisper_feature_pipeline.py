@@ -61,7 +61,7 @@ WORKERS = None  # processes; None is one a core
 import pandas as pd
 from IPython.display import Audio, display
 
-from cantowhisper.features.sources import open_source
+from cantowhisper.features.sources.open import open_source
 
 source = open_source(SOURCE)
 clips = list(source.clips(split_policy=SPLIT_POLICY))

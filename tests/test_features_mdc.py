@@ -12,7 +12,7 @@ import pytest
 from test_features_release import small_release
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.features.sources import open_source
+from cantowhisper.features.sources.open import open_source
 
 pytest.importorskip("datacollective")
 

@@ -11,9 +11,9 @@ import pytest
 from test_features_release import ONE, Release, rejected, small_release, sound, stored
 
 from cantowhisper.contracts import CantowhisperError, UsageError
-from cantowhisper.features.combined import BEYOND, within_hours
 from cantowhisper.features.pipeline import build_features
-from cantowhisper.features.sources import open_source, parse
+from cantowhisper.features.sources.combined import BEYOND, within_hours
+from cantowhisper.features.sources.open import open_source, parse
 
 V6 = "client_id path sentence up_votes down_votes age gender accent locale segment".split()  # noqa: SIM905
 V11 = [*V6[:7], "accents", *V6[8:]]

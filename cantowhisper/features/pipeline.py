@@ -17,7 +17,6 @@ from tqdm.auto import tqdm
 
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.features.clip import Chunk, process_chunk, start_worker
-from cantowhisper.features.combined import BEYOND
 from cantowhisper.features.config import RANDOM_SALT, FeatureConfig
 from cantowhisper.features.dataset import ShardWriter
 from cantowhisper.features.journal import Journal, existing_stats, private_salt
@@ -25,7 +24,8 @@ from cantowhisper.features.parallel import cpu_cores, in_order
 from cantowhisper.features.plan import CLIPS_PER_CHUNK, Plan, Reject, Shard, make_plan
 from cantowhisper.features.ray_engine import in_order_on_ray
 from cantowhisper.features.report import collect_stats, read_rejects, write_documents
-from cantowhisper.features.sources import Source, open_source
+from cantowhisper.features.sources.combined import BEYOND
+from cantowhisper.features.sources.open import Source, open_source
 from cantowhisper.speech.language import language_code
 
 __all__ = ["FeatureConfig", "build_features"]

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from cantowhisper.contracts import SPLITS
-from cantowhisper.features.combined import BEYOND, seconds_of, within_hours
 from cantowhisper.features.config import FeatureConfig
 from cantowhisper.features.limits import TOO_MANY_TOKENS, too_many_tokens
-from cantowhisper.features.sources import Clip, Recording, Source
+from cantowhisper.features.sources.combined import BEYOND, seconds_of, within_hours
+from cantowhisper.features.sources.open import Clip, Recording, Source
 from cantowhisper.speech.text import cer_view, normalize
 
 FRAMES_PER_SECOND = 100

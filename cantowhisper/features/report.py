@@ -11,7 +11,7 @@ from cantowhisper.contracts import SPLITS
 from cantowhisper.features.dataset import hf_features, write_aside
 from cantowhisper.features.journal import STATS_FILE
 from cantowhisper.features.plan import Reject, sentence_key
-from cantowhisper.features.sources import Source
+from cantowhisper.features.sources.open import Source
 from cantowhisper.speech.language import language_code
 
 REJECTED_FILE = "rejected.tsv"

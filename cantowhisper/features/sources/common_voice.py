@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError, UsageError
-from cantowhisper.features.release_files import TABLES, FolderFiles, TarFiles
-from cantowhisper.features.sources import Clip
+from cantowhisper.features.sources.open import Clip
+from cantowhisper.features.sources.release_files import TABLES, FolderFiles, TarFiles
 from cantowhisper.speech.language import language_code
 
 SPLIT_TABLES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}

@@ -120,7 +120,7 @@ def open_source(text: str) -> Source:
 
     Raises UsageError when there is no such source, CantowhisperError when it cannot be fetched.
     """
-    from cantowhisper.features.combined import Combined
+    from cantowhisper.features.sources.combined import Combined
 
     specs = parse(text)
     opened = [_open_one(spec) for spec in specs]
@@ -130,19 +130,19 @@ def open_source(text: str) -> Source:
 
 
 def _open_one(spec: Spec) -> Source:
-    from cantowhisper.features.common_voice import CommonVoice, find_language_folder
-    from cantowhisper.features.release_files import FolderFiles, TarFiles
-    from cantowhisper.features.table import TableFolder, find_tables
+    from cantowhisper.features.sources.common_voice import CommonVoice, find_language_folder
+    from cantowhisper.features.sources.release_files import FolderFiles, TarFiles
+    from cantowhisper.features.sources.table import TableFolder, find_tables
 
     name, language = spec.name, spec.options.get("language")
     if name == "samples":
         return _samples()
     if name.startswith("hub:"):
-        from cantowhisper.features.hub import HubDataset
+        from cantowhisper.features.sources.hub import HubDataset
 
         return HubDataset(name.removeprefix("hub:"), options=spec.options)
     if name.startswith("mdc:"):
-        from cantowhisper.features.mdc import download
+        from cantowhisper.features.sources.mdc import download
 
         return CommonVoice(TarFiles(download(name.removeprefix("mdc:"))), language=language)
     path = Path(name)
@@ -159,10 +159,10 @@ def _open_one(spec: Spec) -> Source:
 
 
 def _samples() -> Source:
-    from cantowhisper.features.common_voice import CommonVoice
-    from cantowhisper.features.release_files import FolderFiles
+    from cantowhisper.features.sources.common_voice import CommonVoice
+    from cantowhisper.features.sources.release_files import FolderFiles
 
-    folder = Path(__file__).resolve().parents[2] / "samples" / "corpus"
+    folder = Path(__file__).resolve().parents[3] / "samples" / "corpus"
     if not folder.is_dir():
         raise UsageError("the sample corpus comes with the repository: clone it and work in the clone")
     return CommonVoice(

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from cantowhisper.contracts import UsageError
 from cantowhisper.features.hub_errors import one_line
-from cantowhisper.features.sources import Clip, Recording
-from cantowhisper.features.table import SPLIT_NAMES, pick_columns
+from cantowhisper.features.sources.open import Clip, Recording
+from cantowhisper.features.sources.table import SPLIT_NAMES, pick_columns
 
 NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?")
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from cantowhisper.contracts import CantowhisperError, UsageError
-from cantowhisper.features.sources import FileRecording, Recording
+from cantowhisper.features.sources.open import FileRecording, Recording
 
 SPACING_BYTES = 4 << 20  # between the ways in; each takes 32 KiB of memory in every worker: 25 MiB for 3 GB
 TABLES = ("train.tsv", "dev.tsv", "test.tsv", "validated.tsv")

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import soundfile
 
-from cantowhisper.features.sources import Clip, Source
+from cantowhisper.features.sources.open import Clip, Source
 
 BEYOND = "beyond the hours asked for"
 SEED = "cantowhisper"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.features.sources import Clip, FileRecording
+from cantowhisper.features.sources.open import Clip, FileRecording
 
 ENDINGS = (".tsv", ".csv", ".jsonl")
 USUAL = {
