@@ -66,7 +66,7 @@ print(f"{config.model}: {config.max_steps} steps of {config.batch_size} clips")
 # %%
 from IPython.display import display
 
-from cantowhisper.training.data import load_split
+from cantowhisper.training.data.load import load_split
 
 # with {"streaming": true} among the CHANGES, features of `train` stay on the Hub: only its sentences are read here
 train_split = load_split(FEATURES, "train", streaming=config.streaming)
@@ -94,9 +94,9 @@ print(sentence, "→", processor.tokenizer.convert_ids_to_tokens(processor.token
 # %%
 import matplotlib.pyplot as plt
 
-from cantowhisper.training.batching import Collator
-from cantowhisper.training.sampling import BucketBatchSampler, frame_counts
-from cantowhisper.training.streaming import training_rows
+from cantowhisper.training.data.collator import Collator
+from cantowhisper.training.data.sampling import BucketBatchSampler, frame_counts
+from cantowhisper.training.data.streaming import training_rows
 
 train_rows = training_rows(train_split, config)
 sampler = BucketBatchSampler(frame_counts(train_split), config, n_batches=20, parts=train_rows.parts)

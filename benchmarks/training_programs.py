@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from cantowhisper.speech.mel import N_FRAMES, pad_to
-from cantowhisper.training.batching import pad_labels
+from cantowhisper.training.data.collator import pad_labels
 from cantowhisper.training.model import allow_variable_context, build_tokenizer, set_language
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.trainer import WhisperTrainer

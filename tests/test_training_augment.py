@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cantowhisper.speech.mel import FLOOR_BELOW_MAX
-from cantowhisper.training.augment import DECIBELS_PER_UNIT, augment
+from cantowhisper.training.data.augment import DECIBELS_PER_UNIT, augment
 from cantowhisper.training.presets import TrainConfig
 
 

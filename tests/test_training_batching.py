@@ -14,10 +14,10 @@ from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperToken
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.speech.mel import N_FRAMES, n_frames, pad_to
-from cantowhisper.training.batching import IGNORED, Collator, FeatureRows, check_mels
+from cantowhisper.training.data.collator import IGNORED, Collator, FeatureRows, check_mels
+from cantowhisper.training.data.sampling import BucketBatchSampler, Key, clip_context, frame_counts
 from cantowhisper.training.model import build_miniature, set_language
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.sampling import BucketBatchSampler, Key, clip_context, frame_counts
 
 TEXTS = ["你好呀我哋今日去邊度食飯", "唔該畀碗雲吞麵我呀多謝", "電話係二三四五六七八九"]
 CONFIG = TrainConfig(batch_size=8, max_batch_frames=6000, packed_share=0.0, timestamps_share=0.0)

@@ -13,11 +13,19 @@ from training_data import CORPUS, small_split
 
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import N_FRAMES, log_mel, n_frames, pad_to
-from cantowhisper.training.augment import augment
-from cantowhisper.training.batching import FeatureRows
-from cantowhisper.training.packing import MAX_LABELS, PAUSE_FRAMES, Clip, Span, fill_windows, join_clips, timed_labels
+from cantowhisper.training.data.augment import augment
+from cantowhisper.training.data.collator import FeatureRows
+from cantowhisper.training.data.packing import (
+    MAX_LABELS,
+    PAUSE_FRAMES,
+    Clip,
+    Span,
+    fill_windows,
+    join_clips,
+    timed_labels,
+)
+from cantowhisper.training.data.sampling import BucketBatchSampler, clip_context, frame_counts
 from cantowhisper.training.presets import PRESETS, TrainConfig
-from cantowhisper.training.sampling import BucketBatchSampler, clip_context, frame_counts
 
 PACKED = TrainConfig(packed_share=1.0, full_context_share=0.0, full_context_batch_size=3, augment_from=0.0)
 VARIED = {"stretch": 0.1, "gain_db": 3.0, "time_masks": 1, "feature_masks": 1}

@@ -30,8 +30,8 @@ from training_runs import (
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
 from cantowhisper.speech.audio import load_audio
-from cantowhisper.training.batching import Collator, FeatureRows
 from cantowhisper.training.checkpoints import checkpoint_steps, newest_whole_checkpoint
+from cantowhisper.training.data.collator import Collator, FeatureRows
 from cantowhisper.training.device import reproducible
 from cantowhisper.training.model import build_miniature
 from cantowhisper.training.presets import PRESETS, TrainConfig

@@ -7,10 +7,10 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from cantowhisper.speech.mel import N_FRAMES, pad_to
 from cantowhisper.speech.mel import SILENCE as DIGITAL_SILENCE
-from cantowhisper.training.batching import Collator
+from cantowhisper.training.data.collator import Collator
+from cantowhisper.training.data.sampling import Key
 from cantowhisper.training.model import allow_variable_context, build_miniature
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.sampling import Key
 from cantowhisper.training.silence import (
     N_POSITIONS,
     SILENCE,

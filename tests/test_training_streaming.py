@@ -23,11 +23,11 @@ from training_runs import RUN, TINY, assert_same_run, curve, started, wait_for
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.features.dataset import hf_features
 from cantowhisper.speech.mel import N_FRAMES, n_frames
-from cantowhisper.training.batching import FeatureRows
-from cantowhisper.training.data import load_split
+from cantowhisper.training.data.collator import FeatureRows
+from cantowhisper.training.data.load import load_split
+from cantowhisper.training.data.sampling import BucketBatchSampler, clip_context, frame_counts
+from cantowhisper.training.data.streaming import StreamedRows, StreamedSplit
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.sampling import BucketBatchSampler, clip_context, frame_counts
-from cantowhisper.training.streaming import StreamedRows, StreamedSplit
 from cantowhisper.training.trainer import train
 
 # Clips of 1 to 9 s for the plan of the batches, which reads no features: they have three frames.
@@ -219,8 +219,8 @@ def test_from_the_hub_comes_what_is_needed_and_no_more(hub, tmp_path):
     steps = f"""
 from cantowhisper.training.data import load_split
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.sampling import BucketBatchSampler, frame_counts
-from cantowhisper.training.streaming import StreamedRows
+from cantowhisper.training.data.sampling import BucketBatchSampler, frame_counts
+from cantowhisper.training.data.streaming import StreamedRows
 
 split, config = load_split("me/yue", "train", streaming=True), TrainConfig(**{dataclasses.asdict(CONFIG)})
 step(lambda: list(split["text"]))

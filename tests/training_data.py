@@ -11,7 +11,7 @@ import datasets
 import numpy as np
 import pytest
 
-from cantowhisper.training.sampling import Key
+from cantowhisper.training.data.sampling import Key
 
 CORPUS = Path(__file__).resolve().parents[1] / "samples" / "corpus"
 TABLES = {"train": "train", "dev": "validation", "test": "test"}
@@ -57,7 +57,7 @@ def small_features() -> Path:
 
 
 def small_split(split: str = "train"):
-    from cantowhisper.training.data import load_split
+    from cantowhisper.training.data.load import load_split
 
     return load_split(small_features(), split)
 

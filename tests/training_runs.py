@@ -19,7 +19,7 @@ from training_data import small_features, temporary_folder
 from transformers import TrainerCallback
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.training.data import load_split
+from cantowhisper.training.data.load import load_split
 from cantowhisper.training.presets import PRESETS, TrainConfig
 from cantowhisper.training.trainer import WhisperTrainer, train
 

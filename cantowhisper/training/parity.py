@@ -9,7 +9,7 @@ import torch
 from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError, ModelFacts
 from cantowhisper.speech.mel import pad_to
 from cantowhisper.speech.text import cer
-from cantowhisper.training.data import evenly, load_split
+from cantowhisper.training.data.load import evenly, load_split
 from cantowhisper.training.model import load_model
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.scoring import clip_contexts, record, token_budget, transcribe_split

@@ -7,7 +7,7 @@ import torch
 from transformers import Seq2SeqTrainer
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.training.batching import IGNORED
+from cantowhisper.training.data.collator import IGNORED
 from cantowhisper.training.silence import SILENCE, WeighedSilence
 
 

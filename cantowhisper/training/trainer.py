@@ -17,21 +17,21 @@ from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.speech.text import cer_view
 from cantowhisper.training import processes
 from cantowhisper.training.adapters import add_lora, merge_lora
-from cantowhisper.training.batching import Collator, check_mels
 from cantowhisper.training.callbacks import CheckpointKeeper, StatusLine, StopSignal, best_evaluation
 from cantowhisper.training.checkpoints import CONFIG_FILE, FOLDER, checkpoint_steps
-from cantowhisper.training.data import amounts, evenly, load_split
+from cantowhisper.training.data.collator import Collator, check_mels
+from cantowhisper.training.data.load import amounts, evenly, load_split
+from cantowhisper.training.data.sampling import frame_counts, run_batches
+from cantowhisper.training.data.streaming import training_rows
 from cantowhisper.training.device import memory_is_kept, pick_precision, reproducible
 from cantowhisper.training.hub_checkpoints import HubCheckpoints, Uploads
 from cantowhisper.training.model import build_miniature, load_model, save_model, set_dropout
 from cantowhisper.training.optimizing import optimizer_arguments, set_encoder_rate
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.run_folder import claim, finished, resume_point
-from cantowhisper.training.sampling import frame_counts, run_batches
 from cantowhisper.training.scoring import METRICS_FILE, summarize, transcribe_split, write_json
 from cantowhisper.training.steps import PartwiseTrainer
 from cantowhisper.training.stopping import EarlyStop
-from cantowhisper.training.streaming import training_rows
 
 
 def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainConfig, progress: bool = True) -> dict:

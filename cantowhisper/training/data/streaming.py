@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 import torch
 
 from cantowhisper.contracts import UsageError
-from cantowhisper.training.batching import FeatureRows
+from cantowhisper.training.data.collator import FeatureRows
+from cantowhisper.training.data.sampling import Key
 from cantowhisper.training.hub_access import hub_errors
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.sampling import Key
 
 SMALL_COLUMNS = ["text", "duration_s"]
 CONNECTIONS = 8  # requests to the Hub at a time: each takes some 50 ms, whatever it brings

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from cantowhisper.speech.mel import N_FRAMES, SAMPLE_RATE, n_frames
+from cantowhisper.training.data.packing import Clip, fill_windows
 from cantowhisper.training.model import context_frames
-from cantowhisper.training.packing import Clip, fill_windows
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.schedules import Accumulated, read_accumulation, step_sizes
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from cantowhisper.contracts import FEATURE_COLUMNS, SPLITS, CantowhisperError
-from cantowhisper.training.streaming import StreamedSplit
+from cantowhisper.training.data.streaming import StreamedSplit
 
 
 def load_split(features: str | os.PathLike, split: str, *, streaming: bool = False):

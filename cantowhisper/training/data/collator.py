@@ -14,10 +14,10 @@ from transformers import WhisperProcessor
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.speech.mel import EXTRA_FRAMES, N_FRAMES, pad_to
-from cantowhisper.training.augment import augment
-from cantowhisper.training.packing import MAX_LABELS, Span, join_clips, timed_labels
+from cantowhisper.training.data.augment import augment
+from cantowhisper.training.data.packing import MAX_LABELS, Span, join_clips, timed_labels
+from cantowhisper.training.data.sampling import Key, clip_context
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.sampling import Key, clip_context
 from cantowhisper.training.silence import SILENCE, silence_log_weights
 
 IGNORED = -100  # label positions that the loss leaves out

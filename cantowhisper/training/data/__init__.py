@@ -1,0 +1,1 @@
+"""From feature rows to batches."""
