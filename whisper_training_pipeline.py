@@ -52,7 +52,7 @@ LANGUAGE = "yue"  # Cantonese; decoded as <|zh|> where the tokenizer has no toke
 PUSH_TO = os.environ.get("CANTOWHISPER_PUSH_TO", "")  # "owner/name": the finished model goes to this private repository
 
 # %%
-from cantowhisper.training import processes
+from cantowhisper.training.run import processes
 from cantowhisper.training.presets import PRESETS
 
 processes.quiet_unless_main()  # `accelerate launch whisper_training_pipeline.py` runs these cells once a GPU
@@ -127,7 +127,7 @@ plt.show()
 import shutil
 import time
 
-from cantowhisper.training.checkpoints import is_whole
+from cantowhisper.training.run.checkpoints import is_whole
 from cantowhisper.training.trainer import train
 
 KILLED, WHOLE = OUT / "resume" / "killed", OUT / "resume" / "whole"

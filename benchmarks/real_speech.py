@@ -218,7 +218,7 @@ def run_variant(name: str, splits: dict, options) -> dict:
     """Train and score one variant."""
     import torch
 
-    from cantowhisper.training.device import pick_precision
+    from cantowhisper.training.run.device import pick_precision
     from cantowhisper.training.trainer import WhisperTrainer
 
     torch.set_num_threads(options.threads)

@@ -132,7 +132,7 @@ def measure(kind: str, shape: str, options) -> dict:
     import torch
 
     from benchmarks.training_programs import Clock, build_model, own_trainer, reference_trainer
-    from cantowhisper.training.device import pick_precision
+    from cantowhisper.training.run.device import pick_precision
 
     torch.set_num_threads(options.threads)
     options.steps *= NATURAL_STEPS if kind == NATURAL else 1

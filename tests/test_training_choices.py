@@ -17,15 +17,15 @@ from transformers import WhisperForConditionalGeneration
 
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.training.adapters import add_lora, merge_lora
-from cantowhisper.training.checkpoints import checkpoint_steps
 from cantowhisper.training.data.collator import IGNORED, Collator, FeatureRows
 from cantowhisper.training.data.sampling import BucketBatchSampler, run_batches
 from cantowhisper.training.model import build_miniature, save_model
-from cantowhisper.training.optimizing import RATES, pick_learning_rate, pick_optimizer
 from cantowhisper.training.presets import TrainConfig
+from cantowhisper.training.run.checkpoints import checkpoint_steps
+from cantowhisper.training.run.optimizer import RATES, pick_learning_rate, pick_optimizer
+from cantowhisper.training.run.partwise_trainer import parts_of
+from cantowhisper.training.run.stopping import evaluations_since_best
 from cantowhisper.training.schedules import Accumulated, read_accumulation, step_sizes
-from cantowhisper.training.steps import parts_of
-from cantowhisper.training.stopping import evaluations_since_best
 from cantowhisper.training.trainer import WhisperTrainer, prepare_model, train
 
 TEXTS = ["你好呀我哋今日去邊度食飯", "唔該畀碗雲吞麵我呀多謝", "電話係二三四五六七八九"]

@@ -18,8 +18,8 @@ from training_runs import (
 )
 
 from cantowhisper.contracts import CantowhisperError, UsageError
-from cantowhisper.training.checkpoints import checkpoint_steps, is_whole
 from cantowhisper.training.hub_access import HubUnreachable
+from cantowhisper.training.run.checkpoints import checkpoint_steps, is_whole
 from cantowhisper.training.trainer import train
 
 REPO = "me/run"

@@ -10,7 +10,7 @@ import pytest
 from training_data import temporary_folder
 from training_runs import TINY, assert_same_run, sealed_features, started
 
-from cantowhisper.training.checkpoints import checkpoint_steps, is_whole
+from cantowhisper.training.run.checkpoints import checkpoint_steps, is_whole
 from cantowhisper.training.trainer import train
 
 # A checkpoint every other step, and more of them than ten kills cost.

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from cantowhisper.training.device import memory_is_kept
+from cantowhisper.training.run.device import memory_is_kept
 
 MEGABYTES = 64  # beyond 32 MB glibc maps each allocation afresh
 pytestmark = pytest.mark.skipif(

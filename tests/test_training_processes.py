@@ -14,8 +14,8 @@ from test_notebooks import ROOT
 from training_data import small_features
 from training_runs import RUN, TINY, curve, sealed_features, wait_for
 
-from cantowhisper.training import processes
-from cantowhisper.training.checkpoints import newest_whole_checkpoint, step_of
+from cantowhisper.training.run import processes
+from cantowhisper.training.run.checkpoints import newest_whole_checkpoint, step_of
 from cantowhisper.training.trainer import train
 
 # Chance is drawn from a batch's number, and so the same in any process; dropout alone is drawn in each of them.

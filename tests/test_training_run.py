@@ -30,11 +30,11 @@ from training_runs import (
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
 from cantowhisper.speech.audio import load_audio
-from cantowhisper.training.checkpoints import checkpoint_steps, newest_whole_checkpoint
 from cantowhisper.training.data.collator import Collator, FeatureRows
-from cantowhisper.training.device import reproducible
 from cantowhisper.training.model import build_miniature
 from cantowhisper.training.presets import PRESETS, TrainConfig
+from cantowhisper.training.run.checkpoints import checkpoint_steps, newest_whole_checkpoint
+from cantowhisper.training.run.device import reproducible
 from cantowhisper.training.trainer import WhisperTrainer, prepare_model, train
 
 TEXTS = ["你好呀我哋今日去邊度食飯", "唔該畀碗雲吞麵我呀多謝", "電話係二三四五六七八九"]

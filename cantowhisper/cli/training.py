@@ -19,7 +19,7 @@ def train_command(commands) -> argparse.ArgumentParser:
 
 
 def _run_train(arguments) -> None:
-    from cantowhisper.training import processes
+    from cantowhisper.training.run import processes
     from cantowhisper.training.trainer import train
 
     config = _preset(arguments.preset).with_overrides(**overrides(arguments.set))

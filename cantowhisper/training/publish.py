@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError, ModelFacts
-from cantowhisper.training.checkpoints import CONFIG_FILE, FOLDER
 from cantowhisper.training.hub_access import hub_errors
+from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER
 from cantowhisper.training.scoring import METRICS_FILE
 
 CARD_FILE = "README.md"

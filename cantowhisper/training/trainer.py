@@ -15,23 +15,23 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.speech.text import cer_view
-from cantowhisper.training import processes
 from cantowhisper.training.adapters import add_lora, merge_lora
-from cantowhisper.training.callbacks import CheckpointKeeper, StatusLine, StopSignal, best_evaluation
-from cantowhisper.training.checkpoints import CONFIG_FILE, FOLDER, checkpoint_steps
 from cantowhisper.training.data.collator import Collator, check_mels
 from cantowhisper.training.data.load import amounts, evenly, load_split
 from cantowhisper.training.data.sampling import frame_counts, run_batches
 from cantowhisper.training.data.streaming import training_rows
-from cantowhisper.training.device import memory_is_kept, pick_precision, reproducible
-from cantowhisper.training.hub_checkpoints import HubCheckpoints, Uploads
 from cantowhisper.training.model import build_miniature, load_model, save_model, set_dropout
-from cantowhisper.training.optimizing import optimizer_arguments, set_encoder_rate
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.run_folder import claim, finished, resume_point
+from cantowhisper.training.run import processes
+from cantowhisper.training.run.callbacks import CheckpointKeeper, StatusLine, StopSignal, best_evaluation
+from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER, checkpoint_steps
+from cantowhisper.training.run.device import memory_is_kept, pick_precision, reproducible
+from cantowhisper.training.run.folder import claim, finished, resume_point
+from cantowhisper.training.run.hub_checkpoints import HubCheckpoints, Uploads
+from cantowhisper.training.run.optimizer import optimizer_arguments, set_encoder_rate
+from cantowhisper.training.run.partwise_trainer import PartwiseTrainer
+from cantowhisper.training.run.stopping import EarlyStop
 from cantowhisper.training.scoring import METRICS_FILE, summarize, transcribe_split, write_json
-from cantowhisper.training.steps import PartwiseTrainer
-from cantowhisper.training.stopping import EarlyStop
 
 
 def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainConfig, progress: bool = True) -> dict:

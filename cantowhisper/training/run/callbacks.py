@@ -7,9 +7,9 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
-from cantowhisper.training import processes
-from cantowhisper.training.checkpoints import checkpoint_steps, prune, seal
-from cantowhisper.training.hub_checkpoints import Uploads
+from cantowhisper.training.run import processes
+from cantowhisper.training.run.checkpoints import checkpoint_steps, prune, seal
+from cantowhisper.training.run.hub_checkpoints import Uploads
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; a machine that is taken away
 

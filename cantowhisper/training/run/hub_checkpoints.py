@@ -13,8 +13,8 @@ import threading
 from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.training.checkpoints import CONFIG_FILE, FOLDER, MANIFEST_FILE, checkpoint_steps, is_whole
 from cantowhisper.training.hub_access import HubUnreachable, hub_errors
+from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER, MANIFEST_FILE, checkpoint_steps, is_whole
 
 INCOMING = ".incoming"  # beside the checkpoints: what is being downloaded
 
