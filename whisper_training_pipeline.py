@@ -167,7 +167,7 @@ processes.leave_unless_main()  # what follows is the work of one
 print(f"best at step {metrics['best_step']} after {metrics['train_seconds'] / 60:.1f} min")
 
 # %%
-from cantowhisper.training.plots import plot_curve
+from cantowhisper.training.results.plots import plot_curve
 
 figure = plot_curve(metrics)
 figure.savefig(OUT / "plots" / "learning_curve.png")
@@ -183,7 +183,7 @@ plt.show()
 # %%
 from cantowhisper.cli.demo import sample_voices
 from cantowhisper.training.model import load_model
-from cantowhisper.training.scoring import CONTEXTS, score_model, score_table, write_json, write_transcripts
+from cantowhisper.training.results.scoring import CONTEXTS, score_model, score_table, write_json, write_transcripts
 
 test = load_split(FEATURES, "test")
 groups = sample_voices(test["id"])
@@ -212,8 +212,8 @@ print(score_table(scores))
 # often the test split has been read for them: choosing between models by them would make them worthless.
 
 # %%
-from cantowhisper.training.analysis import confusions
-from cantowhisper.training.scoring import record_test_scores
+from cantowhisper.training.results.analysis import confusions
+from cantowhisper.training.results.scoring import record_test_scores
 
 mistakes = confusions(transcripts["variable"])
 reads = record_test_scores(MODEL_FOLDER, after, mistakes, before=before)
@@ -238,14 +238,14 @@ for clip in worst["id"].head(3):
 # another character here and there; a few validation clips through both say how often.
 
 # %%
-from cantowhisper.training.export import export_model
+from cantowhisper.training.results.export import export_model
 
 export = export_model(MODEL_FOLDER)
 megabytes = sum(path.stat().st_size for path in export.iterdir()) / 1e6
 print(f"{export}: {megabytes:.0f} MB")
 
 # %%
-from cantowhisper.training.parity import export_parity
+from cantowhisper.training.results.parity import export_parity
 
 same = export_parity(MODEL_FOLDER, FEATURES)
 print(f"{same['identical']} of {same['n']} clips give the same text; {same['cer']:.1%} of the characters differ")
@@ -272,7 +272,7 @@ for path, reference in sample_clips("market_morning.mp3", "voice_memo.m4a", "str
 # stay here.
 
 # %%
-from cantowhisper.training.publish import push_model
+from cantowhisper.training.results.publish import push_model
 
 if PUSH_TO:
     print(push_model(MODEL_FOLDER, PUSH_TO))

@@ -124,7 +124,7 @@ def _config(options):
 
 
 def _write(result: dict, path: Path) -> None:
-    from cantowhisper.training.scoring import write_json
+    from cantowhisper.training.results.scoring import write_json
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(result, path)
@@ -253,7 +253,7 @@ def run_variant(name: str, splits: dict, options) -> dict:
 
 def _score(model, processor, split, config, context: str) -> dict:
     """The share of digits that are wrong, with its interval and counts."""
-    from cantowhisper.training.scoring import summarize, transcribe_split
+    from cantowhisper.training.results.scoring import summarize, transcribe_split
 
     started = time.perf_counter()
     scores = summarize(transcribe_split(model, processor, split, config=config, context=context))["all"]

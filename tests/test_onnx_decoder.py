@@ -16,9 +16,9 @@ from cantowhisper.serving.onnx_decoder import OnnxDecoder  # noqa: E402
 from cantowhisper.serving.recognizer import Recognizer  # noqa: E402
 from cantowhisper.speech.audio import load_audio  # noqa: E402
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel, pad_to  # noqa: E402
-from cantowhisper.training.export import export_model  # noqa: E402
 from cantowhisper.training.model import load_model  # noqa: E402
-from cantowhisper.training.onnx_decoder import quantized  # noqa: E402
+from cantowhisper.training.results.export import export_model  # noqa: E402
+from cantowhisper.training.results.onnx_export import quantized  # noqa: E402
 
 PIECE_SECONDS = 2.5
 

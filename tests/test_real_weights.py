@@ -21,10 +21,10 @@ from cantowhisper.speech.mel import pad_to
 from cantowhisper.speech.text import cer
 from cantowhisper.training.data.load import load_split
 from cantowhisper.training.data.sampling import clip_context
-from cantowhisper.training.export import export_model
 from cantowhisper.training.model import save_model, set_language
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.scoring import score_folder
+from cantowhisper.training.results.export import export_model
+from cantowhisper.training.results.scoring import score_folder
 from cantowhisper.training.trainer import train
 
 N_CLIPS = 8

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cantowhisper.speech.metric import bootstrap_interval
 from cantowhisper.speech.text import CER_VIEWS, cer
-from cantowhisper.training.analysis import Transcript, confusions, is_loop, measure, worst_clips
+from cantowhisper.training.results.analysis import Transcript, confusions, is_loop, measure, worst_clips
 
 CHARACTERS = "我你佢食飯呀，。"
 texts = st.text(CHARACTERS, max_size=8)

@@ -10,9 +10,9 @@ from training_data import small_features
 
 from cantowhisper.cli.main import main
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.training.export import export_model
 from cantowhisper.training.model import load_model, save_model
-from cantowhisper.training.parity import export_parity
+from cantowhisper.training.results.export import export_model
+from cantowhisper.training.results.parity import export_parity
 
 
 @pytest.fixture

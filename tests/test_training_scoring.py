@@ -14,12 +14,12 @@ from training_data import small_features, small_split, with_texts
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.speech.mel import N_FRAMES, pad_to
 from cantowhisper.speech.text import cer
-from cantowhisper.training.analysis import Transcript
 from cantowhisper.training.data.sampling import clip_context, frame_counts
-from cantowhisper.training.export import export_model
 from cantowhisper.training.model import build_miniature, encoder_context, load_model, save_model
 from cantowhisper.training.presets import PRESETS
-from cantowhisper.training.scoring import (
+from cantowhisper.training.results.analysis import Transcript
+from cantowhisper.training.results.export import export_model
+from cantowhisper.training.results.scoring import (
     SPARE_TOKENS,
     TOKENS_PER_SECOND,
     score_folder,

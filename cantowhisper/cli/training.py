@@ -47,7 +47,7 @@ def score_command(commands) -> argparse.ArgumentParser:
 
 
 def _run_score(arguments) -> None:
-    from cantowhisper.training.scoring import score_folder, score_table, write_json
+    from cantowhisper.training.results.scoring import score_folder, score_table, write_json
 
     context = arguments.context
     contexts = None if context is None else ("variable", "full") if context == "both" else (context,)
@@ -88,12 +88,12 @@ def export_command(commands) -> argparse.ArgumentParser:
 
 
 def _run_export(arguments) -> None:
-    from cantowhisper.training.export import export_model
+    from cantowhisper.training.results.export import export_model
 
     export = export_model(arguments.model, arguments.out, quantization=arguments.quantization)
     print(export)
     if arguments.check:
-        from cantowhisper.training.parity import export_parity
+        from cantowhisper.training.results.parity import export_parity
 
         same = export_parity(arguments.model, arguments.check, export=export)
         print(
@@ -112,7 +112,7 @@ def push_command(commands) -> argparse.ArgumentParser:
 
 
 def _run_push(arguments) -> None:
-    from cantowhisper.training.publish import push_model
+    from cantowhisper.training.results.publish import push_model
 
     print(push_model(arguments.model, arguments.repo, public=arguments.public))
 

@@ -1,4 +1,4 @@
-"""Greedy decoding with ONNX Runtime, from the graphs that the export wrote (training/onnx_decoder.py)."""
+"""Greedy decoding with ONNX Runtime, from the graphs that the export wrote (training/results/onnx_export.py)."""
 
 import json
 from dataclasses import dataclass, field

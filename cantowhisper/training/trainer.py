@@ -22,6 +22,7 @@ from cantowhisper.training.data.sampling import frame_counts, run_batches
 from cantowhisper.training.data.streaming import training_rows
 from cantowhisper.training.model import build_miniature, load_model, save_model, set_dropout
 from cantowhisper.training.presets import TrainConfig
+from cantowhisper.training.results.scoring import METRICS_FILE, summarize, transcribe_split, write_json
 from cantowhisper.training.run import processes
 from cantowhisper.training.run.callbacks import CheckpointKeeper, StatusLine, StopSignal, best_evaluation
 from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER, checkpoint_steps
@@ -31,7 +32,6 @@ from cantowhisper.training.run.hub_checkpoints import HubCheckpoints, Uploads
 from cantowhisper.training.run.optimizer import optimizer_arguments, set_encoder_rate
 from cantowhisper.training.run.partwise_trainer import PartwiseTrainer
 from cantowhisper.training.run.stopping import EarlyStop
-from cantowhisper.training.scoring import METRICS_FILE, summarize, transcribe_split, write_json
 
 
 def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainConfig, progress: bool = True) -> dict:

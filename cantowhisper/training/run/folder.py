@@ -11,9 +11,9 @@ from pathlib import Path
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.training.hub_access import HubUnreachable
 from cantowhisper.training.presets import TrainConfig
+from cantowhisper.training.results.scoring import METRICS_FILE, write_json
 from cantowhisper.training.run.checkpoints import CONFIG_FILE, checkpoint_steps, newest_whole_checkpoint, step_of
 from cantowhisper.training.run.hub_checkpoints import HubCheckpoints
-from cantowhisper.training.scoring import METRICS_FILE, write_json
 
 # Where things lie changes no weight: a run may go on with its features or its copies elsewhere.
 PLACES = ("features", "hub_checkpoints")

@@ -12,7 +12,7 @@ from cantowhisper.speech.text import cer
 from cantowhisper.training.data.load import evenly, load_split
 from cantowhisper.training.model import load_model
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.scoring import clip_contexts, record, token_budget, transcribe_split
+from cantowhisper.training.results.scoring import clip_contexts, record, token_budget, transcribe_split
 
 
 def export_parity(

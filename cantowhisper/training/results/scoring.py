@@ -13,11 +13,11 @@ from tqdm.auto import tqdm
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.speech.mel import N_FRAMES, pad_to
-from cantowhisper.training.analysis import Transcript, confusions, measure, worst_clips
 from cantowhisper.training.data.load import load_split
 from cantowhisper.training.data.sampling import clip_context, frame_counts
 from cantowhisper.training.model import encoder_context, load_model
 from cantowhisper.training.presets import TrainConfig
+from cantowhisper.training.results.analysis import Transcript, confusions, measure, worst_clips
 
 CONTEXTS = ("variable", "full")
 METRICS_FILE = "metrics.json"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError, ModelFacts
 from cantowhisper.training.hub_access import hub_errors
+from cantowhisper.training.results.scoring import METRICS_FILE
 from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER
-from cantowhisper.training.scoring import METRICS_FILE
 
 CARD_FILE = "README.md"
 CURVE_FILE = "learning_curve.png"
@@ -188,7 +188,7 @@ def push_model(model: str | os.PathLike, repo: str, *, public: bool = False) -> 
     import matplotlib.pyplot as plt
     from huggingface_hub import HfApi
 
-    from cantowhisper.training.plots import plot_curve
+    from cantowhisper.training.results.plots import plot_curve
 
     folder = Path(model)
     (folder / CARD_FILE).write_text(model_card(folder, repo=repo), encoding="utf-8")

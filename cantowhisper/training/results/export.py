@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from cantowhisper.contracts import EXPORT_FOLDER, MODEL_FACTS_FILE, CantowhisperError
-from cantowhisper.training.onnx_decoder import export_decoder
+from cantowhisper.training.results.onnx_export import export_decoder
 
 # Beside the weights, what a recogniser reads: the tokenizer, the Mel channels, and what the model was trained for.
 COPIED = ("tokenizer.json", "preprocessor_config.json", "generation_config.json", MODEL_FACTS_FILE)
