@@ -17,9 +17,10 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.serving import openai_api, view, zero_gpu
+from cantowhisper.serving import openai_api, view
 from cantowhisper.serving.download import MAX_URL_CHARACTERS
 from cantowhisper.serving.endpoints import add_endpoints
+from cantowhisper.serving.engines import zero_gpu
 from cantowhisper.serving.limits import Limits, visitor_address
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.service import Choices, Result, Service, Standing

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from cantowhisper.serving import zero_gpu
+from cantowhisper.serving.engines import zero_gpu
 from cantowhisper.serving.live_engine import LiveEngine, LiveLimits
 from cantowhisper.serving.live_service import LiveService
 from cantowhisper.serving.recognizer import Recognizer

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cantowhisper.serving.agreement import Heard, agreed, same_beginning
-from cantowhisper.serving.engines import Decoded
+from cantowhisper.serving.engines.open import Decoded
 from cantowhisper.serving.live import Pass
 from cantowhisper.serving.live_engine import LiveEngine
 from cantowhisper.speech.mel import SAMPLE_RATE

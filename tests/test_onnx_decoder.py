@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from cantowhisper.contracts import DECODER_CROSS_FILE, DECODER_FILE, CantowhisperError  # noqa: E402
-from cantowhisper.serving.engines import CTranslate2Engine  # noqa: E402
-from cantowhisper.serving.onnx_decoder import OnnxDecoder  # noqa: E402
+from cantowhisper.serving.engines.onnx import OnnxDecoder  # noqa: E402
+from cantowhisper.serving.engines.open import CTranslate2Engine  # noqa: E402
 from cantowhisper.serving.recognizer import Recognizer  # noqa: E402
 from cantowhisper.speech.audio import load_audio  # noqa: E402
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel, pad_to  # noqa: E402

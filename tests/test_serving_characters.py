@@ -9,7 +9,7 @@ from serving_model import random_model
 from cantowhisper.contracts import ModelFacts
 from cantowhisper.serving import guards
 from cantowhisper.serving.characters import character_times
-from cantowhisper.serving.engines import Decoded
+from cantowhisper.serving.engines.open import Decoded
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE

@@ -12,8 +12,9 @@ import pytest
 from serving_model import random_model, trained_model
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
-from cantowhisper.serving import batches, engines, guards, hub, recognizer
-from cantowhisper.serving.engines import Decoded
+from cantowhisper.serving import batches, guards, hub, recognizer
+from cantowhisper.serving.engines import open as engines
+from cantowhisper.serving.engines.open import Decoded
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel, pad_to

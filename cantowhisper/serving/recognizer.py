@@ -16,7 +16,7 @@ from cantowhisper.serving import guards
 from cantowhisper.serving.agreement import SURE, Heard, same_beginning
 from cantowhisper.serving.batches import Job, batches
 from cantowhisper.serving.characters import character_times
-from cantowhisper.serving.engines import Decoded, Engine, find_export, open_engine
+from cantowhisper.serving.engines.open import Decoded, Engine, find_export, open_engine
 from cantowhisper.serving.hub import model_folder
 from cantowhisper.serving.segments import SegmentOptions, Span, find_segments
 from cantowhisper.speech.language import known_languages, language_token

@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 
 from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError
-from cantowhisper.serving import zero_gpu
-from cantowhisper.serving.decoded import Decoded
-from cantowhisper.serving.onnx_decoder import OnnxDecoder
+from cantowhisper.serving.engines import zero_gpu
+from cantowhisper.serving.engines.engine import Decoded
+from cantowhisper.serving.engines.onnx import OnnxDecoder
 
 # A second try for a piece that looped. Whisper draws at a higher temperature there; a wider search to which repeating
 # costs something breaks loops too, and CTranslate2's draws cannot be seeded for a request.

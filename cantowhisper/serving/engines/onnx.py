@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cantowhisper.contracts import DECODER_CROSS_FILE, DECODER_FILE, CantowhisperError
-from cantowhisper.serving.decoded import Decoded
+from cantowhisper.serving.engines.engine import Decoded
 
 MAX_POSITIONS = 448  # of Whisper's decoder: prompt and text
 
