@@ -1,6 +1,6 @@
 """The page for recordings: upload files, record, or paste a link; read, hear and take away a transcript with times.
 
-It only builds the page and wires its events; what happens to a recording is in cantowhisper.serving.service.
+It only builds the page and wires its events; what happens to a recording is in cantowhisper.serving.offline.service.
 """
 
 import argparse
@@ -17,15 +17,15 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.serving import openai_api, view
-from cantowhisper.serving.download import MAX_URL_CHARACTERS
-from cantowhisper.serving.endpoints import add_endpoints
 from cantowhisper.serving.engines import zero_gpu
-from cantowhisper.serving.limits import Limits, visitor_address
+from cantowhisper.serving.offline import openai_api, view
+from cantowhisper.serving.offline.download import MAX_URL_CHARACTERS
+from cantowhisper.serving.offline.gradio_api import add_endpoints
+from cantowhisper.serving.offline.limits import Limits, visitor_address
+from cantowhisper.serving.offline.service import Choices, Result, Service, Standing
+from cantowhisper.serving.offline.transcription import friendly, write_files
 from cantowhisper.serving.recognizer import Recognizer
-from cantowhisper.serving.service import Choices, Result, Service, Standing
 from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
-from cantowhisper.serving.work import friendly, write_files
 
 HERE = Path(__file__).resolve().parent
 DOWNLOADS = ("txt", "srt", "vtt", "tsv", "json")

@@ -15,10 +15,10 @@ from web import answer, website
 
 from cantowhisper.cli.demo import load_page
 from cantowhisper.contracts import ModelFacts, Segment
-from cantowhisper.serving.download import Reach
-from cantowhisper.serving.limits import Limits
+from cantowhisper.serving.offline.download import Reach
+from cantowhisper.serving.offline.limits import Limits
+from cantowhisper.serving.offline.service import Service
 from cantowhisper.serving.recognizer import Recognizer
-from cantowhisper.serving.service import Service
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
 

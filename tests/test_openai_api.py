@@ -17,9 +17,9 @@ from browser import serving
 from web import answer, website
 
 from cantowhisper.contracts import ModelFacts, Segment
-from cantowhisper.serving.download import Reach
-from cantowhisper.serving.limits import Limits
-from cantowhisper.serving.service import Service
+from cantowhisper.serving.offline.download import Reach
+from cantowhisper.serving.offline.limits import Limits
+from cantowhisper.serving.offline.service import Service
 from cantowhisper.speech.mel import SAMPLE_RATE
 
 APP = Path(__file__).resolve().parents[1] / "app_offline" / "app.py"

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from web import answer, redirect, website
 
-from cantowhisper.serving import download, youtube
-from cantowhisper.serving.download import LinkError, Reach, fetch, youtube_id
-from cantowhisper.serving.limits import Limits
+from cantowhisper.serving.offline import download, youtube
+from cantowhisper.serving.offline.download import LinkError, Reach, fetch, youtube_id
+from cantowhisper.serving.offline.limits import Limits
 
 LIMITS = replace(Limits(), max_url_bytes=1_000_000, max_download_s=1.5)
 SOUND = bytes(range(256)) * 400

@@ -10,9 +10,9 @@ import soundfile
 from starlette.requests import Request
 
 from cantowhisper.contracts import Segment
-from cantowhisper.serving import service, work
-from cantowhisper.serving.limits import Limits, visitor_address
-from cantowhisper.serving.service import Choices, Service
+from cantowhisper.serving.offline import service, transcription
+from cantowhisper.serving.offline.limits import Limits, visitor_address
+from cantowhisper.serving.offline.service import Choices, Service
 from cantowhisper.speech.mel import SAMPLE_RATE
 
 PROXY, VISITOR = "10.20.0.1", "203.0.113.7"
@@ -69,7 +69,7 @@ def clock(monkeypatch) -> SimpleNamespace:
     """Seconds pass for the service when somebody adds them. The queue keeps the real clock."""
     clock = SimpleNamespace(now_s=1000.0)
     clock.monotonic = lambda: clock.now_s
-    for module in (service, work):
+    for module in (service, transcription):
         monkeypatch.setattr(module, "time", clock)
     return clock
 

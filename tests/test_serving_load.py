@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from serving_model import random_model
 
 from cantowhisper.cli import deploy
-from cantowhisper.serving.limits import Limits
+from cantowhisper.serving.offline.limits import Limits
+from cantowhisper.serving.offline.service import Service
 from cantowhisper.serving.recognizer import Recognizer
-from cantowhisper.serving.service import Service
 from cantowhisper.speech.audio import AudioError, load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
 

@@ -384,7 +384,7 @@ def test_serving_needs_neither_torch_nor_transformers(model, samples):
     code = f"""
 import sys
 sys.modules.update(torch=None, transformers=None)  # importing either fails
-import cantowhisper.serving.work
+import cantowhisper.serving.offline.transcription
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
 recognizer = Recognizer.open({str(model)!r}, threads=2)

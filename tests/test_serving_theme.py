@@ -9,7 +9,7 @@ from cantowhisper.contracts import ModelFacts
 
 pytest.importorskip("gradio")
 
-from cantowhisper.serving.service import Service
+from cantowhisper.serving.offline.service import Service
 from cantowhisper.serving.theme import SHARED_STYLE
 
 

@@ -7,9 +7,9 @@ import pytest
 import soundfile
 
 from cantowhisper.contracts import ModelFacts, Segment, UsageError
-from cantowhisper.serving.limits import LimitError, Limits
-from cantowhisper.serving.view import segments_table, title_of
-from cantowhisper.serving.work import StopRequests, friendly, transcribe_file, write_files
+from cantowhisper.serving.offline.limits import LimitError, Limits
+from cantowhisper.serving.offline.transcription import StopRequests, friendly, transcribe_file, write_files
+from cantowhisper.serving.offline.view import segments_table, title_of
 from cantowhisper.speech.audio import AudioError
 from cantowhisper.speech.mel import SAMPLE_RATE
 

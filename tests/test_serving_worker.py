@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from cantowhisper.serving import worker as worker_module
-from cantowhisper.serving.limits import LimitError, Limits
-from cantowhisper.serving.worker import Visitors, Waiting, Worker
+from cantowhisper.serving.offline import queue as worker_module
+from cantowhisper.serving.offline.limits import LimitError, Limits
+from cantowhisper.serving.offline.queue import Visitors, Waiting, Worker
 
 LIMITS = replace(Limits(), max_waiting_per_visitor=10, max_queue=30)
 

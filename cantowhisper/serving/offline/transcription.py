@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError, Segment
-from cantowhisper.serving.limits import LimitError, Limits
+from cantowhisper.serving.offline.limits import LimitError, Limits
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.subtitles import write
 from cantowhisper.speech.audio import AudioError, load_audio

@@ -13,7 +13,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from cantowhisper.serving.limits import LimitError, Limits
+from cantowhisper.serving.offline.limits import LimitError, Limits
 
 POLL_S = 0.5  # how often somebody who waits is told where they stand
 GONE_AFTER_S = 30.0  # nobody has looked at the work for this long: the visitor has gone

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from cantowhisper.serving.limits import LimitError, Limits
+from cantowhisper.serving.offline.limits import LimitError, Limits
 
 MAX_REDIRECTS = 5
 MAX_URL_CHARACTERS = 2000
@@ -104,7 +104,7 @@ def fetch(link: str, folder: str | Path, *, limits: Limits | None = None, reach:
     limits = limits or Limits()
     video = youtube_id(link)
     if video:
-        from cantowhisper.serving.youtube import fetch_video
+        from cantowhisper.serving.offline.youtube import fetch_video
 
         return fetch_video(video, Path(folder), limits=limits)
     return _Download(Path(folder), limits, reach or Reach()).run(link)

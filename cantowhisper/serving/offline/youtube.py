@@ -7,8 +7,8 @@ eleven-character id, with its other extractors switched off, and what it may fet
 import time
 from pathlib import Path
 
-from cantowhisper.serving.download import LinkError
-from cantowhisper.serving.limits import Limits
+from cantowhisper.serving.offline.download import LinkError
+from cantowhisper.serving.offline.limits import Limits
 
 # Sound alone where there is some, and the smallest: speech recognition takes 16 kHz mono anyway.
 FORMAT = "worstaudio[abr>=32]/worstaudio/worst"

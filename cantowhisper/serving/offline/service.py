@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError, Segment
-from cantowhisper.serving.download import Reach, fetch
-from cantowhisper.serving.limits import LimitError, Limits
+from cantowhisper.serving.offline.download import Reach, fetch
+from cantowhisper.serving.offline.limits import LimitError, Limits
+from cantowhisper.serving.offline.queue import Visitors, Waiting, Worker
+from cantowhisper.serving.offline.transcription import Progress, StopRequests, transcribe_file
 from cantowhisper.serving.recognizer import Recognizer
-from cantowhisper.serving.work import Progress, StopRequests, transcribe_file
-from cantowhisper.serving.worker import Visitors, Waiting, Worker
 
 DOWNLOADS_AT_ONCE = 4  # they wait on other servers and hold no core
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from cantowhisper.contracts import ModelFacts, Segment
-from cantowhisper.serving.limits import Limits
-from cantowhisper.serving.service import Result, Standing
+from cantowhisper.serving.offline.limits import Limits
+from cantowhisper.serving.offline.service import Result, Standing
+from cantowhisper.serving.offline.transcription import friendly
 from cantowhisper.serving.subtitles import clock
-from cantowhisper.serving.work import friendly
 
 CUT_SHORT = {
     "time": "時間到，只轉咗前面部分。 The time allowed was used up: this is the first part only.",

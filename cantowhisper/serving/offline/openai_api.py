@@ -20,10 +20,10 @@ from starlette.routing import Route
 
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.serving.guards import compression_ratio
-from cantowhisper.serving.limits import LimitError, visitor_address
-from cantowhisper.serving.service import Choices, Result, Service, mean_log_prob
+from cantowhisper.serving.offline.limits import LimitError, visitor_address
+from cantowhisper.serving.offline.service import Choices, Result, Service, mean_log_prob
+from cantowhisper.serving.offline.transcription import friendly
 from cantowhisper.serving.subtitles import to_txt, write
-from cantowhisper.serving.work import friendly
 from cantowhisper.speech.audio import AudioError
 
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")

@@ -1,0 +1,1 @@
+"""The page for files, and its two programming interfaces."""
