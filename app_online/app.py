@@ -1,6 +1,6 @@
 """The live page: text appears while people speak.
 
-It only builds the page; who is listened to when is decided in cantowhisper.serving.live_engine, and what the browser
+It only builds the page; who is listened to when is decided in cantowhisper.serving.live.engine, and what the browser
 does stands in the .js files beside this one.
 """
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import gradio as gr
 
 from cantowhisper.serving.engines import zero_gpu
-from cantowhisper.serving.live_engine import LiveEngine, LiveLimits
-from cantowhisper.serving.live_service import LiveService
+from cantowhisper.serving.live.engine import LiveEngine, LiveLimits
+from cantowhisper.serving.live.service import LiveService
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
 

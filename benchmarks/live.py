@@ -19,8 +19,8 @@ import numpy as np
 from benchmarks.live_systems import FixedLength, LocalAgreement, Ours, Sureness, spoken_characters
 from benchmarks.machine import describe
 from benchmarks.random_model import build_random
-from cantowhisper.serving.live_pace import PaceOptions
-from cantowhisper.serving.live_replay import SimulatedClock, delays, replay
+from cantowhisper.serving.live.pace import PaceOptions
+from cantowhisper.serving.live.replay import SimulatedClock, delays, replay
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE

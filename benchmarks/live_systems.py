@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cantowhisper.serving.agreement import Heard, agreed, same_beginning
 from cantowhisper.serving.engines.open import Decoded
-from cantowhisper.serving.live import Pass
-from cantowhisper.serving.live_engine import LiveEngine
+from cantowhisper.serving.live.agreement import Heard, agreed, same_beginning
+from cantowhisper.serving.live.engine import LiveEngine
+from cantowhisper.serving.live.policy import Pass
 from cantowhisper.speech.mel import SAMPLE_RATE
 
 TOKENS_PER_CHARACTER = 1.5  # Whisper's vocabulary spells Cantonese characters with one to three tokens

@@ -13,8 +13,8 @@ from browser import PHONE, browser, chromium, serving, visit
 
 from cantowhisper.cli.demo import load_page
 from cantowhisper.contracts import ModelFacts
-from cantowhisper.serving.agreement import Heard
-from cantowhisper.serving.live_engine import LiveEngine, LiveLimits
+from cantowhisper.serving.live.agreement import Heard
+from cantowhisper.serving.live.engine import LiveEngine, LiveLimits
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
 

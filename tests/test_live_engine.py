@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
-from cantowhisper.serving.agreement import Heard
-from cantowhisper.serving.live_engine import LiveEngine, LiveLimits, UnknownSession
-from cantowhisper.serving.live_pace import Pace
-from cantowhisper.serving.live_replay import SimulatedClock, replay, report
-from cantowhisper.serving.live_service import LiveService
-from cantowhisper.serving.live_sessions import Session
-from cantowhisper.serving.live_voice import VoiceDetector
+from cantowhisper.serving.live.agreement import Heard
+from cantowhisper.serving.live.engine import LiveEngine, LiveLimits, UnknownSession
+from cantowhisper.serving.live.pace import Pace
+from cantowhisper.serving.live.replay import SimulatedClock, replay, report
+from cantowhisper.serving.live.service import LiveService
+from cantowhisper.serving.live.session import Session
+from cantowhisper.serving.live.vad import VoiceDetector
 from cantowhisper.serving.segments import WINDOW, speech_probabilities
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE

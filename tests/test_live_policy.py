@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.serving.agreement import Heard, agreed
-from cantowhisper.serving.live import CHARACTERS_PER_SECOND, LiveOptions, LivePolicy, Pass
+from cantowhisper.serving.live.agreement import Heard, agreed
+from cantowhisper.serving.live.policy import CHARACTERS_PER_SECOND, LiveOptions, LivePolicy, Pass
 from cantowhisper.serving.segments import WINDOW
 from cantowhisper.speech.mel import SAMPLE_RATE
 

@@ -28,8 +28,8 @@ def add_live(commands):
 
 def run_live(arguments) -> None:
     """Replay, print the lines with their times, then the report."""
-    from cantowhisper.serving.live_engine import LiveEngine
-    from cantowhisper.serving.live_replay import SimulatedClock, replay, report
+    from cantowhisper.serving.live.engine import LiveEngine
+    from cantowhisper.serving.live.replay import SimulatedClock, replay, report
     from cantowhisper.serving.recognizer import Recognizer
     from cantowhisper.serving.subtitles import clock
     from cantowhisper.speech.audio import load_audio

@@ -13,11 +13,11 @@ import numpy as np
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, Segment, UsageError
 from cantowhisper.serving import guards
-from cantowhisper.serving.agreement import SURE, Heard, same_beginning
 from cantowhisper.serving.batches import Job, batches
 from cantowhisper.serving.characters import character_times
 from cantowhisper.serving.engines.open import Decoded, Engine, find_export, open_engine
 from cantowhisper.serving.hub import model_folder
+from cantowhisper.serving.live.agreement import SURE, Heard, same_beginning
 from cantowhisper.serving.segments import SegmentOptions, Span, find_segments
 from cantowhisper.speech.language import known_languages, language_token
 from cantowhisper.speech.mel import N_FRAMES, SAMPLE_RATE, log_mel, n_frames, pad_to

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cantowhisper.contracts import CantowhisperError, UsageError
-from cantowhisper.serving.agreement import Heard
-from cantowhisper.serving.live import LiveOptions, Pass
-from cantowhisper.serving.live_pace import Pace, PaceOptions
-from cantowhisper.serving.live_sessions import Session
+from cantowhisper.serving.live.agreement import Heard
+from cantowhisper.serving.live.pace import Pace, PaceOptions
+from cantowhisper.serving.live.policy import LiveOptions, Pass
+from cantowhisper.serving.live.session import Session
 from cantowhisper.speech.mel import SAMPLE_RATE
 from cantowhisper.speech.text import to_script
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cantowhisper.contracts import CantowhisperError, LiveUpdate
-from cantowhisper.serving.agreement import Heard
-from cantowhisper.serving.live import Line, LiveOptions, LivePolicy, Pass
-from cantowhisper.serving.live_voice import VoiceDetector
+from cantowhisper.serving.live.agreement import Heard
+from cantowhisper.serving.live.policy import Line, LiveOptions, LivePolicy, Pass
+from cantowhisper.serving.live.vad import VoiceDetector
 from cantowhisper.serving.segments import WINDOW
 from cantowhisper.speech.mel import SAMPLE_RATE
 from cantowhisper.speech.text import to_script

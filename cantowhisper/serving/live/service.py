@@ -11,7 +11,7 @@ import logging
 import numpy as np
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.serving.live_engine import LiveEngine, UnknownSession
+from cantowhisper.serving.live.engine import LiveEngine, UnknownSession
 from cantowhisper.speech.mel import SAMPLE_RATE
 
 MAX_SAMPLE = 2**40  # two years of sound: a number beyond it is a mistake

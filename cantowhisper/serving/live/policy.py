@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.serving import guards
-from cantowhisper.serving.agreement import Heard, common, letters_of
+from cantowhisper.serving.live.agreement import Heard, common, letters_of
 from cantowhisper.serving.segments import WINDOW, SegmentOptions
 from cantowhisper.speech.mel import SAMPLE_RATE
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cantowhisper.contracts import UsageError
-from cantowhisper.serving.agreement import same_beginning
-from cantowhisper.serving.live_engine import LiveEngine
+from cantowhisper.serving.live.agreement import same_beginning
+from cantowhisper.serving.live.engine import LiveEngine
 from cantowhisper.speech.mel import SAMPLE_RATE
 
 CHUNK_S = 0.25  # as the page sends
