@@ -105,7 +105,7 @@ def test_after_each_pass_committed_and_tentative_cover_its_hypothesis(probabilit
 
 
 def repeats_anywhere(text: str) -> bool:
-    from cantowhisper.serving.guards import repeats
+    from cantowhisper.serving.hallucination import repeats
 
     return repeats(text)
 

@@ -7,7 +7,7 @@ import pytest
 from serving_model import random_model
 
 from cantowhisper.contracts import ModelFacts
-from cantowhisper.serving import guards
+from cantowhisper.serving import hallucination
 from cantowhisper.serving.characters import character_times
 from cantowhisper.serving.engines.open import Decoded
 from cantowhisper.serving.recognizer import Recognizer
@@ -73,13 +73,17 @@ def test_a_known_phrase_is_dropped_only_where_there_is_no_speech(
     engine = Says(ids, log_prob=log_prob, no_speech=no_speech)
     told = Recognizer(engine, recognizer._tokenizer, ModelFacts("variable", 200))
     assert told.transcribe(waveform), "an ordinary text stays whatever the evidence"
-    monkeypatch.setattr(guards, "_KNOWN_INVENTIONS", guards.re.compile("多謝"))  # the miniature knows few characters
+    monkeypatch.setattr(
+        hallucination, "_KNOWN_INVENTIONS", hallucination.re.compile("多謝")
+    )  # the miniature knows few characters
     assert bool(told.transcribe(waveform)) == kept
 
 
 def test_what_people_say_is_no_known_invention():
-    assert guards.known_invention("字幕由 Amara.org 社群提供") and guards.known_invention("請不吝點贊訂閱轉發打賞")
-    assert not any(map(guards.known_invention, ["多謝大家", "我想訂閱報紙", "加字幕", "唔該"]))
+    assert hallucination.known_invention("字幕由 Amara.org 社群提供") and hallucination.known_invention(
+        "請不吝點贊訂閱轉發打賞"
+    )
+    assert not any(map(hallucination.known_invention, ["多謝大家", "我想訂閱報紙", "加字幕", "唔該"]))
 
 
 def test_no_speech_is_a_probability(recognizer):

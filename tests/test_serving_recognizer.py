@@ -12,7 +12,7 @@ import pytest
 from serving_model import random_model, trained_model
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
-from cantowhisper.serving import batches, guards, hub, recognizer
+from cantowhisper.serving import batches, hallucination, hub, recognizer
 from cantowhisper.serving.engines import open as engines
 from cantowhisper.serving.engines.open import Decoded
 from cantowhisper.serving.recognizer import Recognizer
@@ -185,7 +185,7 @@ def test_tokens_are_counted_out_by_the_seconds(opened, market):
     found = opened.transcribe(market)
     longest = max(segment.end_s - segment.start_s for segment in found)
     budgets = [asked["max_new_tokens"] for asked in opened.engine.asked]
-    assert all(0 < budget <= guards.token_budget(longest + 1, at_most=440) for budget in budgets), budgets
+    assert all(0 < budget <= hallucination.token_budget(longest + 1, at_most=440) for budget in budgets), budgets
     assert max(budgets) < 200  # pieces of one sentence; a 30 s window would get 440
 
 
@@ -282,7 +282,7 @@ def test_each_piece_of_a_batch_keeps_to_its_own_budget(opened, market, monkeypat
     jobs = {job.span.start / SAMPLE_RATE: job for batch in formed for job in batch}
     assert any(len({job.budget for job in batch}) > 1 for batch in formed), "pieces of several lengths in a batch"
     for segment in found:
-        budget = guards.token_budget(segment.end_s - segment.start_s, at_most=recognizer.MAX_NEW_TOKENS)
+        budget = hallucination.token_budget(segment.end_s - segment.start_s, at_most=recognizer.MAX_NEW_TOKENS)
         assert jobs[segment.start_s].budget == budget < len(said)
         assert segment.text == normalize(opened._tokenizer.decode(said[:budget])) and "repetition" in segment.flags
     first_tries = [asked for asked in opened.engine.asked if not asked.get("second_try")]

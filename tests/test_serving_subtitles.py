@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cantowhisper.contracts import Segment, UsageError
-from cantowhisper.serving import guards, subtitles
+from cantowhisper.serving import hallucination, subtitles
 
 SEGMENTS = [
     Segment(0.0, 2.34567, "你好呀，食咗飯未？", 0.91),
@@ -104,7 +104,7 @@ def test_unknown_format_is_refused():
         subtitles.write(SEGMENTS, "docx")
 
 
-@pytest.mark.parametrize("module", [subtitles, guards], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [subtitles, hallucination], ids=lambda m: m.__name__)
 def test_examples_in_docstrings(module):
     tried = doctest.testmod(module)
     assert tried.attempted and not tried.failed
@@ -112,11 +112,11 @@ def test_examples_in_docstrings(module):
 
 @pytest.mark.parametrize("text", ["好" * 30, "多謝觀看" * 5, "one two three " * 12], ids=["char", "phrase", "words"])
 def test_loops_are_seen(text):
-    assert guards.repeats(text)
+    assert hallucination.repeats(text)
 
 
 @pytest.mark.parametrize(
     "text", ["", "哈哈哈哈", "電話係九九九九一一一一", "慢慢行慢慢行唔好急", "今日天氣好好我哋去行山"]
 )
 def test_speech_is_no_loop(text):
-    assert not guards.repeats(text)
+    assert not hallucination.repeats(text)

@@ -16,9 +16,9 @@ from training_runs import PLAIN, TINY
 from transformers import WhisperForConditionalGeneration
 
 from cantowhisper.contracts import CantowhisperError, UsageError
-from cantowhisper.training.adapters import add_lora, merge_lora
 from cantowhisper.training.data.collator import IGNORED, Collator, FeatureRows
 from cantowhisper.training.data.sampling import BucketBatchSampler, run_batches
+from cantowhisper.training.lora import add_lora, merge_lora
 from cantowhisper.training.model import build_miniature, save_model
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.run.checkpoints import checkpoint_steps

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, Segment, UsageError
-from cantowhisper.serving import guards
+from cantowhisper.serving import hallucination
 from cantowhisper.serving.batches import Job, batches
 from cantowhisper.serving.characters import character_times
 from cantowhisper.serving.engines.open import Decoded, Engine, find_export, open_engine
@@ -190,7 +190,7 @@ class Recognizer:
 
     def _job(self, index: int, span: Span, *, bucket_frames: int = BUCKET_FRAMES) -> Job:
         frames = self.context_frames(n_frames(span.end - span.start), bucket_frames=bucket_frames)
-        return Job(index, span, frames, guards.token_budget(span.seconds, at_most=MAX_NEW_TOKENS))
+        return Job(index, span, frames, hallucination.token_budget(span.seconds, at_most=MAX_NEW_TOKENS))
 
     def _decode(self, waveform: np.ndarray, batch: list[Job], prompt: list[int], beam_size: int) -> list[Segment]:
         """Recognise pieces whose inputs have one length; what looks invented gets a second try."""
@@ -201,16 +201,16 @@ class Recognizer:
         for i, first in enumerate(tries):
             if first.looped:
                 tries[i] = self._second_try(batch[i], mels[i : i + 1], prompt, first)
-            elif guards.known_invention(first.text) and self._silent(batch[i], mels[i], prompt, first):
+            elif hallucination.known_invention(first.text) and self._silent(batch[i], mels[i], prompt, first):
                 tries[i] = replace(first, text="")
         return [_segment(job, one) for job, one in zip(batch, tries, strict=True)]
 
     def _silent(self, job: Job, mel: np.ndarray, prompt: list[int], one: "_Try") -> bool:
         """Evidence that nobody speaks: VAD heard no voice, the model is unsure, or it says so itself."""
-        if job.span.by_level or one.confidence < guards.MIN_CONFIDENCE:
+        if job.span.by_level or one.confidence < hallucination.MIN_CONFIDENCE:
             return True
         ask = getattr(self.engine, "no_speech_probability", None)
-        return ask is not None and ask(mel, prompt) > guards.NO_SPEECH
+        return ask is not None and ask(mel, prompt) > hallucination.NO_SPEECH
 
     def _second_try(self, job: Job, mel: np.ndarray, prompt: list[int], first: "_Try") -> "_Try":
         """Decode a piece once more, by a search that avoids repetition."""
@@ -243,7 +243,7 @@ class Recognizer:
     def _judge(self, job: Job, decoded: Decoded) -> "_Try":
         ids = [i for i in decoded.token_ids if i not in self._not_text]
         text = normalize(self._tokenizer.decode(ids[: job.budget]))
-        looped = len(ids) >= job.budget or guards.repeats(text)
+        looped = len(ids) >= job.budget or hallucination.repeats(text)
         return _Try(text, min(float(np.exp(decoded.mean_log_prob)), 1.0), looped)
 
     def _mel(self, waveform: np.ndarray, job: Job) -> np.ndarray:
@@ -265,7 +265,7 @@ def _segment(job: Job, one: _Try) -> Segment:
     signs = {
         "repetition": one.looped,
         "second_try": one.retried,
-        "low_confidence": one.confidence < guards.MIN_CONFIDENCE,
+        "low_confidence": one.confidence < hallucination.MIN_CONFIDENCE,
         "no_voice_detected": job.span.by_level,
     }
     return Segment(

@@ -15,11 +15,11 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.speech.text import cer_view
-from cantowhisper.training.adapters import add_lora, merge_lora
 from cantowhisper.training.data.collator import Collator, check_mels
 from cantowhisper.training.data.load import amounts, evenly, load_split
 from cantowhisper.training.data.sampling import frame_counts, run_batches
 from cantowhisper.training.data.streaming import training_rows
+from cantowhisper.training.lora import add_lora, merge_lora
 from cantowhisper.training.model import build_miniature, load_model, save_model, set_dropout
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.results.scoring import METRICS_FILE, summarize, transcribe_split, write_json

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.serving import guards
+from cantowhisper.serving import hallucination
 from cantowhisper.serving.live.agreement import Heard, common, letters_of
 from cantowhisper.serving.segments import WINDOW, SegmentOptions
 from cantowhisper.speech.mel import SAMPLE_RATE
@@ -293,5 +293,7 @@ class LivePolicy:
 def _invented(text: str, done: Pass) -> bool:
     """Whether a hypothesis goes round in a loop, or has more characters than anybody can say in its time."""
     most = int((done.end - done.start) / SAMPLE_RATE * CHARACTERS_PER_SECOND) + CHARACTERS_TO_SPARE
-    looped = guards.repeats(text) or (guards.repeats(done.known + text) and not guards.repeats(done.known))
+    looped = hallucination.repeats(text) or (
+        hallucination.repeats(done.known + text) and not hallucination.repeats(done.known)
+    )
     return looped or len(text) > most

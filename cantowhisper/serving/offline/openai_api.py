@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from cantowhisper.contracts import CantowhisperError, UsageError
-from cantowhisper.serving.guards import compression_ratio
+from cantowhisper.serving.hallucination import compression_ratio
 from cantowhisper.serving.offline.limits import LimitError, visitor_address
 from cantowhisper.serving.offline.service import Choices, Result, Service, mean_log_prob
 from cantowhisper.serving.offline.transcription import friendly
