@@ -25,12 +25,14 @@ def with_soundfile(samples: np.ndarray, rate: int, **how) -> bytes:
 
 
 def with_av(samples: np.ndarray, rate: int, *, container: str, codec: str) -> bytes:
+    """Samples (n_samples,), or (2, n_samples) for left and right, as FFmpeg encodes them."""
     import av
 
     file = io.BytesIO()
     with av.open(file, "w", format=container) as out:
-        stream = out.add_stream(codec, rate=rate, layout="mono")
-        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        layout = "mono" if samples.ndim == 1 else "stereo"
+        stream = out.add_stream(codec, rate=rate, layout=layout, options={"b": "192k"})
+        frame = av.AudioFrame.from_ndarray(np.atleast_2d(samples), format="fltp", layout=layout)
         frame.sample_rate = rate
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             out.mux(packet)
@@ -87,6 +89,18 @@ def test_stereo_is_averaged():
     left = tone(2, 8_000)
     waveform = load_audio(with_soundfile(np.stack([left, np.zeros_like(left)], axis=1), 8_000, format="WAV"))
     assert frequency_and_amplitude(waveform)[1] == pytest.approx(0.25, rel=0.02)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize(("container", "codec"), [("ipod", "aac"), ("webm", "libopus"), ("mov", "pcm_s16le")])
+def test_both_sides_count_half_in_what_only_ffmpeg_reads(container, codec, side):
+    """Neither the sum of the channels nor one of them: a tone on one side has half its amplitude in mono."""
+    sides = [tone(3, 48_000), np.zeros(3 * 48_000, np.float32)]
+    stereo = np.stack(sides if side == "left" else sides[::-1])
+    waveform = load_audio(with_av(stereo, 48_000, container=container, codec=codec))
+    assert abs(waveform.size / SAMPLE_RATE - 3) < 0.15
+    frequency, amplitude = frequency_and_amplitude(waveform)
+    assert frequency == TONE_HZ and amplitude == pytest.approx(0.25, rel=0.05)
 
 
 def test_long_recordings_have_no_seams():

@@ -204,6 +204,42 @@ def test_files_that_the_disk_forgot_are_made_again(release, tmp_path):
     assert (out / "data" / good.name).stat().st_mtime_ns == before
 
 
+def test_a_resumed_build_knows_the_recordings_of_its_finished_files(release, tmp_path):
+    """A duplicate is one after an interruption too: of a clip in the first file, in a file that was not yet made."""
+    first, again = sound(12, pitch_hz=333), sound(12, pitch_hz=444)
+    release.add("early", "最早嗰句", audio=first)
+    for i in range(14):
+        release.add(f"more_{i}", f"再加第{i}句", audio=sound(12, pitch_hz=100 + i))
+    release.add("broken", "壞咗", audio=b"no sound")
+    release.add("early_again", "同一段聲", audio=first)
+    release.add("late", "遲嗰句", audio=again)
+    release.add("late_again", "又係同一段聲", audio=again)
+    source, out = release.write(), tmp_path / "out"
+    config = FeatureConfig(workers=1, shard_megabytes=1)
+    build_features(source, tmp_path / "whole", config=config, progress=False)
+    reasons = {id_: reason for id_, _, reason in rejected(tmp_path / "whole")}
+    assert reasons == {"broken": "unreadable", "early_again": "duplicate audio", "late_again": "duplicate audio"}
+    with pytest.raises(CantowhisperError, match="--strict: broken"):  # ends the work in the middle
+        build_features(source, out, config=replace(config, strict=True), progress=False)
+    assert list((tmp_path / "out.part" / "data").glob("train-*.parquet")), "some files were finished"
+    build_features(source, out, config=config, progress=False)
+    assert digests(out) == digests(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("document", ["rejected.tsv", "README.md", "stats.json"])
+def test_nothing_is_named_out_before_all_of_it_is_written(release, tmp_path, document):
+    source, out, part = release.write(), tmp_path / "out", tmp_path / "out.part"
+    (part / "data").mkdir(parents=True)
+    (part / f"{document}.part").symlink_to("/dev/full")
+    with pytest.raises(CantowhisperError, match="No space left on device"):
+        build_features(source, out, config=ONE, progress=False)
+    assert not out.exists() and not (part / document).exists()
+    assert len(list((part / "data").glob("*.parquet"))) == 3
+    (part / f"{document}.part").unlink()
+    assert build_features(source, out, config=ONE, progress=False)["n_kept"] == 5
+    assert (out / document).is_file() and not part.exists()
+
+
 def workers_end(session: int) -> None:
     """Wait until no process of a session is left: a killed build leaves no workers behind."""
     deadline = time.monotonic() + 20

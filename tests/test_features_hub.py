@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from loopback_hub import READER, WRITER, running_hub
+from model_hub import connected_model_hub
 from test_features_release import ONE, rejected, small_release, sound, stored
 
 from cantowhisper.features.pipeline import build_features
+from cantowhisper.features.push import push
 
 # One process does many steps, each as a line of JSON: HF_ENDPOINT is read when the clients are imported.
 CLIENT = """
@@ -129,6 +131,35 @@ step(lambda: push(out, "me/open", public=True, progress=False))
     assert 'load_dataset("me/yue", split="train")' in card and "**Private.**" in card and "re-hosting" in card
     front = yaml.safe_load(card.split("---")[1])
     assert front["language"] == ["yue"] and front["license"] == "cc0-1.0"
+
+
+def test_after_every_push_the_repository_holds_what_the_folder_holds(tmp_path, monkeypatch):
+    """More files, fewer, others under the same names, and back: no stale file stays and none is sent for nothing."""
+    folder = tmp_path / "out"
+    (folder / "data").mkdir(parents=True)
+    states = [
+        {"train-0-of-2": b"a", "train-1-of-2": b"b", "test-0-of-1": b"t"},
+        {"train-0-of-2": b"a", "train-1-of-2": b"changed", "test-0-of-1": b"t"},
+        {"train-0-of-1": b"all", "test-0-of-1": b"t"},
+        {"train-0-of-1": b"t", "test-0-of-1": b"all"},  # exchanged: what is sent is known by its content
+        {"train-0-of-3": b"1", "train-1-of-3": b"2", "train-2-of-3": b"3"},
+        {"train-0-of-2": b"a", "train-1-of-2": b"b", "test-0-of-1": b"t"},
+    ]
+    with connected_model_hub(monkeypatch) as server:
+        for number, state in enumerate(states):
+            for path in (folder / "data").iterdir():
+                path.unlink()
+            for name, content in state.items():
+                (folder / "data" / f"{name}.parquet").write_bytes(content)
+            for name in ("README.md", "rejected.tsv", "stats.json"):
+                (folder / name).write_text(f"{name} as of {number}")
+            push(folder, "me/yue", progress=False)
+            local = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+            assert server.repos["me/yue"].files == local
+        assert len(server.uploads) == len(set(server.uploads)) == len({c for s in states for c in s.values()})
+        server.repos["me/yue"].files["notes/mine.txt"] = b"not made by a push"
+        push(folder, "me/yue", progress=False)
+        assert server.repos["me/yue"].files.pop("notes/mine.txt") and server.repos["me/yue"].files == local
 
 
 def test_a_token_that_may_not_write_is_told_so(hub, tmp_path):

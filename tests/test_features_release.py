@@ -1,6 +1,8 @@
 """What sources give and what is left out of them, with releases of our own making."""
 
 import csv
+import io
+import tarfile
 import zlib
 from pathlib import Path
 
@@ -116,6 +118,38 @@ def test_every_reject_is_listed_with_its_reason(release, tmp_path):
     }
     assert stats["n_kept"] + stats["n_rejected"] == 17 and stats["n_kept"] == 6
     assert stats["rejected"]["validation"] == {"sentence also in test": 1}
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "archive"])
+def test_a_table_cannot_point_out_of_the_clips(release, tmp_path, packed):
+    for i, place in enumerate(("..", "../../..", str(tmp_path), "clips/..")):
+        name = f"secret_{i}"
+        for folder in (tmp_path, release.folder):
+            soundfile.write(folder / f"{name}.mp3", sound(), SAMPLE_RATE, format="MP3")
+        release.add(name, f"出面第{i}句", audio=False)
+        release.rows["train"][-1]["path"] = f"{place}/{name}.mp3"
+    source, out = release.write(), tmp_path / "out"
+    if packed:
+        source = str(tmp_path / "release.tar.gz")
+        with tarfile.open(source, "w:gz") as tar:
+            tar.add(release.folder, arcname="cv-corpus-99.0-2030-01-01/yue")
+    build_features(source, out, config=ONE, progress=False)
+    assert [(split, reason) for _, split, reason in rejected(out)] == [("train", "missing file")] * 4
+    assert [row["id"] for row in stored(out, "train", columns=["id"])] == ["train_0", "train_1", "train_2"]
+
+
+def test_silence_is_judged_by_both_signs(release, tmp_path):
+    """A click of one sign is sound, whichever sign it has; what is under -60 dBFS both ways is none."""
+    for name, height in (("up", 0.5), ("down", -0.5), ("faint_up", 9e-4), ("faint_down", -9e-4)):
+        pulses = np.zeros(SAMPLE_RATE, np.float32)
+        pulses[:: 400 + len(name)] = height  # each in a rhythm of its own: the spectrum does not tell signs apart
+        file = io.BytesIO()
+        soundfile.write(file, pulses, SAMPLE_RATE, format="WAV", subtype="FLOAT")
+        release.add(name, f"{name} 句", audio=file.getvalue())
+    out = tmp_path / "out"
+    build_features(release.write(), out, config=ONE, progress=False)
+    assert rejected(out) == [("faint_up", "train", "silent"), ("faint_down", "train", "silent")]
+    assert [row["id"] for row in stored(out, "train", columns=["id"])][3:] == ["up", "down"]
 
 
 def test_validated_policy_trains_on_all_that_dev_and_test_leave_free(release, tmp_path):

@@ -1,6 +1,10 @@
 """Sentences and the character error rate."""
 
+import unicodedata
+
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.speech.text import cer, cer_view, normalize, to_script
@@ -33,11 +37,27 @@ def test_spaces_and_punctuation_do_not_count():
         ("「Ｏｋ，去 邊度？」", "ok去邊度"),  # full-width letters and brackets
         ("㩒１２３號掣！", "㩒123號掣"),
         ("……——", ""),
+        ("♪100%+～$", "100"),  # symbols of every kind: music, arithmetic, currency
         ("𠮶日", "𠮶日"),  # outside the basic plane
     ],
 )
 def test_no_punctuation_view(written, compared):
     assert cer_view(written, "no_punctuation") == compared
+
+
+@given(
+    st.characters(categories=["P", "S", "Z", "Cc", "Cf", "Co", "Cn"]), st.sampled_from(["no_punctuation", "simplified"])
+)
+def test_what_is_not_heard_is_no_error_wherever_it_stands(sign, view):
+    """Of all that Unicode has: punctuation, symbols, separators, control characters."""
+    assume(all(unicodedata.category(c)[0] in "PSZC" for c in unicodedata.normalize("NFKC", sign)))  # ™ is written TM
+    assert cer_view(f"{sign}食{sign}咗{sign}{sign}100{sign}", view) == cer_view("食咗100", view)
+    assert cer([f"食{sign}飯"], ["食飯"], view=view).edits == cer(["食飯"], [f"食飯{sign}"], view=view).edits == 0
+
+
+@given(st.characters(categories=["L", "N"]))
+def test_what_is_said_stays(character):
+    assert len(cer_view(f"食{character}飯")) >= 3
 
 
 def test_scripts():

@@ -153,6 +153,26 @@ def test_rows_are_read_by_key():
     assert np.array_equal(rows[0]["features"], FeatureRows(split)[(3, False)]["features"])
 
 
+def test_the_decoder_is_told_wrong_in_training_and_only_there():
+    """token_dropout of the characters, none of the control tokens, and never where nothing is to be varied."""
+    model, processor = miniature()
+    config = dataclasses.replace(CONFIG, token_dropout=0.3)
+    rows = [{**row, "batch": 4} for row in made_up_rows([100] * 40, text=TEXTS[0] * 4)]
+    for full in (False, True):
+        told = {
+            vary: collator(model, processor, config)(
+                [{**row, "vary": vary, "full": full} for row in rows[: 2 if full else 40]]
+            )
+            for vary in (False, True)
+        }
+        right, wrong = told[False]["decoder_input_ids"], told[True]["decoder_input_ids"]
+        assert torch.equal(right[:, 1:], told[False]["labels"][:, :-1])  # equally long sentences: nothing is padded
+        assert torch.equal(told[True]["labels"], told[False]["labels"])
+        control = right >= processor.tokenizer.eos_token_id
+        assert torch.equal(wrong[control], right[control])
+        assert (wrong != right)[~control].float().mean() == pytest.approx(0.3, abs=0.1)
+
+
 def test_variations_begin_with_their_share_of_the_run_and_are_drawn_anew_for_every_batch():
     config = TrainConfig(augment_from=0.5, batch_size=2, stretch=0.1, full_context_share=0.0, packed_share=0.0)
     batches = list(BucketBatchSampler([300] * 4, config, n_batches=10))

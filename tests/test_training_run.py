@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from training_data import small_split, with_texts
 from training_runs import (
     PLAIN,
@@ -27,9 +27,11 @@ from training_runs import (
     started,
     wait_for,
 )
+from transformers import WhisperForConditionalGeneration, WhisperTokenizer
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
 from cantowhisper.speech.audio import load_audio
+from cantowhisper.speech.mel import N_FRAMES, log_mel, pad_to
 from cantowhisper.training.data.collator import Collator, FeatureRows
 from cantowhisper.training.model import build_miniature
 from cantowhisper.training.presets import PRESETS, TrainConfig
@@ -192,13 +194,35 @@ def test_a_run_writes_the_model_folder_of_the_contract(finished, features):
     assert all(torch.equal(written[name], best[name]) for name in written)
 
 
-def test_the_stock_pipeline_transcribes_with_it(finished, samples):
+def test_the_stock_pipeline_transcribes_with_it(finished, samples, tmp_path):
+    """With the language, the task and the spectrogram of training, and nothing said of them to the pipeline."""
     from transformers import pipeline
 
-    recording = min((samples / "clips").glob("*.mp3"))
-    recognize = pipeline("automatic-speech-recognition", model=str(finished[0]))
-    text = recognize(load_audio(recording), generate_kwargs={"max_new_tokens": 20})["text"]
-    assert isinstance(text, str)
+    folder = shutil.copytree(finished[0], tmp_path / "model", ignore=shutil.ignore_patterns("checkpoints"))
+    weights = load_file(folder / "model.safetensors")
+    # Seven steps teach it one character. Large weights make what it writes depend on all that came before.
+    strong = {name: 5 * w if "_attn." in name or ".fc" in name else w for name, w in weights.items()}
+    save_file(strong, folder / "model.safetensors", metadata={"format": "pt"})
+    waveform = load_audio(min((samples / "clips").glob("*.mp3")))
+    recognize = pipeline("automatic-speech-recognition", model=str(folder))
+    no_control = list(range(recognize.tokenizer.eos_token_id, len(recognize.tokenizer)))
+    options = {"max_new_tokens": 12, "num_beams": 1, "suppress_tokens": no_control}
+    text = recognize(waveform, generate_kwargs=options)["text"]
+    assert text == greedy(folder, waveform, 12) and len(set(text)) > 2
+    assert text != greedy(folder, waveform, 12, language="<|en|>")
+
+
+def greedy(folder: Path, waveform: np.ndarray, n_tokens: int, *, language: str = "<|zh|>") -> str:
+    """The most probable characters, token by token, without times. Cantonese goes by Whisper's token for Chinese."""
+    tokenizer = WhisperTokenizer.from_pretrained(folder)
+    model = WhisperForConditionalGeneration.from_pretrained(folder).eval()
+    prefix = tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", language, "<|transcribe|>", "<|notimestamps|>"])
+    ids, mel = list(prefix), torch.from_numpy(pad_to(log_mel(waveform), N_FRAMES))[None]
+    for _ in range(n_tokens):
+        with torch.no_grad():
+            logits = model(mel, decoder_input_ids=torch.tensor([ids])).logits[0, -1]
+        ids.append(int(logits[: tokenizer.eos_token_id].argmax()))  # all control tokens have larger numbers
+    return tokenizer.decode(ids[len(prefix) :])
 
 
 def test_a_second_call_trains_nothing(finished, features, capsys):

@@ -137,8 +137,9 @@ def segments_table(segments: Sequence[Segment], *, before: Sequence[Segment] = (
     columns = ["時間 Time", "文字 Text", *(["微調之前 Before"] if before else []), "把握 Sure"]
     head = "".join(f"<th scope='col'>{name}</th>" for name in columns)
     earlier = {round(s.start_s, 2): s for s in before}
-    rows = [_row(s, earlier.pop(round(s.start_s, 2), None), bool(before)) for s in segments]
-    rows += [_row(Segment(s.start_s, s.end_s, "", 0.0), s, True) for s in earlier.values()]
+    pairs = [(s, earlier.pop(round(s.start_s, 2), None)) for s in segments]
+    pairs += [(Segment(s.start_s, s.end_s, "", 0.0), s) for s in earlier.values()]
+    rows = [_row(*pair, bool(before)) for pair in sorted(pairs, key=lambda pair: pair[0].start_s)]
     kind = "segments both" if before else "segments"
     return f"<table class='{kind}'><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
