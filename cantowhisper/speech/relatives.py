@@ -69,7 +69,7 @@ BRANCHES = (
     "ha hia",
     "ar ha kab zgh shi rif tzm tmh taq",
     # Bantu and other Niger-Congo
-    "sw ln sn rw rn lg bem ny tum nyn xog ttj vmw seh ki kam luy mer guz sukk umb kmb kg lua lu bas ewo dua bafi byv",
+    "sw ln sn rw rn lg bem ny tum nyn xog ttj vmw seh ki kam luy mer guz suk umb kmb kg lua lu bas ewo dua ksf byv",
     "sn zu xh ss nr nd st nso tn ts ve",
     "yo ig ee gaa ak tw fat dag mos gur bin efi ibb nup igl kbp",
     "yo wo ff fuf fuc fuv srr",

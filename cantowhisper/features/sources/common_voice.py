@@ -15,7 +15,7 @@ from pathlib import Path
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.features.sources.open import Clip
 from cantowhisper.features.sources.release_files import TABLES, FolderFiles, TarFiles
-from cantowhisper.speech.language import language_code
+from cantowhisper.speech.language import is_tag
 
 SPLIT_TABLES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 VALIDATED = "validated.tsv"
@@ -44,7 +44,7 @@ class CommonVoice:
         self.files = files
         own = files.language_folder
         self.name = name or (f"{files.release}/{own}" if files.release.startswith("cv-corpus-") else own)
-        self.language = language or self._locale() or (own if _is_language(own) else "")
+        self.language = language or self._locale() or (own if is_tag(own) else "")
         self.about, self.terms = about, terms
 
     def clips(self, *, split_policy: str) -> Iterator[Clip]:
@@ -118,13 +118,6 @@ class CommonVoice:
                 if milliseconds.strip().isdigit():
                     found[name] = int(milliseconds) / 1000
         return found
-
-
-def _is_language(folder_name: str) -> bool:
-    try:
-        return bool(language_code(folder_name))
-    except UsageError:
-        return False
 
 
 def _count(text: str | None) -> int:
