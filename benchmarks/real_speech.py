@@ -197,7 +197,7 @@ def make_model(name: str, seed: int):
     from safetensors.torch import load_file
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-    from cantowhisper.training.model import allow_variable_context, build_miniature, set_language
+    from cantowhisper.training.model import build_miniature, set_language
 
     small, processor = build_miniature(["0123456789"], seed=seed, language="en")
     shape = {"d_model": 512, "encoder_layers": 6, "encoder_ffn_dim": 2048, "encoder_attention_heads": 8}
@@ -210,7 +210,6 @@ def make_model(name: str, seed: int):
         weights = {key.removeprefix("model.encoder."): value.float() for key, value in weights.items()}
         model.get_encoder().load_state_dict(weights, strict=True)
     set_language(model, processor.tokenizer, "en")
-    allow_variable_context(model)
     return model, processor
 
 

@@ -21,7 +21,7 @@ from transformers import (
 
 from cantowhisper.speech.mel import N_FRAMES, pad_to
 from cantowhisper.training.data.collator import pad_labels
-from cantowhisper.training.model import allow_variable_context, build_tokenizer, set_language
+from cantowhisper.training.model import build_tokenizer, set_language
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.trainer import WhisperTrainer
 
@@ -79,7 +79,6 @@ def build_model(shape: str):
         model.get_encoder().load_state_dict(weights, strict=True)
         encoder = "whisper-base"
     set_language(model, tokenizer, "zh")
-    allow_variable_context(model)
     return model, WhisperProcessor(WhisperFeatureExtractor(), tokenizer), encoder
 
 

@@ -7,7 +7,8 @@ folder with `cantowhisper.json`, `serving` reads that folder and yields segments
 import dataclasses
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cantowhisper import __version__
@@ -22,6 +23,7 @@ FEATURE_COLUMNS = {
 }
 SPLITS = ("train", "validation", "test")
 MODEL_FACTS_FILE = "cantowhisper.json"
+TRAINED_CONTEXTS = ("full", "merged", "variable")
 EXPORT_FOLDER = "ct2"  # the CTranslate2 export, inside the model folder
 DECODER_FILE, DECODER_CROSS_FILE = "decoder.onnx", "decoder_cross.onnx"  # in the export: its decoder for ONNX Runtime
 
@@ -41,13 +43,12 @@ class UsageError(CantowhisperError):
 class ModelFacts:
     """What serving must know of a model and a stock checkpoint cannot say (`cantowhisper.json`).
 
-    Serving shortens the encoder input only where `trained_contexts` is "variable": a model that has seen
-    nothing but 30 s windows loops on short ones (LibriSpeech WER 2.8 → 79.7, github.com/futo-org/whisper-acft).
+    `context` holds the fields of speech.context.Context with which it was trained, and is empty for a stock Whisper;
+    `speech.context.context_of` reads it.
     """
 
-    trained_contexts: str = "full"  # "full": 30 s windows only; "variable": also inputs as long as the clip
-    min_context_frames: int = 3000  # shortest encoder input seen in training, 10 ms frames
-    context_margin_frames: int = 128  # padding frames after the speech that training gave every clip
+    trained_contexts: str = "full"  # "full": 30 s windows only; "merged", "variable" (plainly): the clip's own length
+    context: Mapping[str, object] = field(default_factory=dict)
     language_token: str = "<|zh|>"
     script: str = "traditional"  # the script of the training text: "traditional" | "simplified" | "other"
     feature_source: str = ""
@@ -55,9 +56,9 @@ class ModelFacts:
     package_version: str = __version__
 
     def __post_init__(self):
-        if self.trained_contexts not in ("full", "variable"):
+        if self.trained_contexts not in TRAINED_CONTEXTS:
             raise CantowhisperError(
-                f"trained_contexts is {self.trained_contexts!r}; a model is trained on 'full' or 'variable' contexts"
+                f"trained_contexts is {self.trained_contexts!r}; it is one of {', '.join(TRAINED_CONTEXTS)}"
             )
 
     def save(self, folder: str | os.PathLike) -> Path:
@@ -79,6 +80,13 @@ class ModelFacts:
             return cls()
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
+            if "context" not in found and found.get("trained_contexts") == "variable":  # written by version 0.1.0
+                found["context"] = {
+                    "kind": "plain",
+                    "margin_frames": found.get("context_margin_frames", 128),
+                    "bucket_frames": 100,
+                    "min_frames": found.get("min_context_frames", 200),
+                }
             return cls(**{f.name: found[f.name] for f in dataclasses.fields(cls) if f.name in found})
         except (ValueError, AttributeError, TypeError) as error:
             raise CantowhisperError(

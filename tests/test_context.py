@@ -93,7 +93,7 @@ def model() -> WhisperForConditionalGeneration:
 
 @pytest.fixture(scope="module")
 def seam(model) -> ContextSeam:
-    return ContextSeam(model)
+    return ContextSeam.on(model)
 
 
 def speech(n_frames: int, seed: int = 0) -> np.ndarray:

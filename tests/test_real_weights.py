@@ -113,7 +113,7 @@ def test_greedy_transcripts_are_the_sentences(learned, features, tmp_path):
     assert scores["n"] == N_CLIPS
     assert scores["cer_raw"] == 0, (tmp_path / "clips.tsv").read_text(encoding="utf-8")
     facts = json.loads((learned / "cantowhisper.json").read_text())
-    assert (facts["language_token"], facts["trained_contexts"]) == ("<|zh|>", "variable")
+    assert (facts["language_token"], facts["trained_contexts"]) == ("<|zh|>", "merged")
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from cantowhisper.serving.engines import open as engines
 from cantowhisper.serving.engines.open import Decoded
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
+from cantowhisper.speech.context import plain_window, stack
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel, pad_to
 from cantowhisper.speech.text import normalize
 
@@ -75,7 +76,7 @@ def test_an_input_is_as_short_as_the_speech_only_for_a_model_trained_so(opened, 
     opened.transcribe(spoken)
     assert shapes and all(200 <= mel[-1] <= 600 and out[1:] == (mel[-1] // 2, 128) for mel, out in shapes)
     shapes.clear()
-    opened.facts = replace(opened.facts, trained_contexts="full", min_context_frames=3000)
+    opened.facts = replace(opened.facts, trained_contexts="full", context={})
     opened.transcribe(spoken)
     assert shapes and all(mel[-1] == 3000 and out[1:] == (1500, 128) for mel, out in shapes)
 
@@ -115,6 +116,7 @@ def test_what_is_written_already_is_gone_on_from_and_not_repeated(model, market,
 def test_probabilities_of_tokens_are_those_of_the_weights(model, market):
     """Both engines against a forward pass, with and without text before; together they are the mean."""
     torch = pytest.importorskip("torch")
+    from cantowhisper.speech.torch_context import ContextSeam
     from cantowhisper.training.model import load_model
 
     weights = load_model(model, language="yue")[0].eval()
@@ -125,7 +127,7 @@ def test_probabilities_of_tokens_are_those_of_the_weights(model, market):
         prompt, decode = opened._prompt(None), opened.engine.decode
         (whole,) = decode(mel, prompt, max_new_tokens=12, suppress=opened._suppress, token_log_probs=True)
         ids = whole.token_ids
-        with torch.no_grad():
+        with torch.no_grad(), ContextSeam.on(weights).of(stack([plain_window(mel.shape[2])])):
             logits = weights(torch.from_numpy(mel), decoder_input_ids=torch.tensor([[*prompt, *ids]])).logits[0]
         logits[:, opened._suppress] = -torch.inf
         expected = logits.log_softmax(-1)[len(prompt) - 1 : -1][range(len(ids)), ids].tolist()
@@ -301,7 +303,7 @@ def test_weights_without_an_export_run_on_transformers(model, market, tmp_path, 
     opened = Recognizer.open(tmp_path / "model", threads=2)
     assert opened.engine.name == "transformers"
     assert opened.context_frames(400) == 3000  # stock weights take nothing else
-    monkeypatch.setattr(recognizer.guards, "token_budget", lambda seconds, at_most: 5)
+    monkeypatch.setattr(recognizer.hallucination, "token_budget", lambda seconds, at_most: 5)
     monkeypatch.setattr(opened, "_second_try", lambda job, mel, prompt, first: first)
     (segment,) = opened.transcribe(market[: 3 * SAMPLE_RATE])
     assert 0 < segment.confidence < 1
@@ -309,17 +311,19 @@ def test_weights_without_an_export_run_on_transformers(model, market, tmp_path, 
 
 def test_the_export_computes_what_the_weights_compute_on_short_input(model, opened, market):
     torch = pytest.importorskip("torch")
+    from cantowhisper.speech.torch_context import ContextSeam
     from cantowhisper.training.model import load_model
 
     weights, _ = load_model(model, language="yue")
     mel = pad_to(log_mel(market[: 3 * SAMPLE_RATE], engine="numpy"), 500)[None]
-    with torch.no_grad():
+    plainly = ContextSeam.on(weights).of(stack([plain_window(500)]))
+    with torch.no_grad(), plainly:
         wanted = weights.eval().get_encoder()(torch.from_numpy(mel)).last_hidden_state.numpy().ravel()
     found = np.array(opened.engine.encode(mel)).ravel()
     assert found @ wanted / np.linalg.norm(found) / np.linalg.norm(wanted) > 0.999  # int8
     prompt = opened._prompt(None)
     (decoded,) = opened.engine.decode(mel, prompt, max_new_tokens=10, suppress=opened._suppress)
-    with torch.no_grad():
+    with torch.no_grad(), ContextSeam.on(weights).of(stack([plain_window(500)])):
         tokens = torch.tensor([prompt + decoded.token_ids])
         scores = weights(input_features=torch.from_numpy(mel), decoder_input_ids=tokens).logits[0, len(prompt) - 1 : -1]
     scores[:, opened._suppress] = -torch.inf
@@ -337,7 +341,7 @@ def test_both_engines_write_the_same(market):
     if not demo:
         pytest.skip("CANTOWHISPER_DEMO_MODEL is not set to a trained model: random weights have no text to compare")
     exported, stock = Recognizer.open(demo), Recognizer.open(demo, backend="transformers")
-    exported.facts = replace(exported.facts, trained_contexts="full")
+    exported.facts = replace(exported.facts, trained_contexts="full", context={})
     first = market[: 7 * SAMPLE_RATE]
     pairs = zip(exported.transcribe(first), stock.transcribe(first), strict=True)
     assert sum(a.text == b.text for a, b in pairs) >= 1  # int8 may turn a character

@@ -13,6 +13,7 @@ from training_data import made_up_rows, small_split, tiny_whisper
 from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperTokenizer
 
 from cantowhisper.contracts import CantowhisperError
+from cantowhisper.speech.context import stack
 from cantowhisper.speech.mel import N_FRAMES, n_frames, pad_to
 from cantowhisper.training.data.collator import IGNORED, Collator, FeatureRows, check_mels
 from cantowhisper.training.data.sampling import BucketBatchSampler, Key, clip_context, frame_counts
@@ -81,12 +82,14 @@ def test_decoder_inputs_are_those_that_the_model_makes_of_the_labels(model_and_p
 @given(st.lists(st.integers(3, N_FRAMES), min_size=1, max_size=4))
 def test_inputs_are_the_clips_refilled_to_the_longest_and_its_margin(lengths):
     rows = made_up_rows(lengths)
-    features = collator(*miniature())(rows)["input_features"]
-    wanted = -(-(max(lengths) + CONFIG.context_margin_frames) // CONFIG.context_bucket_frames)
-    frames = min(max(wanted * CONFIG.context_bucket_frames, CONFIG.min_context_frames), N_FRAMES)
-    assert features.shape == (len(rows), 80, frames) and features.dtype == torch.float32
+    batch = collator(*miniature())(rows)
+    windows = stack([CONFIG.context.window(n) for n in lengths])
+    features = batch["input_features"]
+    assert features.shape == (len(rows), 80, windows.n_frames) and features.dtype == torch.float32
     for clip, row in zip(features.numpy(), rows, strict=True):
-        assert np.array_equal(clip, pad_to(row["features"].T, frames))
+        assert np.array_equal(clip, pad_to(row["features"].T, windows.n_frames))
+    for name in ("columns", "positions", "log_weights"):
+        assert np.array_equal(batch[name].numpy(), getattr(windows, name))
 
 
 def test_full_windows_are_what_whispers_own_extractor_gives():

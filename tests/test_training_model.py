@@ -11,13 +11,12 @@ from training_data import corpus_texts, tiny_whisper
 from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperTokenizer
 
 from cantowhisper.contracts import CantowhisperError, UsageError
+from cantowhisper.speech.context import Context, plain_window, stack
 from cantowhisper.speech.mel import N_FRAMES
+from cantowhisper.speech.torch_context import ContextSeam
 from cantowhisper.training.model import (
     TIMESTAMPS,
-    allow_variable_context,
     build_miniature,
-    context_frames,
-    encoder_context,
     load_model,
     save_model,
     set_language,
@@ -53,8 +52,13 @@ def noise(frames: int, n_clips: int = 2) -> torch.Tensor:
     return torch.rand(n_clips, 80, frames, generator=torch.Generator().manual_seed(frames)) - 0.5
 
 
-def positions(model) -> tuple[int, int]:
-    return model.config.max_source_positions, model.get_encoder().embed_positions.num_embeddings
+def positions(model) -> int:
+    return model.config.max_source_positions
+
+
+def plainly(model, frames: int, n_clips: int = 2):
+    """Within this, the model takes inputs of `frames` as they are."""
+    return ContextSeam.on(model).of(stack([plain_window(frames)] * n_clips))
 
 
 def generate(model, features: torch.Tensor) -> list[list[int]]:
@@ -82,55 +86,52 @@ def test_a_short_input_is_computed_as_by_a_whisper_built_for_that_length(miniatu
     losses = {}
     for name, each in (("ours", model), ("stock", stock)):
         each.zero_grad()
-        loss = each(input_features=noise(frames), labels=labels).loss
+        with plainly(model, frames):
+            loss = each(input_features=noise(frames), labels=labels).loss
         loss.backward()
         losses[name] = loss.item()
     assert losses["ours"] == losses["stock"]
     for (name, ours), theirs in zip(model.named_parameters(), stock.parameters(), strict=True):
         if theirs.grad is not None:
             assert torch.equal(ours.grad[: len(theirs)], theirs.grad), name
-    with encoder_context(model, frames):
+    with plainly(model, frames):
         assert generate(model, noise(frames)) == generate(stock, noise(frames))
-    assert positions(model) == (1500, 1500)
+    assert positions(model) == 1500
 
 
 def test_the_encoder_is_stock_again_after_an_exception(miniature):
     model, _ = miniature
     with pytest.raises(ValueError):
         model.get_encoder()(noise(401))  # odd
-    assert positions(model) == (1500, 1500)
-    with pytest.raises(RuntimeError), encoder_context(model, 400):
+    assert positions(model) == 1500
+    with pytest.raises(RuntimeError), plainly(model, 400):
         model.get_encoder()(torch.zeros(1, 7, 400))  # seven Mel channels
-    assert positions(model) == (1500, 1500)
-    with pytest.raises(KeyError), encoder_context(model, 400):
+    assert positions(model) == 1500
+    with pytest.raises(KeyError), plainly(model, 400):
         raise KeyError
-    assert positions(model) == (1500, 1500)
+    assert positions(model) == 1500
 
 
 def test_contexts_nest(miniature):
     model, _ = miniature
-    with encoder_context(model, 600), torch.inference_mode():
-        with encoder_context(model, 400):
-            assert positions(model) == (200, 200)
-            model.get_encoder()(noise(1000))  # a forward of another length, as in a validation within training
-            assert positions(model) == (200, 200)
-        assert positions(model) == (300, 300)
+    with plainly(model, 600), torch.inference_mode():
+        with plainly(model, 400):
+            model.get_encoder()(noise(400))  # a forward of another length, as in a validation within training
+            assert positions(model) == 200
+        assert positions(model) == 300
         expected = generate(stock_copy(model, positions=300), noise(600))
         assert generate(model, noise(600)) == expected
-    assert positions(model) == (1500, 1500)
+    assert positions(model) == 1500
 
 
-def test_asking_twice_for_variable_context_adds_no_second_hook(miniature):
+def test_a_model_has_one_seam(miniature):
     model, _ = miniature
-    encoder = model.get_encoder()
-    before = len(encoder._forward_pre_hooks), len(encoder._forward_hooks)
-    allow_variable_context(model)
-    assert (len(encoder._forward_pre_hooks), len(encoder._forward_hooks)) == before == (1, 1)
+    assert ContextSeam.on(model) is ContextSeam.on(model) is ContextSeam.on(torch.nn.ModuleList([model]))
 
 
 def test_what_is_saved_is_a_stock_checkpoint(miniature, tmp_path):
     model, processor = miniature
-    with encoder_context(model, 400):
+    with plainly(model, 400):
         generate(model, noise(400))
     save_model(model, processor, tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["max_source_positions"] == 1500
@@ -146,7 +147,8 @@ def test_what_is_saved_is_a_stock_checkpoint(miniature, tmp_path):
 
 @given(st.integers(1, 3000), st.integers(0, 300), st.sampled_from([2, 50, 100, 3000]))
 def test_a_context_holds_the_clip_and_its_margin(n, margin, bucket):
-    frames = context_frames(n, margin_frames=margin, bucket_frames=bucket, min_frames=200)
+    context = Context(kind="plain", margin_frames=margin, bucket_frames=bucket, min_frames=200)
+    frames = context.kept_frames(n)
     assert frames % 2 == 0 and 200 <= frames <= N_FRAMES
     assert frames >= min(n + margin, N_FRAMES)
     assert frames < max(n + margin + bucket, 201)
@@ -183,7 +185,7 @@ def test_generation_begins_with_the_prefix_of_the_labels(miniature):
     hook = model.get_decoder().register_forward_pre_hook(
         lambda _m, _a, kwargs: seen.append(kwargs["input_ids"]), with_kwargs=True
     )
-    with encoder_context(model, 200):
+    with plainly(model, 200):
         generate(model, noise(200))
     hook.remove()
     assert seen[0][0].tolist() == processor.tokenizer("你").input_ids[:4]

@@ -13,8 +13,9 @@ from training_data import CORPUS, small_split
 
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import N_FRAMES, log_mel, n_frames, pad_to
+from cantowhisper.speech.torch_context import ContextSeam
 from cantowhisper.training.data.augment import augment
-from cantowhisper.training.data.collator import FeatureRows
+from cantowhisper.training.data.collator import FeatureRows, windows_and_inputs
 from cantowhisper.training.data.packing import (
     MAX_LABELS,
     PAUSE_FRAMES,
@@ -116,11 +117,14 @@ def test_energy_lies_inside_the_times_of_the_labels(model_and_processor, variati
     windows = 0
     for keys, batch in packed_batches(model_and_processor, split, config, 4):
         rows = windows_of(keys)
-        assert batch["input_features"].shape == (len(rows), 80, N_FRAMES)
+        assert batch["input_features"].shape[:2] == (len(rows), 80)
+        weights = batch["log_weights"].exp().sum(dim=1).numpy()
+        assert weights == pytest.approx(N_FRAMES / 2, abs=0.01)  # all 30 s, whatever is merged at the end
         for window, mel, labels in zip(rows, batch["input_features"].numpy(), batch["labels"], strict=True):
             prompt, said = read_label(tokenizer, labels)
             assert prompt == ["<|zh|>", "<|transcribe|>"]
             assert [text for _, _, text in said] == [split["text"][row] for row in window]
+            mel = pad_to(mel, N_FRAMES)
             loud = (mel > mel.min() + 1e-3).any(axis=0)
             inside = np.zeros(N_FRAMES, bool)
             for start, end, _ in said:
@@ -143,7 +147,9 @@ def test_decoder_inputs_of_packed_windows_are_the_labels_moved_right(model_and_p
         shifted = shift_tokens_right(batch["labels"], model.config.pad_token_id, model.config.decoder_start_token_id)
         assert np.array_equal(batch["decoder_input_ids"], shifted)
         assert batch["labels"].shape[1] <= MAX_LABELS
-        assert np.isfinite(model(**batch).loss.item())
+        windows, inputs = windows_and_inputs(batch)
+        with ContextSeam.on(model).of(windows):
+            assert np.isfinite(model(**inputs).loss.item())
 
 
 def test_a_share_of_single_clips_has_times(model_and_processor):

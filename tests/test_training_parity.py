@@ -26,7 +26,7 @@ def test_an_export_in_the_same_precision_writes_the_same(folder):
     export_model(folder, quantization="float32")
     report = export_parity(folder, small_features(), n_clips=4)
     assert (report["n"], report["identical"], report["cer"]) == (4, 4, 0.0)
-    assert (report["context"], report["compute_type"]) == ("variable", "float32")
+    assert (report["context"], report["compute_type"]) == ("full", "float32")
     assert json.loads((folder / "metrics.json").read_text())["export_parity"] == report
 
 

@@ -31,8 +31,10 @@ from transformers import WhisperForConditionalGeneration, WhisperTokenizer
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
 from cantowhisper.speech.audio import load_audio
+from cantowhisper.speech.context import context_of
 from cantowhisper.speech.mel import N_FRAMES, log_mel, pad_to
-from cantowhisper.training.data.collator import Collator, FeatureRows
+from cantowhisper.speech.torch_context import ContextSeam
+from cantowhisper.training.data.collator import Collator, FeatureRows, windows_and_inputs
 from cantowhisper.training.model import build_miniature
 from cantowhisper.training.presets import PRESETS, TrainConfig
 from cantowhisper.training.run.checkpoints import checkpoint_steps, newest_whole_checkpoint
@@ -53,7 +55,7 @@ class Losses:
         max_steps=2,
         full_context_share=0.0,
         context_bucket_frames=1000,
-        max_batch_frames=8000,
+        max_batch_frames=12_000,
         validation_clips=1,
         **PLAIN,
     )
@@ -119,8 +121,9 @@ def test_dropout_acts_in_training_and_only_there(share):
     batch = Collator(processor, config, start_token_id=model.config.decoder_start_token_id)(
         [FeatureRows(split)[(i, False)] for i in range(4)]
     )
-    with torch.no_grad():
-        losses = {mode: [model.train(mode)(**batch).loss.item() for _ in range(2)] for mode in (True, False)}
+    windows, inputs = windows_and_inputs(batch)
+    with torch.no_grad(), ContextSeam.on(model).of(windows):
+        losses = {mode: [model.train(mode)(**inputs).loss.item() for _ in range(2)] for mode in (True, False)}
     assert losses[False][0] == losses[False][1]
     assert (losses[True][0] == losses[True][1]) == (share == 0.0)
 
@@ -132,7 +135,9 @@ def test_a_batch_is_trained_on_without_being_changed(tmp_path):
     trainer = WhisperTrainer(model, processor, split, validation, out=tmp_path, config=TINY, progress=False)
     batch = trainer.data_collator([FeatureRows(split)[(i, False)] for i in range(4)])
     before = {name: tensor.clone() for name, tensor in batch.items()}
-    trainer.compute_loss(model.train(), batch).backward()
+    windows, inputs = windows_and_inputs(batch)
+    with trainer.seam.of(windows):
+        trainer.compute_loss(model.train(), inputs).backward()
     assert all(torch.equal(batch[name], tensor) for name, tensor in before.items())
 
 
@@ -151,12 +156,14 @@ def test_options_are_checked():
         {"model": None},
         {"full_context_share": 1.5},
         {"min_context_frames": 201},
+        {"context_kind": "short"},
+        {"context_groups": 0},
         {"context_bucket_frames": 0},
         {"max_batch_frames": 100},
     ):
         with pytest.raises(UsageError) as caught:
             config.with_overrides(**wrong)
-        assert next(iter(wrong)) in str(caught.value) or "even" in str(caught.value)
+        assert next(iter(wrong)) in str(caught.value) or "context" in str(caught.value)
 
 
 # -------------------------------------------------------------------------------------------------- a whole run
@@ -183,8 +190,7 @@ def test_a_run_writes_the_model_folder_of_the_contract(finished, features):
     assert evaluated[metrics["best_step"]] == min(evaluated.values()) == metrics["validation"]["cer_no_punctuation"]
     assert metrics["validation"]["n"] == 5
     facts = ModelFacts.load(out)
-    assert (facts.trained_contexts, facts.min_context_frames) == ("variable", 200)
-    assert facts.context_margin_frames == TINY.context_margin_frames
+    assert facts.trained_contexts == "merged" and context_of(facts) == TINY.context
     assert facts.language_token == "<|zh|>" and facts.script == "traditional"
     assert facts.feature_revision and "/" not in facts.feature_source
     assert not (out / "train_config.json").exists()

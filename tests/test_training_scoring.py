@@ -12,10 +12,12 @@ import torch
 from training_data import small_features, small_split, with_texts
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
+from cantowhisper.speech.context import Context, plain_window, stack
 from cantowhisper.speech.mel import N_FRAMES, pad_to
 from cantowhisper.speech.text import cer
-from cantowhisper.training.data.sampling import clip_context, frame_counts
-from cantowhisper.training.model import build_miniature, encoder_context, load_model, save_model
+from cantowhisper.speech.torch_context import ContextSeam
+from cantowhisper.training.data.sampling import frame_counts
+from cantowhisper.training.model import build_miniature, load_model, save_model
 from cantowhisper.training.presets import PRESETS
 from cantowhisper.training.results.analysis import Transcript
 from cantowhisper.training.results.export import export_model
@@ -48,7 +50,7 @@ def model_folder(tmp_path_factory):
         first_timestamp = processor.tokenizer.convert_tokens_to_ids("<|0.00|>")
         model.get_decoder().embed_tokens.weight[first_timestamp:] = 0  # generate() would decode on behind a timestamp
     save_model(model, processor, folder)
-    ModelFacts(trained_contexts="variable", min_context_frames=200).save(folder)
+    ModelFacts(trained_contexts="merged", context=dataclasses.asdict(CONFIG.context)).save(folder)
     return folder
 
 
@@ -78,10 +80,10 @@ def test_a_transcript_is_what_generate_gives(model_and_processor):
     split = small_split("validation")
     for row, transcript in enumerate(transcribe_split(model, processor, split, config=CONFIG)):
         mel = np.array(split[row]["features"], np.float16).T
-        frames = clip_context(mel.shape[1], CONFIG)
+        windows = stack([CONFIG.context.window(mel.shape[1])])
         budget = SPARE_TOKENS + int(np.ceil(split[row]["duration_s"] * TOKENS_PER_SECOND))
-        with encoder_context(model, frames):
-            features = torch.from_numpy(pad_to(mel, frames))[None]
+        with ContextSeam.on(model).of(windows):
+            features = torch.from_numpy(pad_to(mel, windows.n_frames))[None]
             ids = model.generate(input_features=features, max_new_tokens=budget, num_beams=1, do_sample=False)
         assert transcript.prediction == processor.tokenizer.decode(ids[0], skip_special_tokens=True).strip()
 
@@ -95,7 +97,8 @@ def test_inputs_are_as_long_as_the_context_says(model_and_processor, context):
     transcribe_split(model, processor, split, config=CONFIG, context=context)
     hook.remove()
     shapes = [(kw["input_features"] if "input_features" in kw else args[0]).shape for args, kw in seen]
-    own = [N_FRAMES if context == "full" else clip_context(int(n), CONFIG) for n in frame_counts(split)]
+    length = CONFIG.context if context == "variable" else Context(kind="full")
+    own = [length.window(int(n)).n_frames for n in frame_counts(split)]
     assert sorted(frames for clips, _, frames in shapes for _ in range(clips)) == sorted(own)
     assert all(clips * frames <= CONFIG.max_batch_frames for clips, _, frames in shapes)
 
@@ -174,11 +177,11 @@ def test_the_model_before_is_scored_beside_it(model_folder, tmp_path):
     folder = shutil.copytree(model_folder, tmp_path / "tuned")
     write_json({}, folder / "metrics.json")
     stock = shutil.copytree(model_folder, tmp_path / "stock")
-    (stock / "cantowhisper.json").unlink()  # any Whisper: it knows 30 s windows
+    (stock / "cantowhisper.json").unlink()  # any Whisper: the silence of its window is merged too
     report = score_folder(folder, small_features(), split="test", before=stock)
-    assert list(report["before"]) == ["full"] and list(report["scores"]) == ["variable"]
-    at_30_s = score_folder(model_folder, small_features(), split="test", contexts=("full",))
-    assert report["before"] == at_30_s["scores"]
+    assert list(report["before"]) == list(report["scores"]) == ["variable"]
+    alone = score_folder(stock, small_features(), split="test")
+    assert report["before"] == alone["scores"]
     score_folder(folder, small_features(), split="test")
     kept = json.loads((folder / "metrics.json").read_text())["test"]
     assert kept["reads"] == 2 and kept["before"] == report["before"], "a reading without it leaves it"
@@ -236,7 +239,7 @@ def test_the_float32_export_writes_the_same_tokens(model_and_processor, model_fo
     repeat = 1 if frames < N_FRAMES else 10  # a 30 s window that is mostly padding would sound the same for all clips
     mels = np.stack([pad_to(np.tile(features.T, repeat), frames) for features in rows])
     new_tokens = 60
-    with encoder_context(model, frames):
+    with ContextSeam.on(model).of(stack([plain_window(frames)] * len(mels))):
         ids = model.generate(
             input_features=torch.from_numpy(mels), max_new_tokens=new_tokens, num_beams=1, do_sample=False
         )

@@ -33,7 +33,6 @@ VARIED = {
     "time_masks": 1,
     "feature_masks": 1,
     "token_dropout": 0.2,
-    "long_silence_share": 0.5,
 }
 TINY = PRESETS["demo"].with_overrides(
     max_steps=7,

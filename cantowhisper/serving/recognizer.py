@@ -19,6 +19,7 @@ from cantowhisper.serving.engines.open import Decoded, Engine, find_export, open
 from cantowhisper.serving.hub import model_folder
 from cantowhisper.serving.live.agreement import SURE, Heard, same_beginning
 from cantowhisper.serving.segments import SegmentOptions, Span, find_segments
+from cantowhisper.speech.context import context_of
 from cantowhisper.speech.language import known_languages, language_token
 from cantowhisper.speech.mel import N_FRAMES, SAMPLE_RATE, log_mel, n_frames, pad_to
 from cantowhisper.speech.text import normalize, to_script
@@ -173,10 +174,10 @@ class Recognizer:
 
     def context_frames(self, frames: int, *, bucket_frames: int = BUCKET_FRAMES) -> int:
         """Encoder input for a piece of `frames`: itself, a margin, rounded up; 3,000 if the model needs that."""
-        if self.facts.trained_contexts != "variable" or not self.engine.takes_short_input:
+        context = context_of(self.facts)
+        if context.kind != "plain" or not self.engine.takes_short_input:
             return N_FRAMES
-        wanted = -(-(frames + self.facts.context_margin_frames) // bucket_frames) * bucket_frames
-        return min(max(wanted, self.facts.min_context_frames), N_FRAMES)
+        return replace(context, bucket_frames=bucket_frames).kept_frames(frames)
 
     def _prompt(self, language: str | None) -> list[int]:
         token = language_token(self._vocabulary, language) if language else self.facts.language_token

@@ -19,6 +19,7 @@ What does not work as well: the mean of a group's embeddings instead of one of t
 and the same number of positions taken next to the speech with the weights of the whole window (the far end is missing).
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cantowhisper.contracts import CantowhisperError
+from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.speech.mel import FRAMES_PER_POSITION, N_FRAMES
 
 N_POSITIONS = N_FRAMES // FRAMES_PER_POSITION  # 1,500 of 20 ms
@@ -85,12 +86,23 @@ class Context:
         wanted = -(-(n_frames + self.margin_frames) // self.bucket_frames) * self.bucket_frames
         return min(max(wanted, self.min_frames), N_FRAMES)
 
+    def n_positions(self, n_frames: int) -> int:
+        """How many positions `window` has: what the encoder's work grows with."""
+        kept = self.kept_frames(n_frames) // FRAMES_PER_POSITION
+        return kept if self.kind != "merged" else min(max(kept, silent_from(n_frames)) + self.groups + 1, N_POSITIONS)
+
     def window(self, n_frames: int) -> Window:
         """The window of a clip of `n_frames` log-Mel frames, 1 to 3,000."""
         kept = self.kept_frames(n_frames)
         if self.kind != "merged":
             return plain_window(kept)
         return merged_window(n_frames, kept=kept // FRAMES_PER_POSITION, groups=self.groups)
+
+
+def context_of(facts: ModelFacts) -> Context:
+    """The context for a model: what it was trained with; for a stock Whisper, and one trained on 30 s alone, merged."""
+    known = {one.name for one in dataclasses.fields(Context)}
+    return Context(**{name: value for name, value in facts.context.items() if name in known})
 
 
 def plain_window(n_frames: int) -> Window:

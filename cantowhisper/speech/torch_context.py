@@ -8,21 +8,37 @@ stays whatever the model was loaded with (SDPA or eager), and half precision, gr
 
 import contextlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from transformers.models.whisper.modeling_whisper import WhisperDecoderLayer, WhisperEncoder, WhisperEncoderLayer
 
 from cantowhisper.speech.context import Windows
+from cantowhisper.speech.mel import FRAMES_PER_POSITION
+
+
+class _Now(NamedTuple):
+    """Windows on the model's device; `bias` (batch, 1, 1, n) is None where nothing is merged."""
+
+    columns: torch.Tensor
+    positions: torch.Tensor
+    bias: torch.Tensor | None
 
 
 class ContextSeam:
-    """Hooks on a Whisper (also one inside of a wrapper, such as peft's). One a model."""
+    """Hooks on a Whisper, also one inside of a wrapper. `ContextSeam.on(model)` gives each model one of them."""
 
-    def __init__(self, model: torch.nn.Module):
-        self._encoder = next(module for module in model.modules() if isinstance(module, WhisperEncoder))
-        self._columns: torch.Tensor | None = None
-        self._positions: torch.Tensor | None = None
-        self._log_weights: torch.Tensor | None = None
+    @classmethod
+    def on(cls, model: torch.nn.Module) -> "ContextSeam":
+        """The seam of a model; made when it is asked for the first time."""
+        encoder = next(module for module in model.modules() if isinstance(module, WhisperEncoder))
+        if not hasattr(encoder, "_context_seam"):
+            encoder._context_seam = cls(model, encoder)
+        return encoder._context_seam
+
+    def __init__(self, model: torch.nn.Module, encoder: WhisperEncoder):
+        self._encoder = encoder
+        self._now: _Now | None = None
         self._encoder.conv2.register_forward_hook(self._gather)
         self._encoder.embed_positions.register_forward_hook(self._place)
         for module in model.modules():
@@ -37,34 +53,33 @@ class ContextSeam:
 
         Stay inside for the backward pass too, which computes layers again where gradients are checkpointed.
         """
-        config, device = self._encoder.config, self._encoder.conv2.weight.device
-        whole = config.max_source_positions
-        self._columns = torch.from_numpy(windows.columns).to(device)
-        self._positions = torch.from_numpy(windows.positions).to(device)
-        if windows.log_weights.any():  # stock attention has no mask, and quicker kernels without one
-            self._log_weights = torch.from_numpy(windows.log_weights).to(device)[:, None, None, :]
-        config.max_source_positions = windows.n_frames // 2  # what the encoder compares its input with
+        config, before = self._encoder.config, (self._encoder.config.max_source_positions, self._now)
+        device = self._encoder.conv2.weight.device
+        columns, positions, log_weights = (torch.from_numpy(array).to(device) for array in windows[1:])
+        # Stock attention has no mask, and quicker kernels without one.
+        bias = log_weights[:, None, None, :] if windows.log_weights.any() else None
+        self._now = _Now(columns, positions, bias)
+        config.max_source_positions = windows.n_frames // FRAMES_PER_POSITION  # compared with the input
         try:
             yield
         finally:
-            config.max_source_positions = whole
-            self._columns = self._positions = self._log_weights = None
+            config.max_source_positions, self._now = before
 
     def _gather(self, _module, _args, output: torch.Tensor) -> torch.Tensor | None:
         """(batch, width, convolved) → (batch, width, n): the output of the second convolution at the columns."""
-        if self._columns is None:
+        if self._now is None:
             return None
-        return output.gather(2, self._columns[:, None, :].expand(-1, output.shape[1], -1))
+        return output.gather(2, self._now.columns[:, None, :].expand(-1, output.shape[1], -1))
 
     def _place(self, _module, _args, output: torch.Tensor) -> torch.Tensor | None:
         """All embeddings, (1500, width) → those of the windows, (batch, n, width)."""
-        return None if self._positions is None else output[self._positions]
+        return None if self._now is None else output[self._now.positions]
 
     def _weigh(self, _module, args, kwargs):
-        if self._log_weights is None:
+        if self._now is None or self._now.bias is None:
             return None
         hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
-        bias = self._log_weights
+        bias = self._now.bias
         if hidden.shape[0] != bias.shape[0]:  # a search has several hypotheses a clip
             bias = bias.repeat_interleave(hidden.shape[0] // bias.shape[0], dim=0)
         return args, {**kwargs, "attention_mask": bias.to(hidden)}

@@ -1,10 +1,9 @@
-"""The models: a real Whisper from a folder or the Hub, or a miniature of one; and the seam for short contexts."""
+"""The models: a real Whisper from a folder or the Hub, or a miniature of one."""
 
-import contextlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -22,67 +21,11 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.speech.language import language_token
-from cantowhisper.speech.mel import FRAMES_PER_POSITION, N_FRAMES
 
 TASKS = ("translate", "transcribe")
 # What whisper-tiny … large-v2 have between the text tokens and the timestamps, in their order.
 CONTROL_TOKENS = [f"<|{name}|>" for name in ("startoflm", "startofprev", "nospeech", "notimestamps")]
 TIMESTAMPS = [f"<|{i * 0.02:.2f}|>" for i in range(1501)]  # 0.00 to 30.00 s, one an encoder position
-
-
-def allow_variable_context(model: WhisperForConditionalGeneration) -> None:
-    """Let a stock Whisper encoder take any even number of frames up to 3,000.
-
-    The encoder insists on 2 × config.max_source_positions frames and adds the position embeddings 0 …
-    embed_positions.num_embeddings - 1. Those two numbers are all that ties it to 30 s: a hook sets them to the
-    input's length before each forward and puts them back behind it. Arithmetic, weights and saved files stay stock,
-    and with 3,000 frames nothing changes at all.
-    """
-    encoder = model.get_encoder()
-    if getattr(encoder, "_positions_before", None) is not None:
-        return  # already done
-    encoder._positions_before = []
-
-    def shorten(_module, args, kwargs):
-        features = kwargs["input_features"] if "input_features" in kwargs else args[0]
-        encoder._positions_before.append(encoder.embed_positions.num_embeddings)
-        _set_positions(encoder, features.shape[-1] // FRAMES_PER_POSITION)
-
-    def restore(_module, _args, _output):
-        _set_positions(encoder, encoder._positions_before.pop())
-
-    encoder.register_forward_pre_hook(shorten, with_kwargs=True)
-    encoder.register_forward_hook(restore, always_call=True)  # also when the forward raises
-
-
-@contextlib.contextmanager
-def encoder_context(model: WhisperForConditionalGeneration, frames: int) -> Iterator[None]:
-    """Within this, `model.generate()` takes inputs of `frames` as they are instead of padding them to 3,000."""
-    allow_variable_context(model)
-    encoder = model.get_encoder()
-    before = encoder.embed_positions.num_embeddings
-    _set_positions(encoder, frames // FRAMES_PER_POSITION)
-    try:
-        yield
-    finally:
-        _set_positions(encoder, before)
-
-
-def _set_positions(encoder, positions: int) -> None:
-    encoder.config.max_source_positions = positions
-    encoder.embed_positions.num_embeddings = positions
-
-
-def context_frames(
-    n_frames: int, *, margin_frames: int, bucket_frames: int, min_frames: int, max_frames: int = N_FRAMES
-) -> int:
-    """The encoder input for a clip: its frames and a margin, rounded up to a bucket, within bounds.
-
-    >>> context_frames(412, margin_frames=128, bucket_frames=100, min_frames=200)
-    600
-    """
-    wanted = -(-(n_frames + margin_frames) // bucket_frames) * bucket_frames
-    return min(max(wanted, min_frames), max_frames)
 
 
 def _quiet() -> None:
@@ -92,7 +35,7 @@ def _quiet() -> None:
 
 
 def load_model(name: str | os.PathLike, *, language: str) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
-    """A Whisper from a folder or the Hub, ready to be trained: float32, any context, language and task set.
+    """A Whisper from a folder or the Hub, ready to be trained: float32, language and task set.
 
     Language and task are written into generation_config now, so that evaluation, the stock pipeline and the
     CTranslate2 export all decode with the same prefix.
@@ -106,7 +49,6 @@ def load_model(name: str | os.PathLike, *, language: str) -> tuple[WhisperForCon
         reason = str(error).strip().splitlines()[0]
         raise CantowhisperError(f"cannot load the model {str(name)!r}: {reason}") from error
     set_language(model, processor.tokenizer, language)
-    allow_variable_context(model)
     return model, processor
 
 
@@ -168,7 +110,6 @@ def build_miniature(
     model.generation_config = _generation_config(config, tokenizer)
     processor = WhisperProcessor(WhisperFeatureExtractor(feature_size=n_mels), tokenizer)
     set_language(model, tokenizer, language)
-    allow_variable_context(model)
     return model, processor
 
 

@@ -3,7 +3,8 @@
 import dataclasses
 from dataclasses import dataclass
 
-from cantowhisper.contracts import UsageError
+from cantowhisper.contracts import CantowhisperError, UsageError
+from cantowhisper.speech.context import Context
 from cantowhisper.speech.mel import N_FRAMES
 from cantowhisper.training.schedules import LEARNING_RATES, read_accumulation
 
@@ -20,11 +21,12 @@ class TrainConfig:
     language: str = "yue"  # decoded with <|yue|> where the tokenizer has it, else <|zh|>
 
     # -- how long the encoder input is: 10 ms frames, two to an encoder position
-    context_margin_frames: int = 128  # silence kept behind the speech: 64 positions; under 32 the decoder loops
-    context_bucket_frames: int = 100  # inputs are rounded up to whole seconds, so that few shapes occur
-    min_context_frames: int = 200  # 2 s; what serving may feed at the least
-    full_context_share: float = 0.15  # of the steps see plain 30 s windows: natural length alone costs accuracy there
-    long_silence_share: float = 0.0  # of the other steps give clips silence that weighs like that of up to 30 s
+    context_kind: str = "merged"  # the window's silence merged (speech/context.py); plain: cut off; full: 30 s
+    context_margin_frames: int = Context().margin_frames  # silence after the speech that is computed as it is
+    context_bucket_frames: int = Context().bucket_frames  # speech and margin are rounded up to this
+    min_context_frames: int = Context().min_frames  # the least of speech and margin
+    context_groups: int = Context().groups  # into which the rest of the window is merged
+    full_context_share: float = 0.0  # of the steps see 30 s windows: needed where silence is cut off, not where merged
     packed_share: float = 0.1  # of the steps see 30 s windows of several clips with their times: long-form stays whole
     timestamps_share: float = 0.2  # of the other clips have times in their labels: enough to keep them (distil-whisper)
 
@@ -79,6 +81,28 @@ class TrainConfig:
     # that lengths fit as well as in a whole epoch, from 30 places of the dataset.
     stream_clips: int = 2000
 
+    @property
+    def context(self) -> Context:
+        """How long the encoder input is, as one value; written down with the model."""
+        return Context(
+            kind=self.context_kind,
+            margin_frames=self.context_margin_frames,
+            bucket_frames=self.context_bucket_frames,
+            min_frames=self.min_context_frames,
+            groups=self.context_groups,
+        )
+
+    def with_context(self, context: Context) -> "TrainConfig":
+        """A copy with another context."""
+        return dataclasses.replace(
+            self,
+            context_kind=context.kind,
+            context_margin_frames=context.margin_frames,
+            context_bucket_frames=context.bucket_frames,
+            min_context_frames=context.min_frames,
+            context_groups=context.groups,
+        )
+
     def with_overrides(self, **overrides) -> "TrainConfig":
         """A copy with some fields changed; unknown fields and values of another type are refused.
 
@@ -112,13 +136,15 @@ class TrainConfig:
         for name in counts.split():
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is at least 1, not {getattr(self, name)}")
-        for name in ("full_context_share", "long_silence_share", "packed_share", "timestamps_share", "augment_from"):
+        for name in ("full_context_share", "packed_share", "timestamps_share", "augment_from"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UsageError(f"{name} is a share from 0 to 1, not {getattr(self, name)}")
         if self.full_context_share + self.packed_share > 1:
             raise UsageError("full_context_share and packed_share are shares of the same steps: together at most 1")
-        if self.min_context_frames % 2 or self.context_bucket_frames % 2:
-            raise UsageError("contexts are even numbers of frames: the encoder takes two to a position")
+        try:
+            _ = self.context
+        except CantowhisperError as error:
+            raise UsageError(str(error)) from error
         if self.hub_checkpoints and self.hub_checkpoints.count("/") != 1:
             raise UsageError(f"hub_checkpoints is the owner/name of a repository, not {self.hub_checkpoints!r}")
         if self.max_batch_frames < N_FRAMES:
@@ -131,10 +157,6 @@ PRESETS = {
     # A miniature Whisper from scratch on samples/: minutes on two CPU cores, to see the whole path work.
     "demo": TrainConfig(
         model="miniature",
-        context_margin_frames=64,  # short sentences: 128 would make every third position silence
-        full_context_share=0.05,
-        long_silence_share=0.3,  # validation CER in 30 s windows 4.0 instead of 4.5 %; with half of the steps 3.7, and
-        # at natural length 3.8 instead of 3.4
         packed_share=0.0,  # tried, and dropped with the times: fresh weights then learn to listen later
         timestamps_share=0.0,
         max_steps=2700,

@@ -260,14 +260,17 @@ def model_facts(config: TrainConfig, model, features, *, texts) -> ModelFacts:
     simplified = cer_view(written, "simplified") == cer_view(written, "no_punctuation")
     source, revision = feature_origin(features)
     return ModelFacts(
-        trained_contexts="full" if config.full_context_share >= 1 else "variable",
-        min_context_frames=config.min_context_frames,
-        context_margin_frames=config.context_margin_frames,
+        trained_contexts="full" if config.full_context_share >= 1 else TRAINED[config.context_kind],
+        context={} if config.full_context_share >= 1 else dataclasses.asdict(config.context),
         language_token=f"<|{model.generation_config.language}|>",
         script="simplified" if simplified else "traditional",
         feature_source=source,
         feature_revision=revision,
     )
+
+
+# What ModelFacts calls a model that was trained with a kind of context.
+TRAINED = {"merged": "merged", "plain": "variable", "full": "full"}
 
 
 def feature_origin(features: str | os.PathLike) -> tuple[str, str]:

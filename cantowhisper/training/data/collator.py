@@ -1,26 +1,28 @@
 """From a feature dataset to batches: clips of like length together, and no more padding than the margin.
 
-A batch's encoder input is as long as its longest clip plus the margin, so a batch of 4 s clips costs a sixth of the
-30 s that every clip costs elsewhere. A share of the steps uses plain 30 s windows, so that the model stays good there,
-and another share windows that are packed with several clips and the times of each.
+Each clip gets its speech, a margin, and the rest of the 30 s window merged into a few positions (speech/context.py), so
+a batch of 4 s clips costs a fifth of what 30 s cost. A share of the steps uses windows that are packed with several
+clips and the times of each.
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from transformers import WhisperProcessor
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.speech.mel import EXTRA_FRAMES, N_FRAMES, pad_to
+from cantowhisper.speech.context import Context, Windows, stack
+from cantowhisper.speech.mel import EXTRA_FRAMES, pad_to
 from cantowhisper.training.data.augment import augment
 from cantowhisper.training.data.packing import MAX_LABELS, Span, join_clips, timed_labels
-from cantowhisper.training.data.sampling import Key, clip_context
+from cantowhisper.training.data.sampling import Key
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.silence import SILENCE, silence_log_weights
 
 IGNORED = -100  # label positions that the loss leaves out
+WINDOW_FIELDS = ("columns", "positions", "log_weights")  # of a batch: the windows of speech/context.py
+FULL = Context(kind="full")
 
 
 class FeatureRows(torch.utils.data.Dataset):
@@ -52,10 +54,9 @@ class FeatureRows(torch.utils.data.Dataset):
 class Collator:
     """Rows to a batch of tensors.
 
-    input_features float32 (clips, n_mels, context), labels int64 (clips, tokens) padded with -100, and
-    decoder_input_ids: the labels moved right behind the start token. The model would make those itself, but the
-    Trainer's label smoothing takes the labels away and would leave it without. Some batches of natural length have
-    silence_log_weights besides (see silence.py).
+    What `encoder_inputs` gives, labels int64 (clips, tokens) padded with -100, and decoder_input_ids: the labels moved
+    right after the start token. The model would make those itself, but the Trainer's label smoothing takes the labels
+    away and would leave it without.
 
     Rows of several batches, which a schedule adds up to one step, become {"batches": [a batch, …]}.
     """
@@ -79,18 +80,12 @@ class Collator:
             mels, ids = self._packed(rows, mels, ids)
         elif first["vary"]:
             ids = self._sometimes_timed(rows, mels, ids)
-        longest = max(mel.shape[1] for mel in mels)
-        frames = N_FRAMES if first["full"] else clip_context(longest, self.config)
         labels = pad_labels(ids)
-        batch = {
-            "input_features": torch.from_numpy(np.stack([pad_to(mel, frames) for mel in mels])),
+        return {
+            **encoder_inputs(mels, FULL if first["full"] and first["window"] < 0 else self.config.context),
             "labels": labels,
             "decoder_input_ids": self._with_wrong_characters(self._moved_right(labels), first["vary"], rng),
         }
-        rng = np.random.default_rng((self.config.seed, first["batch"], 3))
-        if first["vary"] and not first["full"] and rng.random() < self.config.long_silence_share:
-            batch[SILENCE] = silence_log_weights([mel.shape[1] for mel in mels], frames, rng)
-        return batch
 
     def _packed(self, rows: list[dict], mels: list, ids: list) -> tuple[list[np.ndarray], list[list[int]]]:
         """A mel and timed labels for each of the batch's windows."""
@@ -150,6 +145,22 @@ class Collator:
         end = self.tokenizer.eos_token_id  # text tokens come before it, all others behind
         wrong = torch.from_numpy(rng.random(inputs.shape) < self.config.token_dropout) & (inputs < end)
         return torch.where(wrong, torch.from_numpy(rng.integers(0, end, inputs.shape)), inputs)
+
+
+def encoder_inputs(mels: Sequence[np.ndarray], context: Context) -> dict[str, torch.Tensor]:
+    """What the encoder takes for clips of log-Mel (n_mels, n_frames): input_features float32 (clips, n_mels, frames),
+    and the `columns`, `positions` and `log_weights` of their windows, (clips, n) each."""
+    windows = stack([context.window(mel.shape[1]) for mel in mels])
+    features = np.stack([pad_to(mel, windows.n_frames) for mel in mels])
+    arrays = {"input_features": features, **{name: getattr(windows, name) for name in WINDOW_FIELDS}}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def windows_and_inputs(batch: dict[str, torch.Tensor]) -> tuple[Windows, dict[str, torch.Tensor]]:
+    """A batch as its windows, for ContextSeam.of, and what the model itself takes."""
+    arrays = (batch[name].numpy(force=True) for name in WINDOW_FIELDS)
+    inputs = {name: tensor for name, tensor in batch.items() if name not in WINDOW_FIELDS}
+    return Windows(batch["input_features"].shape[2], *arrays), inputs
 
 
 def check_mels(split, processor: WhisperProcessor) -> None:

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cantowhisper.speech.mel import N_FRAMES, SAMPLE_RATE, n_frames
+from cantowhisper.speech.mel import FRAMES_PER_POSITION, N_FRAMES, SAMPLE_RATE, n_frames
 from cantowhisper.training.data.packing import Clip, fill_windows
-from cantowhisper.training.model import context_frames
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.schedules import Accumulated, read_accumulation, step_sizes
 
@@ -165,13 +164,8 @@ def run_batches(
 
 
 def clip_context(n_frames: int, config: TrainConfig) -> int:
-    """The encoder input, in frames, for a clip of n_frames under a training configuration."""
-    return context_frames(
-        n_frames,
-        margin_frames=config.context_margin_frames,
-        bucket_frames=config.context_bucket_frames,
-        min_frames=config.min_context_frames,
-    )
+    """What the encoder computes for a clip of n_frames, in frames: two to a position, merged ones counted once."""
+    return config.context.n_positions(n_frames) * FRAMES_PER_POSITION
 
 
 def frame_counts(split) -> np.ndarray:

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 
 from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError, ModelFacts
+from cantowhisper.speech.context import Context, context_of
 from cantowhisper.speech.mel import pad_to
 from cantowhisper.speech.text import cer
 from cantowhisper.training.data.load import evenly, load_split
 from cantowhisper.training.model import load_model
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.results.scoring import clip_contexts, record, token_budget, transcribe_split
+from cantowhisper.training.results.scoring import record, token_budget, transcribe_split
 
 
 def export_parity(
@@ -28,26 +29,29 @@ def export_parity(
     if not (export / "model.bin").exists():
         raise CantowhisperError(f"{export} is no export; make it with: cantowhisper export {model}")
     facts = ModelFacts.load(model)
-    config = TrainConfig(context_margin_frames=facts.context_margin_frames, min_context_frames=facts.min_context_frames)
+    context = context_of(facts)
+    if context.kind == "merged":  # which CTranslate2 cannot: it takes plain inputs only
+        context = Context(kind="full")
+    config = TrainConfig().with_context(context)
     clips = evenly(load_split(features, "validation"), n_clips)
     loaded, processor = load_model(model, language=facts.language_token)
     loaded.to("cuda" if torch.cuda.is_available() else "cpu")
-    written = transcribe_split(loaded, processor, clips, config=config, context=facts.trained_contexts)
+    written = transcribe_split(loaded, processor, clips, config=config)
     expected = [transcript.prediction for transcript in written]
-    found, compute_type = _by_ctranslate2(export, processor.tokenizer, clips, config, facts)
+    found, compute_type = _by_ctranslate2(export, processor.tokenizer, clips, context, facts)
     compared = [(theirs, ours) for theirs, ours in zip(found, expected, strict=True) if ours]
     report = {
         "n": len(expected),
         "identical": sum(theirs == ours for theirs, ours in zip(found, expected, strict=True)),
         "cer": round(cer(*map(list, zip(*compared, strict=True))).cer, 4) if compared else 0.0,
-        "context": facts.trained_contexts,
+        "context": context.kind,
         "compute_type": compute_type,
     }
     record(model, export_parity=report)
     return report
 
 
-def _by_ctranslate2(export: Path, tokenizer, clips, config: TrainConfig, facts: ModelFacts) -> tuple[list[str], str]:
+def _by_ctranslate2(export: Path, tokenizer, clips, context: Context, facts: ModelFacts) -> tuple[list[str], str]:
     """Greedy transcripts of an export, one clip at a time, and the type that it computed with."""
     import ctranslate2
 
@@ -55,9 +59,9 @@ def _by_ctranslate2(export: Path, tokenizer, clips, config: TrainConfig, facts: 
     engine = ctranslate2.models.Whisper(str(export), device=device)
     prompt = ["<|startoftranscript|>", facts.language_token, "<|transcribe|>", "<|notimestamps|>"]
     texts = []
-    contexts = clip_contexts(clips, config=config, context=facts.trained_contexts)
-    for clip, frames in zip(clips.with_format("numpy"), contexts, strict=True):
-        mel = np.ascontiguousarray(pad_to(clip["features"].T, int(frames))[None], dtype=np.float32)
+    for clip in clips.with_format("numpy"):
+        frames = context.kept_frames(len(clip["features"]))
+        mel = np.ascontiguousarray(pad_to(clip["features"].T, frames)[None], dtype=np.float32)
         (result,) = engine.generate(ctranslate2.StorageView.from_array(mel), [prompt], beam_size=1)
         ids = result.sequences_ids[0][: token_budget(float(clip["duration_s"]))]
         texts.append(tokenizer.decode(ids, skip_special_tokens=True).strip())

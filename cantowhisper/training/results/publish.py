@@ -77,12 +77,12 @@ def _results(metrics: dict, facts: ModelFacts) -> list[dict]:
 def _what(metrics: dict, facts: ModelFacts) -> str:
     begun = metrics["config"]["model"]
     source = "trained from scratch" if begun == "miniature" else f"fine-tuned from `{_name(begun)}`"
-    contexts = (
-        f"It also takes encoder inputs as short as the clip (at least {facts.min_context_frames / 100:g} s, with "
-        f"{facts.context_margin_frames / 100:g} s behind the speech)."
-        if facts.trained_contexts == "variable"
-        else "It takes 30 s windows, as every Whisper does."
-    )
+    contexts = {
+        "full": "It takes 30 s windows, as every Whisper does.",
+        "variable": "It also takes encoder inputs as short as the clip, with some silence after the speech.",
+        "merged": "It was trained on inputs as short as the clip, with the silence of the 30 s window merged into a "
+        "few weighted positions, and takes 30 s windows as every Whisper does.",
+    }[facts.trained_contexts]
     amounts = metrics.get("data", {}).get("train")
     data = f"{amounts['hours']:.1f} h ({amounts['clips']:,} clips) of " if amounts else ""
     return (

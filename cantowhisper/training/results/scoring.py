@@ -12,10 +12,12 @@ import torch
 from tqdm.auto import tqdm
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
-from cantowhisper.speech.mel import N_FRAMES, pad_to
+from cantowhisper.speech.context import Context, context_of, stack
+from cantowhisper.speech.mel import FRAMES_PER_POSITION, pad_to
+from cantowhisper.speech.torch_context import ContextSeam
 from cantowhisper.training.data.load import load_split
-from cantowhisper.training.data.sampling import clip_context, frame_counts
-from cantowhisper.training.model import encoder_context, load_model
+from cantowhisper.training.data.sampling import frame_counts
+from cantowhisper.training.model import load_model
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.results.analysis import Transcript, confusions, measure, worst_clips
 
@@ -39,7 +41,8 @@ def transcribe_split(
     """Transcribe every clip of a split greedily, at its natural context or at 30 s; results in the split's order."""
     if context not in CONTEXTS:
         raise CantowhisperError(f"context is {' or '.join(CONTEXTS)}, not {context!r}")
-    contexts = clip_contexts(split, config=config, context=context)
+    length = config.context if context == "variable" else Context(kind="full")
+    contexts = np.array([length.n_positions(int(n)) * FRAMES_PER_POSITION for n in frame_counts(split)])
     texts: dict[int, str] = {}
     was_training = model.training
     model.eval()
@@ -50,7 +53,7 @@ def transcribe_split(
             size = max(1, config.max_batch_frames // int(frames))
             for start in range(0, len(rows), size):
                 batch = rows[start : start + size]
-                texts.update(zip(batch, _decode(model, processor, split, batch, int(frames)), strict=True))
+                texts.update(zip(batch, _decode(model, processor, split, batch, length), strict=True))
                 bar.update(len(batch))
     bar.close()
     model.train(was_training)
@@ -58,14 +61,15 @@ def transcribe_split(
     return [Transcript(i, text, texts[row], seconds) for row, (i, text, seconds) in enumerate(columns)]
 
 
-def _decode(model, processor, split, rows: np.ndarray, frames: int) -> list[str]:
+def _decode(model, processor, split, rows: np.ndarray, context: Context) -> list[str]:
     batch = split.with_format("numpy")[[int(row) for row in rows]]
-    mels = np.stack([pad_to(features.T, frames) for features in batch["features"]])
+    windows = stack([context.window(len(features)) for features in batch["features"]])
+    mels = np.stack([pad_to(features.T, windows.n_frames) for features in batch["features"]])
     budgets = [token_budget(seconds) for seconds in batch["duration_s"]]
-    with encoder_context(model, frames):
+    with ContextSeam.on(model).of(windows):
         ids = model.generate(
             input_features=torch.from_numpy(mels).to(model.device, model.dtype),
-            attention_mask=torch.ones(mels.shape[0], frames, dtype=torch.int64, device=model.device),
+            attention_mask=torch.ones(mels.shape[0], windows.n_frames, dtype=torch.int64, device=model.device),
             max_length=PREFIX_TOKENS + max(budgets),
             num_beams=1,
             do_sample=False,
@@ -73,11 +77,6 @@ def _decode(model, processor, split, rows: np.ndarray, frames: int) -> list[str]
     # Each clip's own budget, so that what a looping clip says does not depend on its neighbours.
     ids = [clip[:budget] for clip, budget in zip(ids.tolist(), budgets, strict=True)]
     return [text.strip() for text in processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
-
-
-def clip_contexts(split, *, config: TrainConfig, context: str) -> np.ndarray:
-    """The encoder input of each clip in frames, int64 (n_clips,)."""
-    return np.array([N_FRAMES if context == "full" else clip_context(int(n), config) for n in frame_counts(split)])
 
 
 def token_budget(seconds: float) -> int:
@@ -141,15 +140,16 @@ def score_folder(
 ) -> dict:
     """Score a model folder (or Hub id) on a split of a feature dataset, and the model that it was tuned from.
 
-    `contexts` is by default the one that the model was trained for; `transcripts` names a table to write, and where
+    `contexts` is by default the clip's own length, as the model was trained for it, or for a stock Whisper and one
+    trained on 30 s windows with the silence merged; `transcripts` names a table to write, and where
     there are several contexts, each has its own: `clips.tsv` becomes `clips.variable.tsv` and `clips.full.tsv`.
-    `before` is a folder or Hub id, scored at the context that it was trained for (30 s for every stock Whisper).
+    `before` is a folder or Hub id, scored at the first of the contexts.
     Returns {"model", "features", "split", "scores": {context: {group: scores}}, "before" (the same, where asked for),
     "confusions": [[said, written, times], …] at the first context}. Scores on the test split are also kept in the
     folder's `metrics.json`, and "test_reads" says how often that has happened for this model.
     """
     facts = ModelFacts.load(model)
-    contexts = contexts or (facts.trained_contexts,)
+    contexts = contexts or ("variable",)
     found: list[tuple[str, str, int]] = []
 
     def keep(context: str, clips: list[Transcript]) -> None:
@@ -161,10 +161,10 @@ def score_folder(
 
     tuned = load_model(model, language=facts.language_token)
     rows = load_split(features, split)
-    config = TrainConfig(context_margin_frames=facts.context_margin_frames, min_context_frames=facts.min_context_frames)
 
-    def scores_of(model_and_processor, contexts, keep=None) -> dict:
+    def scores_of(model_and_processor, facts: ModelFacts, contexts, keep=None) -> dict:
         loaded, processor = model_and_processor
+        config = TrainConfig().with_context(context_of(facts))
         loaded.to("cuda" if torch.cuda.is_available() else "cpu")
         return score_model(
             loaded, processor, rows, config=config, contexts=contexts, groups=groups, progress=progress, keep=keep
@@ -173,8 +173,8 @@ def score_folder(
     report = {"model": str(model), "features": str(features), "split": split}
     if before is not None:
         untuned = load_model(before, language=facts.language_token)
-        report["before"] = scores_of(untuned, (ModelFacts.load(before).trained_contexts,))
-    report["scores"] = scores_of(tuned, contexts, keep)
+        report["before"] = scores_of(untuned, ModelFacts.load(before), contexts[:1])
+    report["scores"] = scores_of(tuned, facts, contexts, keep)
     report["confusions"] = [list(row) for row in found]
     if split == "test":
         report["test_reads"] = record_test_scores(

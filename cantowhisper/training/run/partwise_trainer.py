@@ -7,8 +7,9 @@ import torch
 from transformers import Seq2SeqTrainer
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.training.data.collator import IGNORED
-from cantowhisper.training.silence import SILENCE, WeighedSilence
+from cantowhisper.speech.mel import FRAMES_PER_POSITION
+from cantowhisper.speech.torch_context import ContextSeam
+from cantowhisper.training.data.collator import IGNORED, windows_and_inputs
 
 
 class PartwiseTrainer(Seq2SeqTrainer):
@@ -25,7 +26,7 @@ class PartwiseTrainer(Seq2SeqTrainer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._batches_of_the_step: list[dict] = []
-        self.silence = WeighedSilence(self.model)
+        self.seam = ContextSeam.on(self.model)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         self._batches_of_the_step.append(inputs)
@@ -52,9 +53,9 @@ class PartwiseTrainer(Seq2SeqTrainer):
         for batch in batches:
             for part, share in parts_of(batch, self.frames_a_pass):
                 self.part_weight, self._part = share / len(batches), part
-                own = {name: tensor for name, tensor in part.items() if name != SILENCE}  # what the model takes
+                windows, own = windows_and_inputs(part)
                 try:
-                    with self.silence.of(part.get(SILENCE)):
+                    with self.seam.of(windows):
                         total = total + super().training_step(model, own, num_items_in_batch)
                 finally:
                     self.part_weight = 1.0
@@ -65,7 +66,7 @@ class PartwiseTrainer(Seq2SeqTrainer):
         return loss if self.part_weight == 1.0 else loss * self.part_weight
 
     def _halve(self) -> None:
-        clips, _, frames = self._part["input_features"].shape
+        clips, frames = context_size(self._part)
         if clips == 1 or self.accelerator.num_processes > 1:
             raise CantowhisperError(
                 f"out of memory with {clips} clips of {frames / 100:g} s in a pass; set gradient_checkpointing=true, "
@@ -79,9 +80,15 @@ class PartwiseTrainer(Seq2SeqTrainer):
         )
 
 
+def context_size(batch: dict) -> tuple[int, int]:
+    """(clips, frames that the encoder computes for each), of a batch."""
+    clips, positions = batch["positions"].shape
+    return clips, positions * FRAMES_PER_POSITION
+
+
 def parts_of(batch: dict, frames_a_pass: int | None) -> Iterator[tuple[dict, float]]:
     """A batch in parts of at most `frames_a_pass` (but of one clip at least), and the share of label tokens in each."""
-    clips, _, frames = batch["input_features"].shape
+    clips, frames = context_size(batch)
     size = clips if frames_a_pass is None else max(1, min(clips, frames_a_pass // frames))
     if size == clips:
         yield batch, 1.0
