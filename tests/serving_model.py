@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cantowhisper.contracts import ModelFacts
+from cantowhisper.serving.recognizer import Recognizer
 
 TEXTS = ["你好呀我哋今日去邊度食飯", "唔該畀碗雲吞麵我呀多謝", "電話係二三四五六七八九"]
 _keep = []  # the temporary folder lives as long as the process
@@ -42,3 +43,25 @@ def trained_model() -> Path | None:
     """The demo model, if the environment names one."""
     found = os.environ.get("CANTOWHISPER_DEMO_MODEL")
     return Path(found) if found and Path(found).is_dir() else None
+
+
+class Scripted:
+    """An engine that answers what it is told to, and remembers what it was asked."""
+
+    name, n_mels, takes_short_input = "scripted", 80, True
+
+    def __init__(self, answer):
+        self.answer, self.asked = answer, []
+
+    def decode(self, mels, prompt, **options):
+        self.asked.append({"shape": mels.shape, "prompt": prompt, **options})
+        return [self.answer(mel, options.get("second_try", False)) for mel in mels]
+
+
+def with_engine(opened: Recognizer, answer) -> Recognizer:
+    opened.engine = Scripted(answer)
+    return opened
+
+
+def ids(opened: Recognizer, text: str) -> list[int]:
+    return opened._tokenizer.encode(text, add_special_tokens=False).ids
