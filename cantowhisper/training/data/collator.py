@@ -15,6 +15,7 @@ from transformers import WhisperProcessor
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.speech.context import Context, Windows, stack
 from cantowhisper.speech.mel import EXTRA_FRAMES, pad_to
+from cantowhisper.speech.text import join_texts
 from cantowhisper.training.data.augment import augment
 from cantowhisper.training.data.packing import MAX_LABELS, Span, join_clips, timed_labels
 from cantowhisper.training.data.sampling import Key
@@ -23,6 +24,7 @@ from cantowhisper.training.presets import TrainConfig
 IGNORED = -100  # label positions that the loss leaves out
 WINDOW_FIELDS = ("columns", "positions", "log_weights")  # of a batch: the windows of speech/context.py
 FULL = Context(kind="full")
+UNTIMED_WINDOWS = 0.5  # share of the packed windows whose labels have no times
 
 
 class FeatureRows(torch.utils.data.Dataset):
@@ -88,14 +90,21 @@ class Collator:
         }
 
     def _packed(self, rows: list[dict], mels: list, ids: list) -> tuple[list[np.ndarray], list[list[int]]]:
-        """A mel and timed labels for each of the batch's windows."""
+        """A mel and labels for each of the batch's windows: half of them timed, half the text of all clips alone.
+
+        Without the second half every label without times would be one clip, and a model that is asked for text without
+        times would stop after the first sentence of a recording.
+        """
         rng = np.random.default_rng((self.config.seed, rows[0]["batch"], 2))
         joined, labels = [], []
         for _, window in itertools.groupby(range(len(rows)), key=lambda i: rows[i]["window"]):
             clips = list(window)
             mel, spans = join_clips([mels[i] for i in clips], rng)
             joined.append(mel)
-            labels.append(timed_labels([ids[i] for i in clips], spans, no_timestamps=self.no_timestamps))
+            if rng.random() < UNTIMED_WINDOWS:
+                labels.append(self.label_ids(join_texts(rows[i]["text"] for i in clips)))
+            else:
+                labels.append(timed_labels([ids[i] for i in clips], spans, no_timestamps=self.no_timestamps))
         return joined, labels
 
     def _sometimes_timed(self, rows: list[dict], mels: list, ids: list) -> list[list[int]]:
