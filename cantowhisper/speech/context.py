@@ -62,10 +62,10 @@ class Context:
     """
 
     kind: str = "merged"
-    # Margin and groups were chosen with the stock whisper-base on English and Japanese Common Voice clips, by how far its
-    # next-token distributions come to lie from those at 30 s (mean KL divergence in nats, 40 clips): 16 positions + 32
-    # groups 0.0176, 16 + 64 0.0112, 64 + 64 0.0096, 32 + 128 0.0053, 32 + 160 0.0039, 32 + 256 0.0021; plainly 128
-    # positions of silence and nothing else: 0.15. Groups count, the margin hardly does.
+    # Margin and groups were chosen with the stock whisper-base on English and Japanese clips of Common Voice, by how
+    # far next-token distributions lie from those at 30 s (mean KL divergence in nats, 32-40 clips): 16 positions + 32
+    # groups 0.0176, 16 + 64 0.0112, 64 + 64 0.0096, 32 + 128 0.0053, 32 + 160 0.0039, 32 + 256 0.0021; with 128
+    # positions of silence and nothing else 0.15. Groups count, the margin hardly does.
     margin_frames: int = 32  # of silence after the speech, computed as they are
     bucket_frames: int = 40  # speech and margin are rounded up to this, so that clips of like length share a batch
     min_frames: int = 0  # the least of speech and margin
