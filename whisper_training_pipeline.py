@@ -181,9 +181,10 @@ plt.show()
 # have one voice that occurs nowhere in training: it has a row of its own.
 
 # %%
-from cantowhisper.cli.demo import sample_voices
+from cantowhisper.repository import sample_voices
 from cantowhisper.training.model import load_model
-from cantowhisper.training.results.scoring import CONTEXTS, score_model, score_table, write_json, write_transcripts
+from cantowhisper.files import write_json
+from cantowhisper.training.results.scoring import CONTEXTS, score_model, score_table, write_transcripts
 
 test = load_split(FEATURES, "test")
 groups = sample_voices(test["id"])
@@ -255,7 +256,7 @@ print(f"{same['identical']} of {same['n']} clips give the same text; {same['cer'
 # Several sentences with pauses, as people would upload them. The recogniser finds the speech by itself.
 
 # %%
-from cantowhisper.cli.demo import sample_clips
+from cantowhisper.repository import sample_clips
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.metric import CharacterErrorRate

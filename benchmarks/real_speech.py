@@ -124,7 +124,7 @@ def _config(options):
 
 
 def _write(result: dict, path: Path) -> None:
-    from cantowhisper.training.results.scoring import write_json
+    from cantowhisper.files import write_json
 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(result, path)

@@ -236,7 +236,7 @@ def cer_of_both(model: Path) -> dict:
     Both hear the same pieces: faster-whisper's own packing into windows of several sentences is nothing that the
     miniature was trained for, and its vocabulary is none that faster-whisper takes for multilingual.
     """
-    from cantowhisper.cli.demo import sample_clips
+    from cantowhisper.repository import sample_clips
     from cantowhisper.serving.recognizer import Recognizer
     from cantowhisper.serving.segments import find_segments
     from cantowhisper.speech.audio import load_audio

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cantowhisper import __version__
+from cantowhisper.files import write_json
 
 FEATURE_COLUMNS = {
     "id": "string",  # unique within the dataset; the clip's file name without its ending for Common Voice
@@ -64,9 +65,7 @@ class ModelFacts:
     def save(self, folder: str | os.PathLike) -> Path:
         """Write `cantowhisper.json` into a model folder (aside, then renamed) and return its path."""
         path = Path(folder) / MODEL_FACTS_FILE
-        aside = path.with_suffix(".json.part")
-        aside.write_text(json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(aside, path)
+        write_json(dataclasses.asdict(self), path)
         return path
 
     @classmethod

@@ -13,8 +13,8 @@ from browser import PHONE, browser, chromium, serving, visit
 from serving_model import random_model, trained_model
 from web import answer, website
 
-from cantowhisper.cli.demo import load_page
 from cantowhisper.contracts import ModelFacts, Segment
+from cantowhisper.repository import load_page
 from cantowhisper.serving.offline.download import Reach
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Service

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 from browser import PHONE, browser, chromium, serving, visit
 
-from cantowhisper.cli.demo import load_page
 from cantowhisper.contracts import ModelFacts
+from cantowhisper.repository import load_page
 from cantowhisper.serving.live.agreement import Heard
 from cantowhisper.serving.live.engine import LiveEngine, LiveLimits
 from cantowhisper.speech.audio import load_audio

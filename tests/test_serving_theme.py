@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from cantowhisper.cli.demo import load_page
 from cantowhisper.contracts import ModelFacts
+from cantowhisper.repository import load_page
 
 pytest.importorskip("gradio")
 

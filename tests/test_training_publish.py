@@ -18,11 +18,12 @@ from training_runs import finished_run
 
 from cantowhisper.cli.main import main
 from cantowhisper.contracts import CantowhisperError, ModelFacts
+from cantowhisper.files import write_json
 from cantowhisper.training.presets import PRESETS
 from cantowhisper.training.results.analysis import Transcript, measure
 from cantowhisper.training.results.export import export_model
 from cantowhisper.training.results.publish import model_card
-from cantowhisper.training.results.scoring import record, record_test_scores, write_json
+from cantowhisper.training.results.scoring import record, record_test_scores
 
 SAID = [Transcript("a", "食咗飯未呀？", "食左飯未", 1.5), Transcript("b", "你好", "你好", 1.0)]
 

@@ -12,6 +12,7 @@ import torch
 from training_data import small_features, small_split, with_texts
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
+from cantowhisper.files import write_json
 from cantowhisper.speech.context import Context, plain_window, stack
 from cantowhisper.speech.mel import N_FRAMES, pad_to
 from cantowhisper.speech.text import cer
@@ -29,7 +30,6 @@ from cantowhisper.training.results.scoring import (
     score_table,
     summarize,
     transcribe_split,
-    write_json,
     write_transcripts,
 )
 

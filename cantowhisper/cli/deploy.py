@@ -13,12 +13,13 @@ import tempfile
 from pathlib import Path
 
 import cantowhisper
-from cantowhisper.cli.demo import repository_file
 from cantowhisper.contracts import CantowhisperError, UsageError
+from cantowhisper.files import write_aside
+from cantowhisper.repository import repository_file
 
 PAGES = ("offline", "online")
 APP_FILES = ("app.py", "README.md", "requirements.txt")  # without one of these there is no Space
-PACKAGE_PARTS = ("__init__.py", "contracts.py", "speech", "serving")  # what the pages import
+PACKAGE_PARTS = ("__init__.py", "contracts.py", "files.py", "speech", "serving")  # what the pages import
 SAMPLES = {"offline": "samples/clips"}  # what a page shows as examples, beside its own files
 MODEL_VARIABLE, BASE_MODEL_VARIABLE = "MODEL_ID", "BASE_MODEL_ID"
 # What a Space on ZeroGPU needs besides. Its torch is one of the versions that ZeroGPU offers, not the tested one. The
@@ -80,15 +81,11 @@ def write_bundle(page: str, folder: str | os.PathLike, *, models: list[str], zer
     if folder.is_dir() and any(folder.iterdir()):
         raise CantowhisperError(f"{folder} is not empty; name a new folder for the bundle")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as aside:
-        whole = Path(aside) / "space"
+    with write_aside(folder) as whole:
         _fill(page, app, whole, models)
         if zero_gpu:
             with (whole / "requirements.txt").open("a", encoding="utf-8") as file:
                 file.writelines(f"{package}\n" for package in ZERO_GPU_PACKAGES[page])
-        if folder.is_dir():
-            folder.rmdir()
-        os.replace(whole, folder)
     return folder
 
 

@@ -1,10 +1,10 @@
 """`cantowhisper live FILE`: a recording as if it came from a microphone, and how late its text is."""
 
-import json
 import time
 from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError
+from cantowhisper.files import write_json
 
 
 def add_live(commands):
@@ -56,6 +56,6 @@ def run_live(arguments) -> None:
 
 def _write(path: Path, found: dict) -> None:
     try:
-        path.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(found, path)
     except OSError as error:
         raise CantowhisperError(f"cannot write {path}: {error.strerror}") from error

@@ -12,6 +12,7 @@ from cantowhisper.cli.features import features_command
 from cantowhisper.cli.live import add_live
 from cantowhisper.cli.training import export_command, push_command, score_command, train_command
 from cantowhisper.contracts import CantowhisperError, UsageError
+from cantowhisper.files import write_text
 
 FORMATS = ("txt", "srt", "vtt", "tsv", "json")
 
@@ -109,9 +110,7 @@ def _run_transcribe(arguments) -> int:
 def _deliver(path: Path, text: str, arguments) -> None:
     if arguments.out:
         target = arguments.out / f"{path.stem}.{arguments.format}"
-        aside = target.with_name(target.name + ".part")
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, target)
+        write_text(text, target)
         print(target)
     else:
         if len(arguments.input) > 1:
@@ -130,7 +129,7 @@ def _serve(commands) -> argparse.ArgumentParser:
 
 
 def _run_serve(arguments) -> None:
-    from cantowhisper.cli.demo import load_page
+    from cantowhisper.repository import load_page
 
     load_page(arguments.page).main(arguments.model, host=arguments.host, port=arguments.port)
 

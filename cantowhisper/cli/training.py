@@ -47,7 +47,8 @@ def score_command(commands) -> argparse.ArgumentParser:
 
 
 def _run_score(arguments) -> None:
-    from cantowhisper.training.results.scoring import score_folder, score_table, write_json
+    from cantowhisper.files import write_json
+    from cantowhisper.training.results.scoring import score_folder, score_table
 
     context = arguments.context
     contexts = None if context is None else ("variable", "full") if context == "both" else (context,)

@@ -1,6 +1,5 @@
 """What a finished dataset says of itself: stats.json, rejected.tsv and the dataset card README.md."""
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -8,10 +7,11 @@ import pyarrow.parquet as pq
 
 from cantowhisper import __version__
 from cantowhisper.contracts import SPLITS
-from cantowhisper.features.dataset import hf_features, write_aside
+from cantowhisper.features.dataset import hf_features
 from cantowhisper.features.journal import STATS_FILE
 from cantowhisper.features.plan import Reject, sentence_key
 from cantowhisper.features.sources.open import Source
+from cantowhisper.files import write_json, write_text
 from cantowhisper.speech.language import language_code
 
 REJECTED_FILE = "rejected.tsv"
@@ -79,9 +79,9 @@ def _split_stats(split: str, files: list[Path], owners: dict[str, dict[str, str]
 def write_documents(folder: Path, source: Source, stats: dict, rejects: list[Reject]) -> None:
     """Write rejected.tsv, README.md and, last of all, stats.json."""
     lines = ["id\tsplit\treason", *(f"{r.id}\t{r.split}\t{r.reason}" for r in rejects)]
-    write_aside(folder / REJECTED_FILE, "\n".join(lines) + "\n")
-    write_aside(folder / CARD_FILE, card(source, stats))
-    write_aside(folder / STATS_FILE, json.dumps(stats, indent=2, ensure_ascii=False) + "\n")
+    write_text("\n".join(lines) + "\n", folder / REJECTED_FILE)
+    write_text(card(source, stats), folder / CARD_FILE)
+    write_json(stats, folder / STATS_FILE)
 
 
 def read_rejects(folder: Path) -> list[Reject]:

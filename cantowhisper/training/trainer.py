@@ -14,6 +14,7 @@ from transformers import Seq2SeqTrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
+from cantowhisper.files import write_json
 from cantowhisper.speech.text import cer_view
 from cantowhisper.training.data.collator import Collator, check_mels
 from cantowhisper.training.data.load import amounts, evenly, load_split
@@ -22,7 +23,7 @@ from cantowhisper.training.data.streaming import training_rows
 from cantowhisper.training.lora import add_lora, merge_lora
 from cantowhisper.training.model import build_miniature, load_model, save_model, set_dropout
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.results.scoring import METRICS_FILE, summarize, transcribe_split, write_json
+from cantowhisper.training.results.scoring import METRICS_FILE, summarize, transcribe_split
 from cantowhisper.training.run import processes
 from cantowhisper.training.run.callbacks import CheckpointKeeper, StatusLine, StopSignal, best_evaluation
 from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER, checkpoint_steps

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cantowhisper.contracts import UsageError
+from cantowhisper.repository import repository_file
 
 OPTIONS = {
     "hours": "take at most this many hours of its training clips, by whole speakers",
@@ -162,11 +163,8 @@ def _samples() -> Source:
     from cantowhisper.features.sources.common_voice import CommonVoice
     from cantowhisper.features.sources.release_files import FolderFiles
 
-    folder = Path(__file__).resolve().parents[3] / "samples" / "corpus"
-    if not folder.is_dir():
-        raise UsageError("the sample corpus comes with the repository: clone it and work in the clone")
     return CommonVoice(
-        FolderFiles(folder),
+        FolderFiles(repository_file("samples/corpus")),
         name="samples",
         language="yue",
         about="The synthetic Cantonese corpus of cantowhisper: sentences composed for it, spoken by espeak-ng.",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError, Segment
+from cantowhisper.files import write_text
 from cantowhisper.serving.offline.limits import LimitError, Limits
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.subtitles import write
@@ -100,7 +101,7 @@ def write_files(segments: Sequence[Segment], folder: str | Path, stem: str, name
     """Write the transcript in the formats `names` as folder/stem.name and return the paths in that order."""
     paths = [Path(folder) / f"{Path(stem).name or 'transcript'}.{name}" for name in names]
     for path, name in zip(paths, names, strict=True):
-        path.write_text(write(segments, name), encoding="utf-8")
+        write_text(write(segments, name), path)
     return [str(path) for path in paths]
 
 

@@ -1,10 +1,10 @@
 """A model folder to CTranslate2 int8 and its decoder to ONNX: what the web pages run on two CPU cores."""
 
 import os
-import shutil
 from pathlib import Path
 
 from cantowhisper.contracts import EXPORT_FOLDER, MODEL_FACTS_FILE, CantowhisperError
+from cantowhisper.files import write_aside
 from cantowhisper.training.results.onnx_export import export_decoder
 
 # Beside the weights, what a recogniser reads: the tokenizer, the Mel channels, and what the model was trained for.
@@ -32,17 +32,13 @@ def export_model(model: str | os.PathLike, out: str | os.PathLike | None = None,
         raise CantowhisperError(f"{model} is no model folder (it has no config.json); give what `train` wrote")
     if out.exists() and not (out / "model.bin").exists() and (not out.is_dir() or any(out.iterdir())):
         raise CantowhisperError(f"{out} holds something else than an export; choose another folder")
-    aside = out.with_name(out.name + ".part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.parent.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        converter = TransformersConverter(str(model), copy_files=[n for n in COPIED if (model / n).exists()])
-        converter.convert(str(aside), quantization=quantization)
-        if quantization == "int8":
-            export_decoder(model, aside)
+        with write_aside(out) as aside:
+            converter = TransformersConverter(str(model), copy_files=[n for n in COPIED if (model / n).exists()])
+            converter.convert(str(aside), quantization=quantization)
+            if quantization == "int8":
+                export_decoder(model, aside)
     except (OSError, ValueError, KeyError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise CantowhisperError(f"cannot export {model}: {str(error).splitlines()[0]}") from error
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(aside, out)
     return out

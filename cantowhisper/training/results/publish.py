@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError, ModelFacts
+from cantowhisper.files import write_aside, write_text
 from cantowhisper.training.hub_access import hub_errors
 from cantowhisper.training.results.scoring import METRICS_FILE
 from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER
@@ -191,9 +192,10 @@ def push_model(model: str | os.PathLike, repo: str, *, public: bool = False) -> 
     from cantowhisper.training.results.plots import plot_curve
 
     folder = Path(model)
-    (folder / CARD_FILE).write_text(model_card(folder, repo=repo), encoding="utf-8")
+    write_text(model_card(folder, repo=repo), folder / CARD_FILE)
     figure = plot_curve(read_metrics(folder))
-    figure.savefig(folder / CURVE_FILE)
+    with write_aside(folder / CURVE_FILE) as aside:
+        figure.savefig(aside, format="png")
     plt.close(figure)
     api = HfApi()
     with hub_errors("cannot push to", repo=repo):

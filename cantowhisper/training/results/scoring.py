@@ -12,6 +12,7 @@ import torch
 from tqdm.auto import tqdm
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
+from cantowhisper.files import write_aside, write_json
 from cantowhisper.speech.context import Context, context_of, stack
 from cantowhisper.speech.mel import FRAMES_PER_POSITION, pad_to
 from cantowhisper.speech.torch_context import ContextSeam
@@ -97,13 +98,11 @@ def summarize(transcripts: Sequence[Transcript], *, groups: Mapping[str, str] | 
 
 def write_transcripts(transcripts: Sequence[Transcript], path: str | os.PathLike) -> None:
     """A table of all clips, worst first: id, duration_s, cer (no punctuation), reference, prediction."""
-    aside = Path(f"{path}.part")
-    with aside.open("w", encoding="utf-8", newline="") as file:
+    with write_aside(path) as aside, aside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t")
         writer.writerow(("id", "duration_s", "cer", "reference", "prediction"))
         for t, error in worst_clips(transcripts):
             writer.writerow((t.id, f"{t.duration_s:.2f}", f"{error:.4f}", t.reference, t.prediction))
-    os.replace(aside, path)
 
 
 def score_model(
@@ -227,10 +226,3 @@ def score_table(columns: Mapping[str, Mapping[str, Mapping]]) -> str:
 def _cell(row: Mapping) -> str:
     low, high = row["cer_no_punctuation_interval"]
     return f"{row['cer_no_punctuation']:.1%} ({low:.1%}–{high:.1%})"
-
-
-def write_json(report: dict, path: str | os.PathLike) -> None:
-    """Write a report aside and rename it."""
-    aside = Path(f"{path}.part")
-    aside.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(aside, path)

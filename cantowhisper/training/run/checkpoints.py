@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
+from cantowhisper.files import sync, write_json
+
 FOLDER = "checkpoints"
 CONFIG_FILE = "train_config.json"  # beside that folder: whose checkpoints they are
 # Written last, with the size of every other file: a checkpoint without it, or with other sizes, is torn.
@@ -32,15 +34,9 @@ def seal(checkpoint: Path) -> None:
     """
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST_FILE)
     for path in files:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(path)
     sizes = {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
-    aside = checkpoint / f"{MANIFEST_FILE}.part"
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump({"files": sizes}, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, checkpoint / MANIFEST_FILE)
+    write_json({"files": sizes}, checkpoint / MANIFEST_FILE, durable=True)
 
 
 def is_whole(checkpoint: Path) -> bool:

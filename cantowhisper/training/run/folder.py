@@ -9,9 +9,10 @@ import warnings
 from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError
+from cantowhisper.files import write_json
 from cantowhisper.training.hub_access import HubUnreachable
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.results.scoring import METRICS_FILE, write_json
+from cantowhisper.training.results.scoring import METRICS_FILE
 from cantowhisper.training.run.checkpoints import CONFIG_FILE, checkpoint_steps, newest_whole_checkpoint, step_of
 from cantowhisper.training.run.hub_checkpoints import HubCheckpoints
 
