@@ -10,7 +10,7 @@ from cantowhisper import __version__
 from cantowhisper.cli import deploy
 from cantowhisper.cli.features import features_command
 from cantowhisper.cli.live import add_live
-from cantowhisper.cli.training import export_command, push_command, score_command, train_command
+from cantowhisper.cli.training import adapt_command, export_command, push_command, score_command, train_command
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.files import write_text
 
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"cantowhisper {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    training = (train_command, score_command, export_command, push_command)
+    training = (train_command, adapt_command, score_command, export_command, push_command)
     for add in (features_command, *training, _transcribe, add_live, _serve, deploy.add_command, _demo):
         command = add(commands)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")

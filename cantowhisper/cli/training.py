@@ -31,6 +31,29 @@ def _run_train(arguments) -> None:
     print(f"next: cantowhisper score {arguments.out} {arguments.features}")
 
 
+def adapt_command(commands) -> argparse.ArgumentParser:
+    command = commands.add_parser("adapt", help="untranscribed speech + model → the model, at home in short inputs")
+    command.add_argument("model", help="model folder or Hub id")
+    command.add_argument("audio", type=Path, help="folder of recordings in any language; nobody's transcript is needed")
+    command.add_argument("out", type=Path, help="model folder to write")
+    command.add_argument("--language", help="of the recordings (default: detected)")
+    command.add_argument("--steps", type=int, help="default: 30")
+    command.add_argument("--max-clips", type=int, help="pieces of 10 s at the most (default: 240)")
+    command.add_argument("--groups", type=int, help="the window's silence is merged into (default: 48)")
+    command.set_defaults(run=_run_adapt)
+    return command
+
+
+def _run_adapt(arguments) -> None:
+    from cantowhisper.training.adapt import AdaptConfig, adapt
+
+    if not arguments.audio.is_dir():
+        raise UsageError(f"{arguments.audio} is no folder; give one with recordings")
+    given = {name: getattr(arguments, name) for name in ("steps", "max_clips", "groups") if getattr(arguments, name)}
+    adapt(arguments.model, arguments.audio, arguments.out, config=AdaptConfig(**given), language=arguments.language)
+    print(f"next: cantowhisper transcribe RECORDING --model {arguments.out}")
+
+
 def score_command(commands) -> argparse.ArgumentParser:
     command = commands.add_parser("score", help="character error rates of a model on a split")
     command.add_argument("model", help="model folder or Hub id")

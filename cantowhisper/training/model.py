@@ -40,6 +40,13 @@ def load_model(name: str | os.PathLike, *, language: str) -> tuple[WhisperForCon
     Language and task are written into generation_config now, so that evaluation, the stock pipeline and the
     CTranslate2 export all decode with the same prefix.
     """
+    model, processor = load_untrained(name)
+    set_language(model, processor.tokenizer, language)
+    return model, processor
+
+
+def load_untrained(name: str | os.PathLike) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
+    """A Whisper from a folder or the Hub in float32, with nothing set."""
     _quiet()
     try:
         # A checkpoint saved in float16 would load in float16, whose updates vanish: always train float32 weights.
@@ -48,7 +55,6 @@ def load_model(name: str | os.PathLike, *, language: str) -> tuple[WhisperForCon
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CantowhisperError(f"cannot load the model {str(name)!r}: {reason}") from error
-    set_language(model, processor.tokenizer, language)
     return model, processor
 
 
