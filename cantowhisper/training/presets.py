@@ -157,6 +157,7 @@ PRESETS = {
     # A miniature Whisper from scratch on samples/: minutes on two CPU cores, to see the whole path work.
     "demo": TrainConfig(
         model="miniature",
+        context_margin_frames=64,
         context_groups=16,  # short sentences, and weights that know no other windows
         packed_share=0.0,  # tried, and dropped with the times: fresh weights then learn to listen later
         timestamps_share=0.0,

@@ -5,6 +5,7 @@ a batch of 4 s clips costs a fifth of what 30 s cost. A share of the steps uses 
 clips and the times of each.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Sequence
 
@@ -84,10 +85,18 @@ class Collator:
             ids = self._sometimes_timed(rows, mels, ids)
         labels = pad_labels(ids)
         return {
-            **encoder_inputs(mels, FULL if first["full"] and first["window"] < 0 else self.config.context),
+            **encoder_inputs(mels, self._context(first)),
             "labels": labels,
             "decoder_input_ids": self._with_wrong_characters(self._moved_right(labels), first["vary"], rng),
         }
+
+    def _context(self, row: dict) -> Context:
+        """That of the run, but in plain 30 s windows; and before the variations, no more than a clip and its margin:
+        fresh weights that hear 1,300 positions of silence from the start take very long to find the speech."""
+        if row["full"] and row["window"] < 0:
+            return FULL
+        context = self.config.context
+        return context if row["vary"] or context.kind == "full" else dataclasses.replace(context, kind="plain")
 
     def _packed(self, rows: list[dict], mels: list, ids: list) -> tuple[list[np.ndarray], list[list[int]]]:
         """A mel and labels for each of the batch's windows: half of them timed, half the text of all clips alone.
