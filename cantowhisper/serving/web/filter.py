@@ -1,0 +1,180 @@
+"""What of Gradio is open to visitors. Everything else of it answers 404, and nothing in a request names a URL as a file.
+
+Gradio fetches whatever URL stands where a file is expected, whole and into memory, before any function of a page is
+called, and relays URLs to whoever asks for /gradio_api/file=https://…. It has no switch for either. So a layer before
+it lets through only the routes that a page needs (a new version's new routes stay shut), reads JSON bodies itself, up
+to a limit, and hands on what it has looked at.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from gradio.utils import get_upload_folder
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cantowhisper.serving.web.refusal import Closing, Refusal
+
+MAX_SILENCE_S = 30.0  # between two blocks of a body
+MAX_JSON_DEPTH = 50
+
+# Parts of every page: its program, style and pictures, of Gradio's own folders.
+STATIC = ("/assets/", "/static/", "/svelte/", "/favicon.ico", "/theme.css", "/robots.txt", "/manifest.json", "/pwa_icon")
+# Reading: what the page is made of, what an event has to say, whether the tab is still there.
+READ = (
+    r"/",
+    r"/config/?",
+    r"/gradio_api/(info/?|openapi\.json|startup-events|theme\.css|queue/data|heartbeat/[\w-]+)",
+    r"/gradio_api/call/(v2/)?[\w-]+/[\w-]+",
+)
+FILES = "/gradio_api/file="
+UPLOAD, UPLOAD_PROGRESS = "/gradio_api/upload", "/gradio_api/upload_progress"
+# Writing: events with a JSON body.
+EVENTS = r"/gradio_api/(queue/join|cancel|reset/?|(run|api)/[\w-]+/?|call/(v2/)?[\w-]+/?)"
+SERVER_FUNCTIONS = r"/gradio_api/component_server/?"
+# Ours, in every page: they look after themselves.
+OWN = ("/healthz", "/metrics", "/v1/", UPLOAD, UPLOAD_PROGRESS)
+
+
+@dataclass(frozen=True)
+class Open:
+    """Which doors of Gradio a page needs.
+
+    files : visitors upload files and get some back
+    server_functions : the page's script calls functions of components
+    max_json_bytes : of one event
+    """
+
+    files: bool = True
+    server_functions: bool = False
+    max_json_bytes: int = 1_000_000
+
+    def lets_through(self, method: str, path: str) -> bool:
+        """Whether a request may go on, by its method and decoded path."""
+        if path.startswith(OWN):
+            return self.files or not path.startswith(UPLOAD)
+        if method in ("GET", "HEAD"):
+            if path.startswith(FILES):
+                return self.files and is_own_file(path.removeprefix(FILES))
+            return path.startswith(STATIC) or any(re.fullmatch(pattern, path) for pattern in READ)
+        return method == "POST" and self.takes_json(path)
+
+    def takes_json(self, path: str) -> bool:
+        """Whether a POST to this path has a body that is looked at."""
+        return bool(re.fullmatch(EVENTS, path) or (self.server_functions and re.fullmatch(SERVER_FUNCTIONS, path)))
+
+
+def is_own_file(path: str) -> bool:
+    """Whether a path as a request names it lies in the folder of uploads and results, and is no URL."""
+    if "://" in path or "\0" in path or path.startswith(("//", "\\\\")) or not Path(path).is_absolute():
+        return False
+    try:
+        return Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve())
+    except (OSError, ValueError):
+        return False
+
+
+class RequestFilter:
+    """ASGI middleware, between the server and Gradio.
+
+    doors : what is open
+    closing : asked at each request: True refuses everything, because the page is being stopped
+    """
+
+    def __init__(self, app: ASGIApp, *, doors: Open | None = None, closing=lambda: False):
+        self.app, self.doors, self.closing = app, doors or Open(), closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":  # no page of ours has one
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        try:
+            if self.closing() and path != "/healthz":
+                raise Closing
+            if not self.doors.lets_through(scope["method"], path) or "deep_link" in _query(scope):
+                raise Refusal("冇呢版。 There is no such page.", status=404)
+            if scope["method"] == "POST" and self.doors.takes_json(path):
+                receive = _once(await self._checked_body(Request(scope, receive)), receive)
+        except Refusal as refusal:
+            await refusal.response()(scope, receive, send)
+        except ClientDisconnect:
+            pass
+        else:
+            await self.app(scope, receive, send)
+
+    async def _checked_body(self, request: Request) -> bytes:
+        """The JSON body, written anew from what was looked at, so that Gradio reads nothing else.
+
+        Raises
+        ------
+        Refusal : too large, too slow, no JSON, or it names a file that was not uploaded here
+        """
+        body = bytearray()
+        stream = request.stream()
+        while True:
+            try:
+                async with asyncio.timeout(MAX_SILENCE_S):
+                    body += await anext(stream)
+            except StopAsyncIteration:
+                break
+            except TimeoutError:
+                raise Refusal("請求停咗。 The request stands still.", status=408) from None
+            if len(body) > self.doors.max_json_bytes:
+                raise Refusal("請求太大。 The request is too large; upload files instead.", status=413)
+        try:
+            value = json.loads(body)
+            check_files(value)
+        except (ValueError, RecursionError):
+            raise Refusal("請求唔係 JSON。 The request is not the JSON that the API page describes.") from None
+        return json.dumps(value).encode()
+
+
+def check_files(value, *, depth: int = 0) -> None:
+    """Look for files in what an event was sent: whatever has a path must lie where uploads lie.
+
+    Raises
+    ------
+    Refusal : a path that is a URL, or leads elsewhere
+    ValueError : nested too deep
+    """
+    if depth > MAX_JSON_DEPTH:
+        raise ValueError
+    if isinstance(value, dict):
+        path = value.get("path")
+        if path is not None and not (isinstance(path, str) and is_own_file(path)):
+            raise Refusal(
+                "檔案要先上載，唔可以係網址。 A file must be uploaded first; addresses of other servers are not "
+                "fetched here (the endpoint for links is /transcribe_url).",
+                status=403,
+            )
+        value = value.values()
+    if isinstance(value, Collection) and not isinstance(value, (str, bytes)):
+        for one in value:
+            check_files(one, depth=depth + 1)
+
+
+def _query(scope: Scope) -> dict:
+    return parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+
+
+def _once(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body first, and then what the connection has to say."""
+    told = False
+
+    async def again() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
