@@ -21,11 +21,12 @@ from cantowhisper.serving.engines import zero_gpu
 from cantowhisper.serving.offline import openai_api, view
 from cantowhisper.serving.offline.download import MAX_URL_CHARACTERS
 from cantowhisper.serving.offline.gradio_api import add_endpoints
-from cantowhisper.serving.offline.limits import Limits, visitor_address
+from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Choices, Result, Service, Standing
 from cantowhisper.serving.offline.transcription import friendly, write_files
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
+from cantowhisper.serving.web.visitors import visitor_address
 
 HERE = Path(__file__).resolve().parent
 DOWNLOADS = ("txt", "srt", "vtt", "tsv", "json")
@@ -266,7 +267,7 @@ def launch_options(service: Service) -> dict:
     limits = service.limits
     script = (HERE / "player.js").read_text(encoding="utf-8")
     return {
-        "app_kwargs": {"routes": openai_api.routes(service)},
+        "app_kwargs": service.site.app_kwargs(openai_api.routes(service)),
         "head": f"<script>{script}</script>",
         "max_threads": limits.max_queue + SPARE_THREADS,
         "theme": calm_theme(),

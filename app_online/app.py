@@ -16,6 +16,8 @@ from cantowhisper.serving.live.engine import LiveEngine, LiveLimits
 from cantowhisper.serving.live.service import LiveService
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
+from cantowhisper.serving.web.filter import Open
+from cantowhisper.serving.web.site import Site
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = ("recorder.js", "transport.js", "transcript.js", "page.js")  # one after the other, as one program
@@ -121,7 +123,10 @@ def _footer(limits: LiveLimits) -> str:
 
 def launch_options(limits: LiveLimits | None = None) -> dict:
     """Arguments of `launch()` without which the page would not look, or not be safe, as intended."""
+    limits = limits or LiveLimits()
+    doors = Open(files=False, server_functions=True, max_json_bytes=limits.max_request_bytes)
     return {
+        "app_kwargs": Site(doors=doors).app_kwargs(),
         "theme": calm_theme(),
         "css_paths": [SHARED_STYLE, HERE / "style.css"],
         "max_file_size": 1,  # nothing is ever uploaded as a file

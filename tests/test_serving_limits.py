@@ -1,4 +1,4 @@
-"""Whose request it is, and one time limit for all of it; without a model and without a browser."""
+"""One time limit for all of a request; without a model and without a browser."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,45 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from starlette.requests import Request
 
 from cantowhisper.contracts import Segment
 from cantowhisper.serving.offline import service, transcription
-from cantowhisper.serving.offline.limits import Limits, visitor_address
+from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Choices, Service
 from cantowhisper.speech.mel import SAMPLE_RATE
-
-PROXY, VISITOR = "10.20.0.1", "203.0.113.7"
-
-
-def request(forwarded: str | None, client: str | None = PROXY) -> Request:
-    headers = [] if forwarded is None else [(b"x-forwarded-for", forwarded.encode())]
-    return Request({"type": "http", "headers": headers, "client": client and (client, 50_000)})
-
-
-@pytest.mark.parametrize(
-    ("forwarded", "client", "on_a_space", "elsewhere"),
-    [
-        (None, PROXY, PROXY, PROXY),
-        ("", PROXY, PROXY, PROXY),
-        (" , 10.0.0.2", PROXY, PROXY, PROXY),
-        (VISITOR, PROXY, VISITOR, PROXY),
-        (f" {VISITOR} , 10.0.0.2, 10.0.0.3", PROXY, VISITOR, PROXY),
-        ("2001:db8::7, 10.0.0.2", PROXY, "2001:db8::7", PROXY),
-        ("x" * 100_000, PROXY, "x" * 64, PROXY),
-        (VISITOR, None, VISITOR, "unknown"),
-        (None, None, "unknown", "unknown"),
-    ],
-)
-def test_a_visitor_is_an_address_and_the_header_counts_on_a_space_alone(
-    forwarded, client, on_a_space, elsewhere, monkeypatch
-):
-    monkeypatch.setenv("SPACE_ID", "me/page")
-    assert visitor_address(request(forwarded, client)) == on_a_space
-    monkeypatch.delenv("SPACE_ID")
-    assert visitor_address(request(forwarded, client)) == elsewhere
-    assert visitor_address(None) == "unknown"
-
 
 SEGMENT_S, N_SEGMENTS = 10, 3  # of work, and in each recording
 

@@ -38,6 +38,11 @@ class LiveLimits:
     max_push_s: float = 30.0  # sound in one request
     ask_again_s: float = 3.0  # whoever is asked to wait tries again after this
 
+    @property
+    def max_request_bytes(self) -> int:
+        """Of one push as JSON: 16-bit samples as base64, and room for what stands around them."""
+        return int(self.max_push_s * SAMPLE_RATE) * 2 * 4 // 3 + 10_000
+
 
 class UnknownSession(CantowhisperError):
     """The session is not here (any more): start another one."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from cantowhisper.serving.offline.limits import visitor_address
 from cantowhisper.serving.offline.service import Choices, Service, as_json
 from cantowhisper.serving.offline.transcription import friendly
+from cantowhisper.serving.web.visitors import visitor_address
 
 
 def add_endpoints(service: Service) -> None:

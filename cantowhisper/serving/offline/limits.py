@@ -4,10 +4,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cantowhisper.contracts import CantowhisperError
+from cantowhisper.serving.web.form import FormLimits
+from cantowhisper.serving.web.refusal import Refusal
 
 
-class LimitError(CantowhisperError):
+class LimitError(Refusal):
     """A visitor's request is over a limit; the message says which, and what to do, in Chinese and English."""
 
 
@@ -22,6 +23,7 @@ class Limits:
     max_download_s: float = 120.0  # a slow server would hold one of the few download places for longer
     max_files: int = 10  # recordings in one request; they count as one in the queue, and share its time
     max_requests_per_hour: int = 60  # by one visitor (address): enough for a person, not for a script
+    max_upload_bytes_per_hour: int = 4_000_000_000  # by one visitor: twenty of the largest files
     max_waiting_per_visitor: int = 3  # so that one visitor cannot fill the queue
     max_queue: int = 20  # visitors waiting: beyond that "try later" is more honest than a wait of hours
     keep_files_s: int = 3 * 3600  # then uploads and downloads are deleted; longer than any wait in the queue
@@ -38,8 +40,15 @@ class Limits:
         if size > self.max_file_bytes:
             raise LimitError(
                 f"檔案太大（{_mb(size)}），上限係 {_mb(self.max_file_bytes)}。"
-                f" The file has {_mb(size)}; the limit is {_mb(self.max_file_bytes)}. Upload only its sound, or a part."
+                f" The file has {_mb(size)}; the limit is {_mb(self.max_file_bytes)}. "
+                "Upload only its sound, or a part.",
+                status=413,
             )
+
+    @property
+    def forms(self) -> FormLimits:
+        """What one upload may hold."""
+        return FormLimits(max_files=self.max_files, max_file_bytes=self.max_file_bytes)
 
     def described(self) -> list[tuple[str, str, str]]:
         """(what in Chinese, what in English, how much), as shown on the page."""
@@ -53,19 +62,6 @@ class Limits:
             ("每人每個鐘", "a visitor an hour", f"{self.max_requests_per_hour}"),
             ("檔案保留", "files kept", f"{self.keep_files_s / 3600:.0f} h"),
         ]
-
-
-def visitor_address(request) -> str:
-    """Who a web request comes from (anything with `headers` and `client`, as Starlette's and Gradio's requests).
-
-    Behind the proxy of a Space every connection has the proxy's address, and the visitor's stands in a header. A
-    visitor can write that header too, and so be counted as somebody else: the queue's length still bounds them all.
-    """
-    if request is None:
-        return "unknown"
-    forwarded = request.headers.get("x-forwarded-for", "") if os.environ.get("SPACE_ID") else ""
-    first = forwarded.split(",")[0].strip()[:64]
-    return first or (request.client.host if request.client else "unknown")
 
 
 def _mb(n_bytes: int) -> str:

@@ -5,35 +5,26 @@ Fields: file, model (any), language, response_format (json, text, srt, verbose_j
 Recordings lie in a folder of their own while the request lasts. Who closes the connection stops the work.
 """
 
-import contextlib
 import json
-import tempfile
-from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.serving.hallucination import compression_ratio
-from cantowhisper.serving.offline.limits import LimitError, visitor_address
 from cantowhisper.serving.offline.service import Choices, Result, Service, mean_log_prob
 from cantowhisper.serving.offline.transcription import friendly
 from cantowhisper.serving.subtitles import to_txt, write
+from cantowhisper.serving.web.form import received
+from cantowhisper.serving.web.refusal import Refusal
+from cantowhisper.serving.web.visitors import visitor_address
 from cantowhisper.speech.audio import AudioError
 
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
-FORM_SPARE_BYTES = 100_000  # what the other fields and the multipart frames may take
-
-
-class _Refusal(Exception):
-    def __init__(self, status: int, message: str):
-        super().__init__(message)
-        self.status = status
 
 
 def routes(service: Service) -> list[Route]:
@@ -42,12 +33,12 @@ def routes(service: Service) -> list[Route]:
     async def transcriptions(request: Request) -> Response:
         try:
             return await _transcriptions(service, request)
-        except (_Refusal, LimitError, AudioError, CantowhisperError) as error:
-            return _error(_status(error), str(error) if isinstance(error, _Refusal) else friendly(error))
+        except CantowhisperError as error:
+            return _error(error)
         except ClientDisconnect:
             return Response(status_code=499)
         except Exception as error:  # the visitor's words, names and paths stay out of logs and answers
-            return _error(500, friendly(error))
+            return _error(error)
 
     async def models(request: Request) -> Response:
         return JSONResponse(
@@ -60,59 +51,29 @@ def routes(service: Service) -> list[Route]:
     ]
 
 
-def _status(error: Exception) -> int:
-    if isinstance(error, _Refusal):
-        return error.status
-    if isinstance(error, LimitError):
-        return 429
-    return 400 if isinstance(error, (AudioError, UsageError)) else 500
-
-
-def _error(status: int, message: str) -> JSONResponse:
+def _error(error: Exception) -> JSONResponse:
+    status, headers = (400 if isinstance(error, (AudioError, UsageError)) else 500), {}
+    if isinstance(error, Refusal):
+        status, headers = error.status, error.headers
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    return JSONResponse({"error": {"message": message, "type": kind, "param": None, "code": None}}, status)
+    body = {"message": friendly(error), "type": kind, "param": None, "code": None}
+    return JSONResponse({"error": body}, status, headers)
 
 
 async def _transcriptions(service: Service, request: Request) -> Response:
-    if "multipart/form-data" not in request.headers.get("content-type", ""):
-        raise _Refusal(400, "send the recording as multipart/form-data, in the field `file`")
-    limit = service.limits.max_file_bytes + FORM_SPARE_BYTES
-    parser = MultiPartParser(request.headers, _capped(request, limit), max_files=1, max_fields=20, max_part_size=10_000)
-    try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError) as error:
-        raise _Refusal(400, "the form cannot be read; send it as multipart/form-data") from error
-    async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(form.close)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cantowhisper-")))
-        upload, shape = form.get("file"), str(form.get("response_format") or "json")
-        if not isinstance(upload, UploadFile):
-            raise _Refusal(400, "the field `file` holds no recording")
+    limits = replace(service.limits.forms, max_files=1)
+    count = lambda name, n_bytes: service.site.count_upload(request, n_bytes)
+    async with received(request, limits=limits, on_bytes=count) as form:
+        upload = next((file for file in form.files if file.field == "file"), None)
+        shape = form.get("response_format", "json")
+        if upload is None:
+            raise Refusal("the field `file` holds no recording")
         if shape not in FORMATS:
-            raise _Refusal(400, f"response_format is one of {', '.join(FORMATS)}")
-        path = folder / "upload.media"  # the visitor's name for it reaches nothing
-        await run_in_threadpool(_copy, upload, path)
-        choices = Choices(
-            language=str(form.get("language") or ""), characters="word" in form.getlist("timestamp_granularities[]")
-        )
-        result = await _result(service, request, path, choices)
-        return _shaped(result, shape, str(form.get("language") or service.recognizer.facts.language_token.strip("<|>")))
-
-
-def _copy(upload: UploadFile, path: Path) -> None:
-    with path.open("wb") as file:
-        while block := upload.file.read(1 << 20):
-            file.write(block)
-
-
-async def _capped(request: Request, limit: int) -> AsyncIterator[bytes]:
-    """The body, until it is too much."""
-    received = 0
-    async for block in request.stream():
-        received += len(block)
-        if received > limit:
-            raise _Refusal(413, f"the file is too large; the limit is {limit / 1e6:.0f} MB")
-        yield block
+            raise Refusal(f"response_format is one of {', '.join(FORMATS)}")
+        choices = Choices(language=form.get("language"), characters="word" in form.getlist("timestamp_granularities[]"))
+        # The visitor's name for the file reaches nothing.
+        result = await _result(service, request, upload.path, choices)
+        return _shaped(result, shape, form.get("language") or service.recognizer.facts.language_token.strip("<|>"))
 
 
 async def _result(service: Service, request: Request, path: Path, choices: Choices) -> Result:
@@ -125,7 +86,7 @@ async def _result(service: Service, request: Request, path: Path, choices: Choic
                 raise ClientDisconnect
     finally:
         await run_in_threadpool(steps.close)
-    raise _Refusal(499, "the request was stopped")
+    raise Refusal("the request was stopped", status=499)
 
 
 def _shaped(result: Result, shape: str, language: str) -> Response:

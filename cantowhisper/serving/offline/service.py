@@ -19,6 +19,9 @@ from cantowhisper.serving.offline.limits import LimitError, Limits
 from cantowhisper.serving.offline.queue import Visitors, Waiting, Worker
 from cantowhisper.serving.offline.transcription import Progress, StopRequests, transcribe_file
 from cantowhisper.serving.recognizer import Recognizer
+from cantowhisper.serving.web.filter import Open
+from cantowhisper.serving.web.site import Site
+from cantowhisper.serving.web.storage import Storage
 
 DOWNLOADS_AT_ONCE = 4  # they wait on other servers and hold no core
 
@@ -74,9 +77,16 @@ class Service:
         limits: Limits | None = None,
         reach: Reach | None = None,
         name: str = "cantowhisper",
+        storage: Storage | None = None,
     ):
         self.recognizer, self.base, self.name = recognizer, base, name
         self.limits, self.reach = limits or Limits(), reach
+        self.site = Site(
+            doors=Open(files=True),
+            forms=self.limits.forms,
+            upload_bytes_per_hour=self.limits.max_upload_bytes_per_hour,
+            storage=storage,
+        )
         self.stops = StopRequests()
         self._worker, self._visitors = Worker(self.limits), Visitors(self.limits)
         self._fetching = threading.BoundedSemaphore(DOWNLOADS_AT_ONCE)

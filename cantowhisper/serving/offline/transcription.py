@@ -8,9 +8,10 @@ from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError, Segment
 from cantowhisper.files import write_text
-from cantowhisper.serving.offline.limits import LimitError, Limits
+from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.subtitles import write
+from cantowhisper.serving.web.refusal import Refusal
 from cantowhisper.speech.audio import AudioError, load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -51,7 +52,7 @@ def transcribe_file(
 
     Raises
     ------
-    AudioError, LimitError, UsageError : nothing was recognised; `friendly` words them for visitors
+    AudioError, Refusal, UsageError : nothing was recognised; `friendly` words them for visitors
     """
     started = time.monotonic()
     limits.check_file(path)
@@ -114,7 +115,7 @@ _AUDIO_PROBLEMS = {
 
 def friendly(error: Exception) -> str:
     """A refusal in Chinese and English, for people who did nothing wrong. Gives away no path of this machine."""
-    if isinstance(error, LimitError):
+    if isinstance(error, Refusal):
         return str(error)
     if isinstance(error, AudioError):
         english = str(error)[0].upper() + str(error)[1:]

@@ -1,4 +1,4 @@
-"""What of Gradio is open to visitors. Everything else of it answers 404, and nothing in a request names a URL as a file.
+"""What of Gradio is open to visitors. Everything else of it answers 404, and no request names a URL as a file.
 
 Gradio fetches whatever URL stands where a file is expected, whole and into memory, before any function of a page is
 called, and relays URLs to whoever asks for /gradio_api/file=https://…. It has no switch for either. So a layer before
@@ -24,7 +24,16 @@ MAX_SILENCE_S = 30.0  # between two blocks of a body
 MAX_JSON_DEPTH = 50
 
 # Parts of every page: its program, style and pictures, of Gradio's own folders.
-STATIC = ("/assets/", "/static/", "/svelte/", "/favicon.ico", "/theme.css", "/robots.txt", "/manifest.json", "/pwa_icon")
+STATIC = (
+    "/assets/",
+    "/static/",
+    "/svelte/",
+    "/favicon.ico",
+    "/theme.css",
+    "/robots.txt",
+    "/manifest.json",
+    "/pwa_icon",
+)
 # Reading: what the page is made of, what an event has to say, whether the tab is still there.
 READ = (
     r"/",

@@ -88,7 +88,7 @@ async def received(
 
 
 class _Receiver:
-    """The parser calls `_on_…` for what it finds in a block; what is to be written is collected until the block ends."""
+    """The parser calls `_on_…` for what it finds in a block; what is to be written is collected meanwhile."""
 
     def __init__(self, folder: Path, limits: FormLimits, on_bytes: Callable[[str, int], None]):
         self.folder, self.limits, self.on_bytes, self.form = folder, limits, on_bytes, Form()
@@ -114,7 +114,9 @@ class _Receiver:
         except FormParserError as error:
             raise _unreadable() from error
         except OSError as error:
-            raise FullDisk from error if error.errno in FULL else error
+            if error.errno not in FULL:
+                raise
+            raise FullDisk from error
         if not self._ended:
             raise _unreadable()
         return self.form

@@ -39,7 +39,9 @@ def require_port(host: str | None, port: int | None) -> tuple[str, int]:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except (socket.gaierror, UnicodeError) as error:
-        raise UsageError(f"{host} is no address of this machine; 127.0.0.1 is for you alone, 0.0.0.0 for all") from error
+        raise UsageError(
+            f"{host} is no address of this machine; 127.0.0.1 is for you alone, 0.0.0.0 for all"
+        ) from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise CantowhisperError(
@@ -47,7 +49,9 @@ def require_port(host: str | None, port: int | None) -> tuple[str, int]:
             ) from error
         if error.errno == errno.EACCES:
             raise CantowhisperError(f"port {port} needs more rights; name one above 1023: --port 7860") from error
-        raise UsageError(f"{host} is no address of this machine; 127.0.0.1 is for you alone, 0.0.0.0 for all") from error
+        raise UsageError(
+            f"{host} is no address of this machine; 127.0.0.1 is for you alone, 0.0.0.0 for all"
+        ) from error
     return host, port
 
 

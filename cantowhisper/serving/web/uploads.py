@@ -52,15 +52,15 @@ class Progress:
     async def events(self, upload: str) -> AsyncIterator[str]:
         """Server-sent events in Gradio's form: bytes since the last one, then that it is done."""
         while upload in self._bytes:
-            if upload in self._done:
-                self._done.discard(upload)
-                del self._bytes[upload]
-                yield _event({"msg": "done"})
-                return
-            name, n_bytes = self._bytes[upload]
+            done, (name, n_bytes) = upload in self._done, self._bytes[upload]
             if n_bytes:
                 self._bytes[upload] = (name, 0)
                 yield _event({"msg": "update", "orig_name": name, "chunk_size": n_bytes})
+            if done:
+                self._done.discard(upload)
+                self._bytes.pop(upload, None)
+                yield _event({"msg": "done"})
+                return
             await asyncio.sleep(TOLD_EVERY_S)
 
     async def has_begun(self, upload: str) -> bool:

@@ -42,7 +42,9 @@ def trust_proxies(networks: str | None) -> None:
         try:
             ipaddress.ip_network(one.strip())
         except ValueError:
-            raise Refusal(f"{one.strip()!r} is no network of proxies; write 10.0.0.0/8, 192.168.1.2, or private") from None
+            raise Refusal(
+                f"{one.strip()!r} is no network of proxies; write 10.0.0.0/8, 192.168.1.2, or private"
+            ) from None
     os.environ[TRUSTED] = named
 
 

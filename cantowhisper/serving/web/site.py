@@ -1,0 +1,63 @@
+"""What one running page has besides its model: open doors, uploads within limits, and whether it is being stopped."""
+
+import threading
+from collections.abc import Sequence
+
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.routing import BaseRoute
+
+from cantowhisper.serving.web import uploads
+from cantowhisper.serving.web.filter import Open, RequestFilter
+from cantowhisper.serving.web.form import FormLimits
+from cantowhisper.serving.web.storage import Storage
+from cantowhisper.serving.web.visitors import Hourly, visitor_address
+
+
+class Site:
+    """Shared by everything that answers requests of one page.
+
+    doors : what of Gradio is open
+    forms : what one upload may hold; None where nothing is uploaded
+    upload_bytes_per_hour : by one visitor; 0 is without end
+    storage : where files lie; None leaves them to the system's temporary folder
+    """
+
+    def __init__(
+        self,
+        *,
+        doors: Open,
+        forms: FormLimits | None = None,
+        upload_bytes_per_hour: int = 0,
+        storage: Storage | None = None,
+    ):
+        self.doors, self.forms, self.storage = doors, forms, storage
+        self.closing = threading.Event()
+        self._uploaded = Hourly(upload_bytes_per_hour, _too_much)
+
+    def app_kwargs(self, routes: Sequence[BaseRoute] = ()) -> dict:
+        """What Gradio's `launch(app_kwargs=…)` takes: routes before its own, and the filter before all."""
+        routes = list(routes)
+        if self.forms:
+            routes += uploads.routes(self.forms, admit=self.count_upload)
+        keep_out = Middleware(RequestFilter, doors=self.doors, closing=self.closing.is_set)
+        return {"routes": routes, "middleware": [keep_out]}
+
+    def count_upload(self, request: Request, n_bytes: int) -> None:
+        """Count bytes that arrive.
+
+        Raises
+        ------
+        Refusal : too many of this visitor's in an hour, or no room
+        """
+        self._uploaded.take(visitor_address(request), n_bytes)
+        if self.storage:
+            self.storage.require_room(n_bytes)
+
+
+def _too_much(at_most: float, minutes: int) -> str:
+    gigabytes = f"{at_most / 1e9:g} GB"
+    return (
+        f"每個鐘最多上載 {gigabytes}，{minutes} 分鐘後再試。 "
+        f"{gigabytes} of uploads an hour are allowed; come back in {minutes} min."
+    )
