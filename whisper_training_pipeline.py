@@ -22,8 +22,8 @@
 # | **Out** | a model folder: a stock Whisper checkpoint, and an int8 copy for the web page |
 # | **Machine** | a GPU for `whisper-small`; two CPU cores for the demo, a miniature Whisper trained from scratch |
 #
-# Training sees each clip at its own length plus 1.3 s of margin, and 30 s windows now and then. If the machine goes
-# away, run the notebook again: it goes on from the last checkpoint.
+# Training computes each clip at its own length; the silence of its 30 s window is merged into a few positions. If the
+# machine goes away, run the notebook again: it goes on from the last checkpoint.
 
 # %%
 # On Colab, fetch the repository and what it needs; elsewhere `make` or pip has done so already.
@@ -89,7 +89,7 @@ print(sentence, "→", processor.tokenizer.convert_ids_to_tokens(processor.token
 
 # %% [markdown]
 # ## A batch
-# Clips of like length share a batch. Everything dark is speech; padding is what is left of the picture behind it.
+# Clips of like length share a batch. After the end of each clip comes a short margin of silence.
 
 # %%
 import matplotlib.pyplot as plt
@@ -103,8 +103,9 @@ sampler = BucketBatchSampler(frame_counts(train_split), config, n_batches=20, pa
 keys = next(batch for batch in sampler if not batch[0].full)
 collate = Collator(processor, config, start_token_id=model.config.decoder_start_token_id)
 batch = collate(train_rows.__getitems__(keys))
-clips, n_mels, frames = batch["input_features"].shape
-print(f"{clips} clips × {frames} frames; padded to 30 s this batch would be {3000 / frames:.1f} times as large")
+n_mels, frames = batch["input_features"].shape[1:]
+clips, positions = batch["positions"].shape
+print(f"{clips} clips × {positions} positions; padded to 30 s there would be {1500 / positions:.1f} times as many")
 
 # %%
 (OUT / "plots").mkdir(parents=True, exist_ok=True)
