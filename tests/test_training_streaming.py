@@ -217,7 +217,7 @@ def put_there(hub, folder: Path) -> int:
 def test_from_the_hub_comes_what_is_needed_and_no_more(hub, tmp_path):
     whole = put_there(hub, few())
     steps = f"""
-from cantowhisper.training.data import load_split
+from cantowhisper.training.data.load import load_split
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.data.sampling import BucketBatchSampler, frame_counts
 from cantowhisper.training.data.streaming import StreamedRows

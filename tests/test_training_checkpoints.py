@@ -1,0 +1,186 @@
+"""Checkpoints as files: which are whole, which may go, and which one a run goes on from. Nothing is trained here."""
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from model_hub import connected_model_hub
+from training_data import temporary_folder
+
+from cantowhisper.contracts import CantowhisperError
+from cantowhisper.training.presets import PRESETS
+from cantowhisper.training.results.scoring import METRICS_FILE, write_json
+from cantowhisper.training.run.checkpoints import (
+    CONFIG_FILE,
+    checkpoint_steps,
+    is_whole,
+    newest_whole_checkpoint,
+    prune,
+    seal,
+)
+from cantowhisper.training.run.folder import PLACES, claim, finished, resume_point
+from cantowhisper.training.run.hub_checkpoints import HubCheckpoints
+
+REPO = "me/run"
+CONFIG = PRESETS["t4"]
+FILES = {"model.safetensors": b"weights", "optimizer.pt": b"moments", "rng/state.pth": b"chance", "empty.json": b""}
+
+
+def checkpoint(run: Path, step: int, *, torn: bool = False) -> Path:
+    """A checkpoint as far as its files tell; a torn one has all of them and no manifest."""
+    folder = run / "checkpoints" / f"checkpoint-{step}"
+    for name, content in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content + str(step).encode() * bool(content))
+    if not torn:
+        seal(folder)
+    return folder
+
+
+def run_folder(*, whole=(), torn=()) -> Path:
+    run = temporary_folder() / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    for step in (*whole, *torn):
+        checkpoint(run, step, torn=step in torn)
+    return run
+
+
+# --------------------------------------------------------------------------------------------------------- a folder
+
+
+@pytest.mark.parametrize("name", [*FILES, "whole.json"])
+@pytest.mark.parametrize("damage", ["gone", "shorter", "longer"])
+def test_any_damage_to_any_file_makes_a_checkpoint_torn(name, damage):
+    folder = checkpoint(temporary_folder(), 5)
+    assert is_whole(folder)
+    path = folder / name
+    if damage == "gone":
+        path.unlink()
+    elif damage == "shorter" and path.stat().st_size:
+        os.truncate(path, path.stat().st_size - 1)
+    else:
+        path.write_bytes(path.read_bytes() + b"}")
+    assert not is_whole(folder)
+
+
+steps = st.sets(st.integers(1, 2000), max_size=4)
+
+
+@settings(deadline=None, max_examples=15)
+@given(steps, steps, st.integers(1, 4), st.data())
+def test_pruning_leaves_the_last_whole_ones_and_what_is_spared(whole, torn, keep, data):
+    """Torn ones count for nothing: a machine that dies after pruning always finds what it would go on from."""
+    torn = torn - whole
+    spare = data.draw(st.sets(st.sampled_from(sorted(whole | torn)), max_size=2)) if whole | torn else set()
+    run = run_folder(whole=whole, torn=torn)
+    prune(run, keep=keep, spare=spare)
+    left = {step for step, path in checkpoint_steps(run).items() if is_whole(path)}
+    assert left == set(sorted(whole)[-keep:]) | (spare & whole)
+    assert set(checkpoint_steps(run)) - left == torn
+    newest, newer_and_torn = newest_whole_checkpoint(run)
+    assert newest == (checkpoint_steps(run)[max(whole)] if whole else None)
+    assert newer_and_torn == [checkpoint_steps(run)[s] for s in sorted(torn, reverse=True) if s > max(whole, default=0)]
+
+
+def test_torn_checkpoints_are_cleared_away_before_a_run_goes_on(capsys):
+    run = run_folder(whole=(9, 10), torn=(8, 11, 100))
+    assert resume_point(run) == checkpoint_steps(run)[10]
+    assert set(checkpoint_steps(run)) == {8, 9, 10}  # what would be written again shall find nothing of the old
+    assert capsys.readouterr().err.count("was not written to the end") == 2
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(CONFIG), ids=lambda field: field.name)
+def test_a_run_is_gone_on_with_by_its_own_options_only(field):
+    """Of every option but the places: what another one would do to the half that is done, nobody could say."""
+    other = {**dataclasses.asdict(CONFIG), field.name: "something else"}
+    begun, done = run_folder(torn=(3,)), run_folder()
+    write_json({"features": "elsewhere", **other}, begun / CONFIG_FILE)
+    write_json({"config": other}, done / METRICS_FILE)
+    if field.name in PLACES:
+        claim(begun, CONFIG, "features")
+        assert finished(done, CONFIG) == {"config": other}
+    else:
+        with pytest.raises(CantowhisperError, match=rf"other options \({field.name} was 'something else'\)") as caught:
+            claim(begun, CONFIG, "features")
+        assert "\n" not in str(caught.value)
+        with pytest.raises(CantowhisperError, match="trained with other options"):
+            finished(done, CONFIG)
+
+
+def test_where_things_lie_is_no_option():
+    assert set(PLACES) == {"features", "hub_checkpoints"}
+
+
+# ---------------------------------------------------------------------------------------------------------- the Hub
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    with connected_model_hub(monkeypatch) as server:
+        yield server
+
+
+def put_there(hub, run: Path) -> None:
+    folder = run / "checkpoints"
+    files = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    hub.add(REPO, files, private=True)
+
+
+def test_what_has_no_manifest_on_the_hub_is_not_there(hub):
+    put_there(hub, run_folder(whole=(6,), torn=(9,)))
+    run = run_folder(whole=(3,))
+    copies = HubCheckpoints.open(REPO, run)
+    assert copies.steps == {6}
+    assert resume_point(run, copies) == checkpoint_steps(run)[6] and is_whole(checkpoint_steps(run)[6])
+    assert set(checkpoint_steps(run)) == {3, 6}
+
+
+def test_what_is_torn_here_and_whole_there_is_fetched(hub):
+    put_there(hub, run_folder(whole=(9, 10)))
+    run = run_folder(whole=(9,), torn=(10, 11))
+    assert resume_point(run, HubCheckpoints.open(REPO, run)) == checkpoint_steps(run)[10]
+    assert all(is_whole(path) for path in checkpoint_steps(run).values()) and set(checkpoint_steps(run)) == {9, 10}
+    assert not (run / "checkpoints" / ".incoming").exists()
+
+
+@pytest.mark.parametrize("here", [(), (3,)], ids=["none here", "an older one here"])
+def test_a_copy_that_does_not_arrive_whole_costs_what_it_is_newer_by(hub, capsys, here):
+    put_there(hub, run_folder(whole=(6,)))
+    hub.repos[REPO].files["checkpoint-6/optimizer.pt"] = b"moments"
+    run = run_folder(whole=here)
+    copies = HubCheckpoints.open(REPO, run)
+    if here:
+        assert resume_point(run, copies) == checkpoint_steps(run)[3]
+        assert "did not arrive whole" in capsys.readouterr().err
+    else:
+        with pytest.raises(CantowhisperError, match="did not arrive whole"):
+            resume_point(run, copies)
+    assert set(checkpoint_steps(run)) == set(here)
+
+
+def test_what_is_newest_here_is_not_fetched_from_there(hub):
+    put_there(hub, run_folder(whole=(9, 10)))
+    run = run_folder(whole=(100,))
+    served = hub.served_bytes
+    assert resume_point(run, HubCheckpoints.open(REPO, run)) == checkpoint_steps(run)[100]
+    assert hub.served_bytes == served
+
+
+def test_the_repository_follows_the_folder(hub):
+    """Whatever was offered before: afterwards it holds these checkpoints, whole, and no other."""
+    run = run_folder(whole=(3, 6, 9, 10))
+    (run / CONFIG_FILE).write_text(json.dumps({"seed": 20}))
+    copies = HubCheckpoints.open(REPO, run)
+    for steps in ({3}, {3, 6}, {6, 9}, {10}, {9, 10}):
+        copies.put(frozenset(steps))
+        there = hub.repos[REPO].files
+        names = {f"checkpoint-{step}/{name}" for step in steps for name in (*FILES, "whole.json")}
+        assert set(there) - {".gitattributes"} == names | {CONFIG_FILE}
+    other = run_folder()
+    assert HubCheckpoints.open(REPO, other).config() == {"seed": 20}
+    shutil.rmtree(run)
