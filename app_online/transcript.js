@@ -53,7 +53,7 @@ class Transcript {
   }
   // Chinese characters count one each, other words one each.
   get words() {
-    return (this.text.match(/\p{Script=Han}|[\p{L}\p{N}]+/gu) || []).length;
+    return (this.text.match(/\p{Script=Han}|(?:(?!\p{Script=Han})[\p{L}\p{N}])+/gu) || []).length;
   }
   get spokenSeconds() {
     return this.lines.reduce((sum, line) => sum + Math.max(0, (line.end_s ?? line.start_s) - line.start_s), 0);
