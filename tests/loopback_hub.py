@@ -50,6 +50,7 @@ class Hub(ThreadingHTTPServer):
         self.missed = 0
         self.refuse_squash = False
         self.served_bytes = 0  # of files
+        self.served: set[str] = set()  # their paths
 
     def add(self, name: str, files: dict[str, bytes], **how) -> Repo:
         repo = self.repos[name] = Repo(**how)
@@ -155,7 +156,9 @@ class Handler(BaseHTTPRequestHandler):
             start, end = int(wanted[1]), min(int(wanted[2] or len(data)), len(data) - 1)
             extra["Content_Range"] = f"bytes {start}-{end}/{len(data)}"
             status, data = 206, data[start : end + 1]
-        self.server.served_bytes += len(data) if self.command == "GET" else 0
+        if self.command == "GET":
+            self.server.served_bytes += len(data)
+            self.server.served.add(path)
         return self._answer(status, data, ETag=f'"{etag}"', X_Repo_Commit=repo.sha, Accept_Ranges="bytes", **extra)
 
     def do_POST(self):

@@ -81,6 +81,41 @@ def test_a_push_makes_a_private_repository_with_the_model_and_its_card(hub, fold
     assert main(["push", str(folder), "me/whisper-small-yue"]) == 0  # again: nothing in the way
 
 
+def test_only_the_model_leaves_whatever_else_lies_in_its_folder(hub, folder):
+    """Sentences of others, checkpoints, and what a killed export or upload left."""
+    stays = [
+        "test_transcripts.full.tsv",
+        "test_transcripts.variable.tsv",
+        "train_config.json",
+        "metrics.json.part",
+        "ct2.part/model.bin",
+        "ct2/model.bin.part",
+        "checkpoints/checkpoint-3/rng/state.pth",
+        ".cache/huggingface/token",
+        ".git/config",
+    ]
+    assert main(["push", str(folder), "me/before"]) == 0
+    for name in stays:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("what others must not see")
+    assert main(["push", str(folder), "me/after"]) == 0
+    before, after = (hub.repos[repo].files for repo in ("me/before", "me/after"))
+    assert set(after) == set(before) and b"what others must not see" not in after.values()
+
+
+def test_a_push_leaves_nothing_of_the_model_before_and_everything_of_others(hub, folder):
+    """An export that stayed would be served instead of the new weights."""
+    hub.add("me/mine", {"notes.md": b"by hand", "pytorch_model.bin": b"older", "ct2/x/y.bin": b"older"}, private=True)
+    assert main(["push", str(folder), "me/mine"]) == 0
+    assert "ct2/model.bin" in hub.repos["me/mine"].files
+    shutil.rmtree(folder / "ct2")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    assert main(["push", str(folder), "me/mine"]) == 0
+    files = hub.repos["me/mine"].files
+    assert [n for n in sorted(files) if n.endswith((".bin", ".safetensors"))] == ["model-00001-of-00001.safetensors"]
+    assert files["notes.md"] == b"by hand" and hub.repos["me/mine"].commits == 2
+
+
 def test_a_push_that_fails_is_one_line(hub, folder, capsys, monkeypatch):
     hub.add("me/open", {"README.md": b"mine"})
     monkeypatch.setenv("HF_TOKEN", READER)

@@ -246,6 +246,25 @@ step(lambda: [row["text"] for batch in batches[40:] for row in rows.__getitems__
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".parquet", ".arrow")], "nothing on the disk"
 
 
+def test_whoever_trains_or_selects_never_opens_the_test_split_of_the_hub(hub, tmp_path):
+    put_there(hub, small_features())
+    steps = """
+from cantowhisper.training.data.load import load_split
+
+for streaming in (True, False):
+    for split in ("train", "validation"):
+        step(lambda: list(load_split("me/yue", split, streaming=streaming)["text"]))
+step(lambda: list(load_split("me/yue", "test")["text"]))
+"""
+    with Client(hub.url, tmp_path, steps) as client:
+        for split in ("train", "validation") * 2:
+            assert client.next() == list(load_split(small_features(), split)["text"])
+            assert not [path for path in hub.served if "test" in path]
+            client.go_on()
+        assert client.next() == list(load_split(small_features(), "test")["text"])
+        assert [path for path in hub.served if "test" in path], "who asks for it gets it"
+
+
 # ------------------------------------------------------------------------------------------------------------ a run
 
 

@@ -13,7 +13,9 @@ from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER
 CARD_FILE = "README.md"
 CURVE_FILE = "learning_curve.png"
 # What stays: sentences of others, leftovers, and a file that names folders of this machine (the card has the rest).
-PRIVATE_FILES = ("test_transcripts*", "*.part", CONFIG_FILE, METRICS_FILE, f"{FOLDER}/*")
+PRIVATE_FILES = ("test_transcripts*", "*.part", "*.part/*", ".*", CONFIG_FILE, METRICS_FILE, f"{FOLDER}/*")
+# Of an earlier model in the same repository: who finds its export there serves that instead of these weights.
+REPLACED_FILES = (f"{EXPORT_FOLDER}/*", "*.safetensors", "*.safetensors.index.json", "pytorch_model*")
 VIEWS = {"cer_raw": "raw", "cer_no_punctuation": "no punctuation", "cer_simplified": "simplified"}
 
 
@@ -200,12 +202,21 @@ def push_model(model: str | os.PathLike, repo: str, *, public: bool = False) -> 
     api = HfApi()
     with hub_errors("cannot push to", repo=repo):
         url = str(api.create_repo(repo, private=not public, exist_ok=True))
-        if not public and not api.model_info(repo).private:
+        there = api.model_info(repo)
+        if not public and not there.private:
             raise CantowhisperError(f"{repo} is public: make it private in its settings, or give --public")
-        api.upload_folder(
-            repo_id=repo,
-            folder_path=folder,
-            ignore_patterns=list(PRIVATE_FILES),
-            commit_message="Model, export and card",
-        )
+        operations = _operations(folder, [file.rfilename for file in there.siblings or []])
+        api.create_commit(repo, operations, commit_message="Model, export and card")
     return url
+
+
+def _operations(folder: Path, there: list[str]) -> list:
+    """What makes a repository with the files `there` hold this model: one commit, so that nobody loads half of it."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    from huggingface_hub.utils import filter_repo_objects
+
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    ours = list(filter_repo_objects(names, ignore_patterns=list(PRIVATE_FILES)))
+    stale = [name for name in filter_repo_objects(there, allow_patterns=list(REPLACED_FILES)) if name not in ours]
+    added = [CommitOperationAdd(name, folder / name) for name in ours]
+    return [*added, *(CommitOperationDelete(name) for name in stale)]
