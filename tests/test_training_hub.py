@@ -18,7 +18,7 @@ from training_runs import (
 )
 
 from cantowhisper.contracts import CantowhisperError, UsageError
-from cantowhisper.training.hub_access import HubUnreachable
+from cantowhisper.hub_errors import HubUnreachable
 from cantowhisper.training.run.checkpoints import checkpoint_steps, is_whole
 from cantowhisper.training.trainer import train
 

@@ -242,7 +242,7 @@ step(lambda: [row["text"] for batch in batches[40:] for row in rows.__getitems__
         assert hub.served_bytes - small < whole / 2, "this part and the one behind it: the run went on from there"
         hub.repos["me/yue"].files.clear()
         client.go_on()
-        assert client.next().startswith("refused: cannot read the features of me/yue (")
+        assert client.next().startswith("refused: cannot read the features of me/yue: ")
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".parquet", ".arrow")], "nothing on the disk"
 
 

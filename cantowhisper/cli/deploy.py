@@ -15,11 +15,19 @@ from pathlib import Path
 import cantowhisper
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.files import write_aside
+from cantowhisper.hub_errors import hub_errors
 from cantowhisper.repository import repository_file
 
 PAGES = ("offline", "online")
 APP_FILES = ("app.py", "README.md", "requirements.txt")  # without one of these there is no Space
-PACKAGE_PARTS = ("__init__.py", "contracts.py", "files.py", "speech", "serving")  # what the pages import
+PACKAGE_PARTS = (
+    "__init__.py",
+    "contracts.py",
+    "files.py",
+    "hub_errors.py",
+    "speech",
+    "serving",
+)  # what the pages import
 SAMPLES = {"offline": "samples/clips"}  # what a page shows as examples, beside its own files
 MODEL_VARIABLE, BASE_MODEL_VARIABLE = "MODEL_ID", "BASE_MODEL_ID"
 # What a Space on ZeroGPU needs besides. Its torch is one of the versions that ZeroGPU offers, not the tested one. The
@@ -132,7 +140,7 @@ def deploy(page: str, space: str, *, variables: dict[str, str], private: bool = 
         kind = {"repo_type": "space", "space_sdk": "gradio"}
         if zero_gpu:
             kind["space_hardware"] = ZERO_GPU_HARDWARE
-        try:
+        with hub_errors("cannot deploy to", space):
             address = api.create_repo(space, private=private, exist_ok=True, **kind)
             for name, value in variables.items():
                 api.add_space_variable(space, name, value)
@@ -144,9 +152,4 @@ def deploy(page: str, space: str, *, variables: dict[str, str], private: bool = 
                 delete_patterns="*",
                 commit_message=f"cantowhisper {cantowhisper.__version__}: {page} page",
             )
-        except Exception as error:  # the hub's own errors, and those of whichever HTTP library it is built on
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise CantowhisperError(
-                f"the Hub did not take {space}: {reason} (a token that may write is needed: hf auth login, or HF_TOKEN)"
-            ) from error
     return str(address)

@@ -12,9 +12,9 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.features.hub_errors import one_line
 from cantowhisper.features.journal import STATS_FILE
 from cantowhisper.features.report import CARD_FILE, HERE, REJECTED_FILE
+from cantowhisper.hub_errors import hub_errors
 
 
 def push(folder: Path, repo: str, *, public: bool = False, progress: bool = True) -> str:
@@ -34,7 +34,7 @@ def push(folder: Path, repo: str, *, public: bool = False, progress: bool = True
     if not (folder / STATS_FILE).is_file():
         raise CantowhisperError(f"{folder} is no finished feature dataset; make it with: cantowhisper features")
     api = HfApi()
-    with one_line(repo, writing=True):
+    with hub_errors("cannot push to", repo):
         # What is there keeps its visibility, so it is asked for afterwards.
         url = str(api.create_repo(repo, repo_type="dataset", private=not public, exist_ok=True))
         found = api.dataset_info(repo, files_metadata=True)
@@ -43,7 +43,7 @@ def push(folder: Path, repo: str, *, public: bool = False, progress: bool = True
             f"{repo} is public, and features are pushed privately: make it private in its settings, or give --public "
             "if the terms of the source allow it"
         )
-    with one_line(repo, writing=True):
+    with hub_errors("cannot push to", repo):
         _commit(api, folder, repo, found.siblings or [], progress)
     return url
 

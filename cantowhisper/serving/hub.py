@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from cantowhisper.contracts import DECODER_CROSS_FILE, DECODER_FILE, EXPORT_FOLDER, CantowhisperError
+from cantowhisper.hub_errors import hub_errors
 
 _CONFIG_FILES = ["*.json", "*.txt"]
 
@@ -30,21 +31,18 @@ def model_folder(model: str | os.PathLike) -> Path:
 
 def _fetch(name: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        files = HfApi().list_repo_files(name)
-    except Exception as error:  # the hub's own errors, and those of whichever HTTP library it is built on
+        with hub_errors(f"there is no folder {name}, and the Hub does not give", name):
+            files = HfApi().list_repo_files(name)
+    except CantowhisperError:
         try:  # no network, or the Hub is down: what was fetched before still serves
             return Path(snapshot_download(name, local_files_only=True))
-        except (LocalEntryNotFoundError, OSError, ValueError):
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise CantowhisperError(f"there is no folder {name}, and the Hub does not give it: {reason}") from error
-    try:
+        except (OSError, ValueError):
+            pass
+        raise
+    with hub_errors("cannot fetch", name):
         return Path(snapshot_download(name, allow_patterns=_wanted(files)))
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CantowhisperError(f"fetching {name} from the Hub failed ({reason}); try again") from error
 
 
 def _wanted(files: list[str]) -> list[str]:

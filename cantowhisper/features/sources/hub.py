@@ -12,9 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from cantowhisper.contracts import UsageError
-from cantowhisper.features.hub_errors import one_line
 from cantowhisper.features.sources.open import Clip, Recording
 from cantowhisper.features.sources.table import SPLIT_NAMES, pick_columns
+from cantowhisper.hub_errors import hub_errors
 
 NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?")
 
@@ -58,7 +58,7 @@ class HubDataset:
             raise UsageError(f"hub:{name} is no dataset name; write hub:owner/name[:config][@revision]")
         self.repo, self.config, revision = match["repo"], match["config"], match["revision"]
         self.options = options
-        with one_line(self.repo):
+        with hub_errors("cannot read the dataset", self.repo):
             info = HfApi().dataset_info(self.repo, revision=revision)
         self.revision = info.sha  # one commit, whatever is pushed meanwhile
         facts = info.card_data or {}
@@ -71,7 +71,7 @@ class HubDataset:
     def clips(self, *, split_policy: str) -> Iterator[Clip]:
         import datasets
 
-        with one_line(self.repo):
+        with hub_errors("cannot read the dataset", self.repo):
             builder = datasets.load_dataset_builder(self.repo, self.config, revision=self.revision)
         files = {str(split): list(paths) for split, paths in (builder.config.data_files or {}).items()}
         wanted = _wanted_splits(list(files), split_policy)
@@ -90,7 +90,7 @@ class HubDataset:
 
         for url in urls:
             inside = url.split(f"@{self.revision}/", 1)[-1]
-            with one_line(self.repo):
+            with hub_errors("cannot read the dataset", self.repo):
                 path = hf_hub_download(self.repo, inside, repo_type="dataset", revision=self.revision)
             with pq.ParquetFile(path) as file:
                 columns = pick_columns(file.schema_arrow.names, self.options, self.name)

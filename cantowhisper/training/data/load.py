@@ -1,9 +1,11 @@
 """Reading a feature dataset by its contract, one split at a time."""
 
+import contextlib
 import os
 from pathlib import Path
 
 from cantowhisper.contracts import FEATURE_COLUMNS, SPLITS, CantowhisperError
+from cantowhisper.hub_errors import hub_errors
 from cantowhisper.training.data.streaming import StreamedSplit
 
 
@@ -12,31 +14,35 @@ def load_split(features: str | os.PathLike, split: str, *, streaming: bool = Fal
 
     Only the split's own files are opened: nothing that trains or selects can see the test split by accident.
     """
-    import datasets
-
     if split not in SPLITS:
         raise CantowhisperError(f"a feature dataset has the splits {', '.join(SPLITS)}, not {split!r}")
-    folder = Path(features)
+    failed, name = "cannot read the features", repr(str(features))
     try:
-        if folder.is_dir():
-            files = sorted(str(path) for path in (folder / "data").glob(f"{split}-*.parquet"))
-            if not files:
-                raise CantowhisperError(f"{features} has no {split} split; make it with `cantowhisper features`")
-            name, data_files = "parquet", {split: files}
-        else:
-            name, data_files = str(features), {split: f"data/{split}-*.parquet"}
-        if streaming:
-            builder = datasets.load_dataset_builder(name, data_files=data_files)  # whose names have the Hub's revision
-            found = StreamedSplit(builder.config.data_files[split], name=str(features))
-        else:
-            found = datasets.load_dataset(name, data_files=data_files, split=split)
-    except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CantowhisperError(f"cannot read the features {str(features)!r}: {reason}") from error
+        with contextlib.nullcontext() if Path(features).is_dir() else hub_errors(failed, name):
+            found = _open(features, split, streaming)
+    except (OSError, ValueError) as error:
+        raise CantowhisperError(f"{failed} {name}: {str(error).strip().splitlines()[0]}") from error
     missing = set(FEATURE_COLUMNS) - set(found.column_names)
     if missing:
         raise CantowhisperError(f"{features} is no feature dataset: it has no column {', '.join(sorted(missing))}")
     return found
+
+
+def _open(features: str | os.PathLike, split: str, streaming: bool):
+    import datasets
+
+    folder = Path(features)
+    if folder.is_dir():
+        files = sorted(str(path) for path in (folder / "data").glob(f"{split}-*.parquet"))
+        if not files:
+            raise CantowhisperError(f"{features} has no {split} split; make it with `cantowhisper features`")
+        name, data_files = "parquet", {split: files}
+    else:
+        name, data_files = str(features), {split: f"data/{split}-*.parquet"}
+    if streaming:
+        builder = datasets.load_dataset_builder(name, data_files=data_files)  # whose names have the Hub's revision
+        return StreamedSplit(builder.config.data_files[split], name=str(features))
+    return datasets.load_dataset(name, data_files=data_files, split=split)
 
 
 def amounts(**splits) -> dict[str, dict]:

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import torch
 
 from cantowhisper.contracts import UsageError
+from cantowhisper.hub_errors import hub_errors
 from cantowhisper.training.data.collator import FeatureRows
 from cantowhisper.training.data.sampling import Key
-from cantowhisper.training.hub_access import hub_errors
 from cantowhisper.training.presets import TrainConfig
 
 SMALL_COLUMNS = ["text", "duration_s"]
@@ -98,7 +98,7 @@ class StreamedSplit:
     @contextlib.contextmanager
     def _opened(self, file: str, **options) -> Iterator[pq.ParquetFile]:
         # Neighbouring columns come in one request (pre_buffer), and nothing comes that was not asked for (no cache).
-        errors = hub_errors("cannot read the features of", repo=self.name) if self.remote else contextlib.nullcontext()
+        errors = hub_errors("cannot read the features of", self.name) if self.remote else contextlib.nullcontext()
         with errors, self.filesystem.open(file, "rb", cache_type="none") as handle:
             yield pq.ParquetFile(handle, pre_buffer=True, **options)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError, ModelFacts
 from cantowhisper.files import write_aside, write_text
-from cantowhisper.training.hub_access import hub_errors
+from cantowhisper.hub_errors import hub_errors
 from cantowhisper.training.results.scoring import METRICS_FILE
 from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER
 
@@ -200,7 +200,7 @@ def push_model(model: str | os.PathLike, repo: str, *, public: bool = False) -> 
         figure.savefig(aside, format="png")
     plt.close(figure)
     api = HfApi()
-    with hub_errors("cannot push to", repo=repo):
+    with hub_errors("cannot push to", repo):
         url = str(api.create_repo(repo, private=not public, exist_ok=True))
         there = api.model_info(repo)
         if not public and not there.private:

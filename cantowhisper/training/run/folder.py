@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.files import write_json
-from cantowhisper.training.hub_access import HubUnreachable
+from cantowhisper.hub_errors import HubUnreachable
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.results.scoring import METRICS_FILE
 from cantowhisper.training.run.checkpoints import CONFIG_FILE, checkpoint_steps, newest_whole_checkpoint, step_of

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.training.hub_access import HubUnreachable, hub_errors
+from cantowhisper.hub_errors import HubUnreachable, hub_errors
 from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER, MANIFEST_FILE, checkpoint_steps, is_whole
 
 INCOMING = ".incoming"  # beside the checkpoints: what is being downloaded
@@ -40,7 +40,7 @@ class HubCheckpoints:
         """
         hub = cls(repo, run)
         try:
-            with hub_errors("cannot keep checkpoints in", repo=repo):
+            with hub_errors("cannot keep checkpoints in", repo):
                 hub._api.create_repo(repo, private=True, exist_ok=True)
                 public = not hub._look().private
         except HubUnreachable as error:
@@ -64,7 +64,7 @@ class HubCheckpoints:
         """The configuration of the run that the repository holds."""
         if not self._config_there:
             return None
-        with hub_errors("cannot read", repo=self.repo):
+        with hub_errors("cannot read", self.repo):
             path = self._api.hf_hub_download(self.repo, CONFIG_FILE, local_dir=self._incoming)
         return json.loads(Path(path).read_text(encoding="utf-8"))
 
@@ -79,7 +79,7 @@ class HubCheckpoints:
             target = self.run / FOLDER / f"checkpoint-{step}"
             if target.exists():  # torn ones have been deleted
                 continue
-            with hub_errors("cannot fetch checkpoints from", repo=self.repo):
+            with hub_errors("cannot fetch checkpoints from", self.repo):
                 self._api.snapshot_download(
                     self.repo, allow_patterns=f"{target.name}/*", local_dir=self._incoming, max_workers=2
                 )
@@ -164,7 +164,7 @@ class Uploads:
     def _send(self, steps: frozenset[int]) -> None:
         said = f"checkpoint {max(steps)} is here only"
         try:
-            with hub_errors("cannot send to", repo=self._hub.repo):
+            with hub_errors("cannot send to", self._hub.repo):
                 others = self._hub.put(steps)
                 said = f"checkpoint {max(steps)} is on the Hub, and deleted ones still take space there"
                 if others:
