@@ -59,9 +59,9 @@ def test_every_answer_says_what_to_do(status, code, later, remedy):
 def test_no_network_is_something_that_passes():
     with answering(200, "") as url:
         pass  # nobody answers there any more
-    with pytest.raises(HubUnreachable, match="repeat the command when the Hub can be reached"):
-        with hub_errors("cannot read", "me/x"):
-            HfApi(endpoint=url, token=False).create_repo("me/x")
+    again = "repeat the command when the Hub can be reached"
+    with pytest.raises(HubUnreachable, match=again), hub_errors("cannot read", "me/x"):
+        HfApi(endpoint=url, token=False).create_repo("me/x")
 
 
 def test_a_wrong_name_and_a_file_of_this_machine_do_not_pass(tmp_path):

@@ -12,12 +12,12 @@ import pytest
 from serving_model import ids, random_model, trained_model, with_engine
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
-from cantowhisper.serving import batches, hallucination, hub, recognizer
+from cantowhisper.serving import batches, hub, recognizer
 from cantowhisper.serving.engines import open as engines
 from cantowhisper.serving.engines.open import Decoded
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
-from cantowhisper.speech.context import plain_window, stack
+from cantowhisper.speech.context import plain_window, stack, token_budget
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel, pad_to
 
 SILENCE = np.zeros(5 * SAMPLE_RATE, np.float32)
@@ -164,7 +164,7 @@ def test_tokens_are_counted_out_by_the_seconds(opened, market):
     found = opened.transcribe(market)
     longest = max(segment.end_s - segment.start_s for segment in found)
     budgets = [asked["max_new_tokens"] for asked in opened.engine.asked]
-    assert all(0 < budget <= hallucination.token_budget(longest + 1, at_most=440) for budget in budgets), budgets
+    assert all(0 < budget <= token_budget(longest + 1) for budget in budgets), budgets
     assert max(budgets) < 200  # pieces of one sentence; a 30 s window would get 440
 
 
@@ -208,7 +208,7 @@ def test_weights_without_an_export_run_on_transformers(model, market, tmp_path, 
     opened = Recognizer.open(tmp_path / "model", threads=2)
     assert opened.engine.name == "transformers"
     assert opened.context_frames(400) == 3000  # stock weights take nothing else
-    monkeypatch.setattr(recognizer.hallucination, "token_budget", lambda seconds, at_most: 5)
+    monkeypatch.setattr(recognizer, "token_budget", lambda seconds: 5)
     monkeypatch.setattr(opened, "_second_try", lambda job, mel, prompt, first: first)
     (segment,) = opened.transcribe(market[: 3 * SAMPLE_RATE])
     assert 0 < segment.confidence < 1

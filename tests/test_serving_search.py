@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from serving_model import ids, random_model, with_engine
 
-from cantowhisper.serving import batches, hallucination, recognizer
+from cantowhisper.serving import batches, recognizer
 from cantowhisper.serving.engines.engine import Decoded
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
+from cantowhisper.speech.context import token_budget
 from cantowhisper.speech.mel import SAMPLE_RATE
 from cantowhisper.speech.text import normalize
 
@@ -93,7 +94,7 @@ def test_each_piece_of_a_batch_keeps_to_its_own_budget(opened, market, monkeypat
     jobs = {job.span.start / SAMPLE_RATE: job for batch in formed for job in batch}
     assert any(len({job.budget for job in batch}) > 1 for batch in formed), "pieces of several lengths in a batch"
     for segment in found:
-        budget = hallucination.token_budget(segment.end_s - segment.start_s, at_most=recognizer.MAX_NEW_TOKENS)
+        budget = token_budget(segment.end_s - segment.start_s)
         assert jobs[segment.start_s].budget == budget < len(said)
         assert segment.text == normalize(opened._tokenizer.decode(said[:budget])) and "repetition" in segment.flags
     first_tries = [asked for asked in opened.engine.asked if not asked.get("second_try")]

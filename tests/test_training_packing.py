@@ -12,12 +12,12 @@ from test_training_batching import IGNORED, collator, configs, epoch, lengths, m
 from training_data import CORPUS, small_split
 
 from cantowhisper.speech.audio import load_audio
+from cantowhisper.speech.context import MAX_DECODER_TOKENS
 from cantowhisper.speech.mel import N_FRAMES, log_mel, n_frames, pad_to
 from cantowhisper.speech.torch_context import ContextSeam
 from cantowhisper.training.data.augment import augment
 from cantowhisper.training.data.collator import FeatureRows, windows_and_inputs
 from cantowhisper.training.data.packing import (
-    MAX_LABELS,
     PAUSE_FRAMES,
     Clip,
     Span,
@@ -39,7 +39,7 @@ def model_and_processor(request):
 
 # ------------------------------------------------------------------------------------------------------- windows
 
-clips = st.lists(st.tuples(st.integers(3, N_FRAMES), st.integers(4, MAX_LABELS)), min_size=1, max_size=40)
+clips = st.lists(st.tuples(st.integers(3, N_FRAMES), st.integers(4, MAX_DECODER_TOKENS)), min_size=1, max_size=40)
 
 
 @settings(deadline=None, max_examples=60)
@@ -61,7 +61,7 @@ def test_windows_hold_their_clips_however_chance_falls(shapes, stretch, seed):
         labels = [[1, 2, 9, *range(20, 16 + clip.n_tokens), 3] for clip in window]  # a prompt of three, and an end
         assert [len(label) for label in labels] == [clip.n_tokens for clip in window]
         timed = timed_labels(labels, spans, no_timestamps=9)
-        assert len(timed) <= MAX_LABELS + (len(window) == 1)  # the sampler counts one more for those
+        assert len(timed) <= MAX_DECODER_TOKENS + (len(window) == 1)  # the sampler counts one more for those
 
 
 def test_a_packed_window_is_the_spectrogram_of_the_joined_recordings():
@@ -165,7 +165,7 @@ def test_decoder_inputs_of_packed_windows_are_the_labels_moved_right(model_and_p
     for _, batch in packed_batches(model_and_processor, small_split("train"), PACKED, 2):
         shifted = shift_tokens_right(batch["labels"], model.config.pad_token_id, model.config.decoder_start_token_id)
         assert np.array_equal(batch["decoder_input_ids"], shifted)
-        assert batch["labels"].shape[1] <= MAX_LABELS
+        assert batch["labels"].shape[1] <= MAX_DECODER_TOKENS
         windows, inputs = windows_and_inputs(batch)
         with ContextSeam.on(model).of(windows):
             assert np.isfinite(model(**inputs).loss.item())
@@ -217,7 +217,7 @@ def test_a_label_that_is_full_gets_no_times():
     row = {"batch": 0}
     assert collate._sometimes_timed([row], [np.zeros((80, 500))], full) == full
     (room,) = collate._sometimes_timed([row], [np.zeros((80, 500))], [collate.label_ids("呀" * 443)])
-    assert len(room) == MAX_LABELS
+    assert len(room) == MAX_DECODER_TOKENS
 
 
 # ------------------------------------------------------------------------------------------------------- budgets
@@ -243,7 +243,7 @@ def test_no_batch_exceeds_its_frames_or_its_tokens(n, config, data):
         context = N_FRAMES if batch[0].full else clip_context(max(n[key.row] for key in batch), config)
         assert len(windows) * context <= config.max_batch_frames
         assert len(windows) * longest <= config.max_batch_tokens
-        assert longest <= MAX_LABELS
+        assert longest <= MAX_DECODER_TOKENS
         assert len(windows) <= (config.full_context_batch_size if batch[0].full else config.batch_size)
     natural = sorted(key.row for batch in batches for key in batch if not key.full)
     assert natural == (list(range(len(n))) if config.full_context_share + config.packed_share < 1 else [])

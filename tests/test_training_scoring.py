@@ -13,7 +13,7 @@ from training_data import small_features, small_split, with_texts
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.files import write_json
-from cantowhisper.speech.context import Context, plain_window, stack
+from cantowhisper.speech.context import Context, plain_window, stack, token_budget
 from cantowhisper.speech.mel import N_FRAMES, pad_to
 from cantowhisper.speech.text import cer
 from cantowhisper.speech.torch_context import ContextSeam
@@ -23,8 +23,6 @@ from cantowhisper.training.presets import PRESETS
 from cantowhisper.training.results.analysis import Transcript
 from cantowhisper.training.results.export import export_model
 from cantowhisper.training.results.scoring import (
-    SPARE_TOKENS,
-    TOKENS_PER_SECOND,
     score_folder,
     score_model,
     score_table,
@@ -81,7 +79,7 @@ def test_a_transcript_is_what_generate_gives(model_and_processor):
     for row, transcript in enumerate(transcribe_split(model, processor, split, config=CONFIG)):
         mel = np.array(split[row]["features"], np.float16).T
         windows = stack([CONFIG.context.window(mel.shape[1])])
-        budget = SPARE_TOKENS + int(np.ceil(split[row]["duration_s"] * TOKENS_PER_SECOND))
+        budget = token_budget(split[row]["duration_s"])
         with ContextSeam.on(model).of(windows):
             features = torch.from_numpy(pad_to(mel, windows.n_frames))[None]
             ids = model.generate(input_features=features, max_new_tokens=budget, num_beams=1, do_sample=False)

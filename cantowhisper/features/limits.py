@@ -3,12 +3,12 @@
 from functools import cache
 
 from cantowhisper.contracts import CantowhisperError
+from cantowhisper.speech.context import MAX_DECODER_TOKENS, PROMPT_TOKENS
 from cantowhisper.speech.language import language_code
 from cantowhisper.speech.text import cer_view
 
-MAX_TOKENS = 448  # of Whisper's decoder, all models
-SPECIAL_TOKENS = 5  # start, language, task, no timestamps, end
-TOO_MANY_TOKENS = f"more than {MAX_TOKENS} tokens"
+SPECIAL_TOKENS = PROMPT_TOKENS + 1  # and the end
+TOO_MANY_TOKENS = f"more than {MAX_DECODER_TOKENS} tokens"
 
 # Slowest and quickest speech that is believed, in characters a second without spaces and punctuation. Read Cantonese
 # has 2 to 8; the bounds leave room for silence around a word and for quick talkers, and catch wrong sentences.
@@ -17,13 +17,13 @@ ALPHABETIC = (0.4, 40.0)
 
 
 def too_many_tokens(text: str, tokenizer: str) -> bool:
-    """Whether a sentence with its special tokens is longer than MAX_TOKENS.
+    """Whether a sentence with its special tokens is longer than MAX_DECODER_TOKENS.
 
     A byte-level tokenizer never writes more tokens than bytes, so one is loaded only for sentences of more bytes.
     """
-    if len(text.encode()) + SPECIAL_TOKENS <= MAX_TOKENS:
+    if len(text.encode()) + SPECIAL_TOKENS <= MAX_DECODER_TOKENS:
         return False
-    return len(_tokenizer(tokenizer)(text, add_special_tokens=False)["input_ids"]) + SPECIAL_TOKENS > MAX_TOKENS
+    return len(_tokenizer(tokenizer)(text, add_special_tokens=False)["input_ids"]) + SPECIAL_TOKENS > MAX_DECODER_TOKENS
 
 
 @cache
@@ -34,8 +34,8 @@ def _tokenizer(name: str):
         return AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise CantowhisperError(
-            f"a sentence may have more than {MAX_TOKENS} tokens, and the tokenizer {name} that counts them cannot be "
-            "loaded; connect to the internet, or give a folder with --set tokenizer=FOLDER"
+            f"a sentence may have more than {MAX_DECODER_TOKENS} tokens, and the tokenizer {name} that counts them "
+            "cannot be loaded; connect to the internet, or give a folder with --set tokenizer=FOLDER"
         ) from error
 
 

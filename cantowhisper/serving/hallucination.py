@@ -3,27 +3,11 @@
 import re
 import zlib
 
+from cantowhisper.speech.text import has_loop
+
 # Whisper's own limit (Radford et al. 2022, section 4.5): UTF-8 text that zlib packs more than 2.4-fold is a loop.
 MAX_COMPRESSION_RATIO = 2.4
 MIN_CONFIDENCE = 0.37  # exp(-1): Whisper's own limit on the mean log-probability of a token
-
-# Short loops stay under the compression limit: a group of 2-12 characters four times in a row, or one character eight
-# times (呵呵呵呵 is laughter, and a telephone number may hold a digit four times).
-_LOOP = re.compile(r"(.{2,12}?)\1{3,}|(.)\2{7,}", re.DOTALL)
-
-# Nobody says more than 8 characters of Cantonese a second, and Whisper spells a character with 1-3 tokens, two on
-# average; English takes 5 tokens a second. More tokens than this are a loop, however sure the model is of them.
-TOKENS_PER_SECOND = 16
-TOKENS_TO_SPARE = 16
-
-
-def token_budget(seconds: float, *, at_most: int) -> int:
-    """How many tokens a piece of `seconds` may take.
-
-    >>> token_budget(4.0, at_most=440), token_budget(60.0, at_most=440)
-    (80, 440)
-    """
-    return min(int(seconds * TOKENS_PER_SECOND) + TOKENS_TO_SPARE, at_most)
 
 
 def compression_ratio(text: str) -> float:
@@ -38,7 +22,7 @@ def repeats(text: str) -> bool:
     >>> repeats("多謝多謝"), repeats("多謝" * 4), repeats("電話係二二二二八八八八")
     (False, True, False)
     """
-    return bool(_LOOP.search(text)) or compression_ratio(text) > MAX_COMPRESSION_RATIO
+    return has_loop(text) or compression_ratio(text) > MAX_COMPRESSION_RATIO
 
 
 # What Whisper writes on silence and music in Chinese: credits of the subtitles that it was trained on.

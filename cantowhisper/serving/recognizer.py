@@ -19,14 +19,13 @@ from cantowhisper.serving.engines.open import Decoded, Engine, find_export, open
 from cantowhisper.serving.hub import model_folder
 from cantowhisper.serving.live.agreement import SURE, Heard, same_beginning
 from cantowhisper.serving.segments import SegmentOptions, Span, find_segments
-from cantowhisper.speech.context import context_of
+from cantowhisper.speech.context import context_of, token_budget
 from cantowhisper.speech.language import known_languages, language_token
 from cantowhisper.speech.mel import N_FRAMES, SAMPLE_RATE, log_mel, n_frames, pad_to
 from cantowhisper.speech.text import normalize, to_script
 
 BUCKET_FRAMES = 100  # input lengths are rounded up to whole seconds, as in training: enough pieces share a batch
 LIVE_BUCKET_FRAMES = 20  # a live pass shares its batch with nobody; half a second less of input is a tenth of its work
-MAX_NEW_TOKENS = 440  # of the decoder's 448 positions
 
 
 class Recognizer:
@@ -157,7 +156,7 @@ class Recognizer:
         """
         job = self._job(0, Span(0, waveform.size), bucket_frames=LIVE_BUCKET_FRAMES)
         begin = self._tokenizer.encode(known, add_special_tokens=False).ids
-        budget = max(1, min(job.budget - len(begin), MAX_NEW_TOKENS - len(begin)))
+        budget = max(1, job.budget - len(begin))
         (decoded,) = self.engine.decode(
             self._mel(waveform, job)[None],
             [*self._prompt(language), *begin],
@@ -191,7 +190,7 @@ class Recognizer:
 
     def _job(self, index: int, span: Span, *, bucket_frames: int = BUCKET_FRAMES) -> Job:
         frames = self.context_frames(n_frames(span.end - span.start), bucket_frames=bucket_frames)
-        return Job(index, span, frames, hallucination.token_budget(span.seconds, at_most=MAX_NEW_TOKENS))
+        return Job(index, span, frames, token_budget(span.seconds))
 
     def _decode(self, waveform: np.ndarray, batch: list[Job], prompt: list[int], beam_size: int) -> list[Segment]:
         """Recognise pieces whose inputs have one length; what looks invented gets a second try."""

@@ -20,6 +20,7 @@ and the same number of positions taken next to the speech with the weights of th
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +32,14 @@ from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.speech.mel import FRAMES_PER_POSITION, N_FRAMES
 
 N_POSITIONS = N_FRAMES // FRAMES_PER_POSITION  # 1,500 of 20 ms
+MAX_DECODER_TOKENS = 448  # positions of every Whisper's decoder: prompt, text and end
+PROMPT_TOKENS = 4  # start, language, task, no timestamps
+MAX_TEXT_TOKENS = MAX_DECODER_TOKENS - PROMPT_TOKENS
+
+# Nobody says more than 8 characters of Cantonese a second, and a character takes up to 3 byte tokens; English takes 5
+# tokens a second. More tokens than this are a loop, however sure the model is of them.
+TOKENS_PER_SECOND = 24
+SPARE_TOKENS = 16  # for very short pieces
 CONTEXTS = ("merged", "plain", "full")
 
 
@@ -101,6 +110,15 @@ class Context:
         if self.kind != "merged":
             return plain_window(kept)
         return merged_window(n_frames, kept=kept // FRAMES_PER_POSITION, groups=self.groups)
+
+
+def token_budget(seconds: float, *, at_most: int = MAX_TEXT_TOKENS) -> int:
+    """How many tokens of text a piece of `seconds` may take, in scoring and in serving alike.
+
+    >>> token_budget(4.0), token_budget(4.01), token_budget(60.0)
+    (112, 113, 444)
+    """
+    return min(math.ceil(seconds * TOKENS_PER_SECOND) + SPARE_TOKENS, at_most)
 
 
 def context_of(facts: ModelFacts) -> Context:

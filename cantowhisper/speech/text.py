@@ -248,6 +248,20 @@ def join_texts(texts: Iterable[str], language: str = "") -> str:
     return joined
 
 
+# A group of 2-12 characters four times in a row, or one character eight times. Laughter (呵呵呵呵) is less, and so are
+# telephone numbers, in which a digit may stand four times.
+_LOOP = re.compile(r"(.{2,12}?)\1{3,}|(.)\2{7,}", re.DOTALL)
+
+
+def has_loop(text: str) -> bool:
+    """Whether a text says the same again and again, as a decoder does that has lost its place.
+
+    >>> has_loop("多謝多謝"), has_loop("多謝" * 4), has_loop("電話係二二二二八八八八")
+    (False, True, False)
+    """
+    return bool(_LOOP.search(text))
+
+
 UNSPACED_SENTENCES = {"Hans", "Hant", "Hani", "Jpan", "Hrkt", "Hira", "Kana"}
 # Han, kana and their punctuation and full-width forms.
 _UNSPACED = re.compile("[\u2e80-\u312f\u31a0-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff]")

@@ -14,11 +14,11 @@ import torch
 from transformers import WhisperProcessor
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.speech.context import Context, Windows, stack
+from cantowhisper.speech.context import MAX_DECODER_TOKENS, Context, Windows, stack
 from cantowhisper.speech.mel import EXTRA_FRAMES, pad_to
 from cantowhisper.speech.text import join_texts
 from cantowhisper.training.data.augment import augment
-from cantowhisper.training.data.packing import MAX_LABELS, Span, join_clips, timed_labels
+from cantowhisper.training.data.packing import Span, join_clips, timed_labels
 from cantowhisper.training.data.sampling import Key
 from cantowhisper.training.presets import TrainConfig
 
@@ -123,7 +123,7 @@ class Collator:
         spans = [Span(0, max(mel.shape[1] - EXTRA_FRAMES, 1)) for mel in mels]
         return [
             timed_labels([label], [span], no_timestamps=self.no_timestamps)
-            if chosen and len(label) < MAX_LABELS
+            if chosen and len(label) < MAX_DECODER_TOKENS
             else label
             for chosen, label, span in zip(timed, ids, spans, strict=True)
         ]
@@ -142,8 +142,10 @@ class Collator:
         ids = self.tokenizer(text, split_special_tokens=True).input_ids
         if ids[0] == self.start_token_id:
             ids = ids[1:]
-        if len(ids) > MAX_LABELS:
-            raise CantowhisperError(f"a sentence has {len(ids)} tokens, and Whisper takes {MAX_LABELS}: {text[:40]}…")
+        if len(ids) > MAX_DECODER_TOKENS:
+            raise CantowhisperError(
+                f"a sentence has {len(ids)} tokens, and Whisper takes {MAX_DECODER_TOKENS}: {text[:40]}…"
+            )
         return ids
 
     def _moved_right(self, labels: torch.Tensor) -> torch.Tensor:

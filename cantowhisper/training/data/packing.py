@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cantowhisper.speech.context import MAX_DECODER_TOKENS
 from cantowhisper.speech.mel import EXTRA_FRAMES, FLOOR_BELOW_MAX, FRAMES_PER_POSITION, N_FRAMES, SILENCE
 
-MAX_LABELS = 448  # max_target_positions of every Whisper
 PAUSE_FRAMES = (10, 100)  # 0.1 to 1 s of silence between two clips
 
 
@@ -41,7 +41,7 @@ def fill_windows(clips: Iterable[Clip], *, stretch: float = 0.0) -> Iterator[lis
         room = min(math.ceil(clip.n_frames * (1 + stretch)), N_FRAMES)
         pause = PAUSE_FRAMES[1] + FRAMES_PER_POSITION  # and the rounding of the start
         # One more than the tokens of the labels: two times for each clip instead of its own prompt and end.
-        if window and (frames + pause + room > N_FRAMES or 1 + tokens + clip.n_tokens > MAX_LABELS):
+        if window and (frames + pause + room > N_FRAMES or 1 + tokens + clip.n_tokens > MAX_DECODER_TOKENS):
             yield window
             window, frames, tokens = [], 0, 0
         frames += room + (pause if window else 0)

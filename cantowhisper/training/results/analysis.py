@@ -1,16 +1,13 @@
 """What a list of transcripts says beyond one number: how sure the CER is, and which mistakes make it up."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jiwer
 
-from cantowhisper.speech.text import cer_edits, cer_view
+from cantowhisper.speech.text import cer_edits, cer_view, has_loop
 
-# A group of 2-12 characters four times in a row, or one character eight times: laughter and telephone numbers are less.
-_LOOP = re.compile(r"(.{2,12}?)\1{3,}|(.)\2{7,}", re.DOTALL)
 NOTHING = ""  # stands for the character that is not there, in an insertion or a deletion
 
 
@@ -54,7 +51,7 @@ def is_loop(transcript: Transcript) -> bool:
     >>> is_loop(Transcript("a", "多謝", "多謝多謝多謝多謝", 1.0)), is_loop(Transcript("b", "哈" * 9, "哈" * 9, 1.0))
     (True, False)
     """
-    return bool(_LOOP.search(transcript.prediction)) and not _LOOP.search(transcript.reference)
+    return has_loop(transcript.prediction) and not has_loop(transcript.reference)
 
 
 def confusions(transcripts: Sequence[Transcript], *, at_most: int = 20) -> list[tuple[str, str, int]]:

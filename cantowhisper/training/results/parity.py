@@ -7,13 +7,13 @@ import numpy as np
 import torch
 
 from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError, ModelFacts
-from cantowhisper.speech.context import Context, context_of
+from cantowhisper.speech.context import Context, context_of, token_budget
 from cantowhisper.speech.mel import pad_to
 from cantowhisper.speech.text import cer
 from cantowhisper.training.data.load import evenly, load_split
 from cantowhisper.training.model import load_model
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.results.scoring import record, token_budget, transcribe_split
+from cantowhisper.training.results.scoring import record, transcribe_split
 
 
 def export_parity(

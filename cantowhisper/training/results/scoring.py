@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from tqdm.auto import tqdm
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.files import write_aside, write_json
-from cantowhisper.speech.context import Context, context_of, stack
+from cantowhisper.speech.context import PROMPT_TOKENS, Context, context_of, stack, token_budget
 from cantowhisper.speech.mel import FRAMES_PER_POSITION, pad_to
 from cantowhisper.speech.torch_context import ContextSeam
 from cantowhisper.training.data.load import load_split
@@ -24,10 +23,6 @@ from cantowhisper.training.results.analysis import Transcript, confusions, measu
 
 CONTEXTS = ("variable", "full")
 METRICS_FILE = "metrics.json"
-TOKENS_PER_SECOND = 24  # 8 characters a second are fast Cantonese, and a character is up to 3 byte tokens
-SPARE_TOKENS = 12  # for very short clips
-PREFIX_TOKENS = 4  # start, language, task, no timestamps
-MAX_NEW_TOKENS = 448 - PREFIX_TOKENS
 
 
 def transcribe_split(
@@ -71,18 +66,13 @@ def _decode(model, processor, split, rows: np.ndarray, context: Context) -> list
         ids = model.generate(
             input_features=torch.from_numpy(mels).to(model.device, model.dtype),
             attention_mask=torch.ones(mels.shape[0], windows.n_frames, dtype=torch.int64, device=model.device),
-            max_length=PREFIX_TOKENS + max(budgets),
+            max_length=PROMPT_TOKENS + max(budgets),
             num_beams=1,
             do_sample=False,
         )
     # Each clip's own budget, so that what a looping clip says does not depend on its neighbours.
     ids = [clip[:budget] for clip, budget in zip(ids.tolist(), budgets, strict=True)]
     return [text.strip() for text in processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
-
-
-def token_budget(seconds: float) -> int:
-    """The most tokens that a clip may say: more than anybody speaks, and an end to loops."""
-    return min(MAX_NEW_TOKENS, SPARE_TOKENS + math.ceil(seconds * TOKENS_PER_SECOND))
 
 
 def summarize(transcripts: Sequence[Transcript], *, groups: Mapping[str, str] | None = None) -> dict:
