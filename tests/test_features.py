@@ -281,7 +281,7 @@ def test_what_is_there_is_reused_and_what_is_other_is_refused(release, tmp_path)
 
 
 def test_unknown_settings_are_refused():
-    with pytest.raises(UsageError, match="no setting 'n_mel'"):
+    with pytest.raises(UsageError, match="no option 'n_mel'; did you mean n_mels"):
         FeatureConfig.from_dict({"n_mel": 80})
     for wrong in ({"n_mels": 90}, {"split_policy": "all"}, {"max_seconds": 40}, {"workers": 0}):
         with pytest.raises(UsageError):

@@ -10,9 +10,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "cantowhisper"
 MAY_IMPORT = {
     "speech": {"contracts"},
-    "features": {"contracts", "files", "hub_errors", "repository", "speech"},
-    "training": {"contracts", "files", "hub_errors", "speech"},
-    "serving": {"contracts", "files", "hub_errors", "speech"},
+    "features": {"contracts", "files", "hub_errors", "options", "repository", "speech"},
+    "training": {"contracts", "files", "hub_errors", "options", "speech"},
+    "serving": {"contracts", "files", "hub_errors", "options", "speech"},
 }
 HEAVY = ("torch", "transformers", "librosa", "datasets", "evaluate")
 
@@ -44,7 +44,13 @@ def test_a_room_imports_only_what_comes_before_it(room):
 
 @pytest.mark.parametrize(
     ("file", "others"),
-    [("files", set()), ("contracts", {"files"}), ("hub_errors", {"contracts"}), ("repository", {"contracts"})],
+    [
+        ("files", set()),
+        ("contracts", {"files"}),
+        ("hub_errors", {"contracts"}),
+        ("options", {"contracts"}),
+        ("repository", {"contracts"}),
+    ],
 )
 def test_what_all_rooms_may_import_needs_none_of_them(file, others):
     assert imported_rooms(PACKAGE / f"{file}.py") <= others

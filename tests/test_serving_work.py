@@ -40,7 +40,7 @@ def test_progress_goes_from_nothing_to_all(recording):
 
 
 def test_work_ends_when_its_time_is_used_up_or_the_visitor_says_so(recording):
-    *_, last = transcribe_file(Told(), recording, limits=Limits(max_work_s=-1))
+    *_, last = transcribe_file(Told(), recording, limits=Limits(max_work_s=0))
     assert last.cut_short == "time" and last.finished
     *_, last = transcribe_file(Told(), recording, limits=Limits(), should_stop=lambda: True)
     assert last.cut_short == "stopped" and last.segments == ()

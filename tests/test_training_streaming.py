@@ -189,7 +189,7 @@ def test_groups_that_do_not_fit_are_refused():
     with pytest.raises(UsageError, match=r"stores 8 clips in a row group.* set stream_clips=16 or more") as caught:
         StreamedRows(load_split(few(), "train", streaming=True), CONFIG.with_overrides(stream_clips=15))
     assert "\n" not in str(caught.value)
-    with pytest.raises(UsageError, match="stream_clips is at least 1"):
+    with pytest.raises(UsageError, match="stream_clips takes a whole number"):
         CONFIG.with_overrides(stream_clips=0)
 
 

@@ -25,6 +25,7 @@ PACKAGE_PARTS = (
     "contracts.py",
     "files.py",
     "hub_errors.py",
+    "options.py",
     "speech",
     "serving",
 )  # what the pages import

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from cantowhisper.cli.options import whole_number
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.files import write_json
 
@@ -20,7 +21,9 @@ def add_live(commands):
     )
     command.add_argument("--language", help="default: what the model was trained for")
     command.add_argument("--script", choices=("traditional", "simplified"), help="default: as the model writes")
-    command.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2, as a free Space has)")
+    command.add_argument(
+        "--threads", type=whole_number, default=2, help="CPU threads (default: 2, as a free Space has)"
+    )
     command.add_argument("--json", type=Path, metavar="FILE", help="also write the report here")
     command.set_defaults(run=run_live)
     return command

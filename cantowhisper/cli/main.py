@@ -10,6 +10,7 @@ from cantowhisper import __version__
 from cantowhisper.cli import deploy
 from cantowhisper.cli.features import features_command
 from cantowhisper.cli.live import add_live
+from cantowhisper.cli.options import CommandParser, port, whole_number
 from cantowhisper.cli.training import adapt_command, export_command, push_command, score_command, train_command
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.files import write_text
@@ -51,7 +52,7 @@ def _explain(error: Exception) -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line, one function a command."""
-    top = argparse.ArgumentParser(
+    top = CommandParser(
         prog="cantowhisper", description="Teach Whisper a language it does not know well, starting with Cantonese."
     )
     top.add_argument("--version", action="version", version=f"cantowhisper {__version__}")
@@ -74,8 +75,10 @@ def _transcribe(commands) -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, help="folder for one file an input (default: print)")
     command.add_argument("--language", help="default: what the model was trained for")
     command.add_argument("--script", choices=("traditional", "simplified"), help="default: as the model writes")
-    command.add_argument("--beam-size", type=int, default=1, help="1 (default) is greedy; 5 costs twice the time")
-    command.add_argument("--threads", type=int, help="CPU threads (default: all cores)")
+    command.add_argument(
+        "--beam-size", type=whole_number, default=1, help="1 (default) is greedy; 5 costs twice the time"
+    )
+    command.add_argument("--threads", type=whole_number, help="CPU threads (default: all cores)")
     command.set_defaults(run=_run_transcribe)
     return command
 
@@ -123,7 +126,7 @@ def _serve(commands) -> argparse.ArgumentParser:
     command.add_argument("page", choices=deploy.PAGES, help="offline: files and the microphone; online: live")
     command.add_argument("--model", required=True, help="model folder or Hub id")
     command.add_argument("--host", default="127.0.0.1")
-    command.add_argument("--port", type=int, default=7860)
+    command.add_argument("--port", type=port, default=7860)
     command.set_defaults(run=_run_serve)
     return command
 
@@ -141,7 +144,7 @@ def _demo(commands) -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything that is made")
     command.add_argument("--preset", help="demo, t4 or gpu (default: demo; with --model t4)")
     command.add_argument("--open", default="1", choices=("0", "1"), help="1 leaves the page running, 0 ends")
-    command.add_argument("--port", type=int, default=7860)
+    command.add_argument("--port", type=port, default=7860)
     command.set_defaults(run=_run_demo)
     return command
 

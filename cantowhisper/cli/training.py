@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from cantowhisper.cli.options import add_set, overrides
+from cantowhisper.cli.options import add_set, whole_number
 from cantowhisper.contracts import UsageError
 
 
@@ -14,15 +14,23 @@ def train_command(commands) -> argparse.ArgumentParser:
     command.add_argument("out", type=Path, help="model folder to write")
     command.add_argument("--preset", default="t4", help="demo, t4 (default) or gpu")
     add_set(command)
+    command.more_help = _train_options
     command.set_defaults(run=_run_train)
     return command
 
 
+def _train_options() -> str:
+    from cantowhisper.training.presets import PRESETS, TrainConfig
+
+    return f"options, as --set takes them, with what presets change:\n\n{TrainConfig.help(PRESETS)}"
+
+
 def _run_train(arguments) -> None:
+    preset = _preset(arguments.preset)
+    config = preset.with_overrides(**preset.read(arguments.set))
     from cantowhisper.training.run import processes
     from cantowhisper.training.trainer import train
 
-    config = _preset(arguments.preset).with_overrides(**overrides(arguments.set))
     metrics = train(arguments.features, arguments.out, config=config)
     if not processes.is_main():
         return
@@ -37,9 +45,9 @@ def adapt_command(commands) -> argparse.ArgumentParser:
     command.add_argument("audio", type=Path, help="folder of recordings in any language; nobody's transcript is needed")
     command.add_argument("out", type=Path, help="model folder to write")
     command.add_argument("--language", help="of the recordings (default: detected)")
-    command.add_argument("--steps", type=int, help="default: 30")
-    command.add_argument("--max-clips", type=int, help="pieces of 10 s at the most (default: 240)")
-    command.add_argument("--groups", type=int, help="the window's silence is merged into (default: 48)")
+    command.add_argument("--steps", type=whole_number, help="default: 30")
+    command.add_argument("--max-clips", type=whole_number, help="pieces of 10 s at the most (default: 240)")
+    command.add_argument("--groups", type=whole_number, help="the window's silence is merged into (default: 48)")
     command.set_defaults(run=_run_adapt)
     return command
 

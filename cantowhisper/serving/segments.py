@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cantowhisper.contracts import CantowhisperError
+from cantowhisper.contracts import UsageError
+from cantowhisper.options import Options, option
 from cantowhisper.speech.mel import CHUNK_SECONDS, SAMPLE_RATE
 
 WINDOW = 512  # samples that silero VAD judges at a time: 32 ms at 16 kHz
@@ -21,33 +22,68 @@ _DRAWN_NEAR = 0.5  # a cut of over-long speech is looked for in this last share 
 
 
 @dataclass(frozen=True)
-class SegmentOptions:
-    """How speech is found and cut. Times are seconds.
+class SegmentOptions(Options):
+    """How speech is found and cut.
 
     The defaults were set on 95 Common Voice sentences joined with 0.6 s of silence (found: 95 pieces, 98.9 % of the
     time in which there is sound) and on espeak-ng's Cantonese voices.
     """
 
-    speech_threshold: float = 0.35  # silero's usual 0.5 starts late on soft and synthetic voices
-    peak_threshold: float = 0.5  # … but somewhere it must be reached: white noise alone comes to 0.43
-    silence_threshold: float = 0.2  # lower than where speech starts, so that a dip inside a word does not end it
-    min_pause_s: float = 0.4  # people pause this long between sentences, seldom within
-    min_speech_s: float = 0.1  # shorter than any syllable: a click
-    pad_s: float = 0.25  # kept around speech: silero finds onsets late, and tuning clips start with some silence
-    short_s: float = 1.2  # a piece shorter than this is hard to understand alone: it joins a neighbour …
-    join_gap_s: float = 0.8  # … if that is this near (between the padded pieces) …
-    joined_max_s: float = 10.0  # … and both together stay as long as tuning clips are (Common Voice: 2-10 s)
-    max_segment_s: float = 15.0  # longer than nearly all tuning clips; never more than Whisper's 30 s
-    silent_below_dbfs: float = -55.0  # a recording whose loudest parts are softer than this is silent
-    min_level_range_db: float = 12.0  # speech rises and falls by more; steady noise does by 2-3 dB
+    stage = "finding speech"
 
-    def __post_init__(self):
-        if not 0 < self.max_segment_s <= CHUNK_SECONDS:
-            raise CantowhisperError(f"max_segment_s is {self.max_segment_s}; Whisper takes pieces of 0 to 30 s")
+    speech_threshold: float = option(
+        0.35, "silero's usual 0.5 starts late on soft and synthetic voices", unit="probability", least=0, most=1
+    )
+    peak_threshold: float = option(
+        0.5, "… but somewhere it must be reached: white noise alone comes to 0.43", unit="probability", least=0, most=1
+    )
+    silence_threshold: float = option(
+        0.2,
+        "lower than where speech starts, so that a dip inside a word does not end it",
+        unit="probability",
+        least=0,
+        most=1,
+    )
+    min_pause_s: float = option(0.4, "people pause this long between sentences, seldom within", unit="seconds", least=0)
+    min_speech_s: float = option(0.1, "shorter than any syllable: a click", unit="seconds", least=0)
+    pad_s: float = option(
+        0.25,
+        "kept around speech: silero finds onsets late, and tuning clips start with some silence",
+        unit="seconds",
+        least=0,
+    )
+    short_s: float = option(
+        1.2,
+        "a piece shorter than this is hard to understand alone: it joins a neighbour …",
+        unit="seconds",
+        least=0,
+    )
+    join_gap_s: float = option(0.8, "… if that is this near (between the padded pieces) …", unit="seconds", least=0)
+    joined_max_s: float = option(
+        10.0,
+        "… and both together stay as long as tuning clips are (Common Voice: 2-10 s)",
+        unit="seconds",
+        above=0,
+    )
+    max_segment_s: float = option(
+        15.0,
+        "longer than nearly all tuning clips; never more than Whisper's window",
+        unit="seconds",
+        above=0,
+        most=CHUNK_SECONDS,
+    )
+    silent_below_dbfs: float = option(
+        -55.0, "a recording whose loudest parts are softer than this is silent", unit="dB of full scale", most=0
+    )
+    min_level_range_db: float = option(
+        12.0, "speech rises and falls by more; steady noise does by 2-3 dB", unit="dB", least=0
+    )
+
+    def check(self) -> None:
         if self.joined_max_s > self.max_segment_s:
-            raise CantowhisperError("joined_max_s is over max_segment_s: what is joined would be cut again")
+            raise UsageError("joined_max_s is over max_segment_s: what is joined would be cut again")
         if self.silence_threshold > self.speech_threshold:
-            raise CantowhisperError("silence_threshold is over speech_threshold: speech would end where it begins")
+            raise UsageError("silence_threshold is over speech_threshold: speech would end where it begins")
 
 
 class Span(NamedTuple):

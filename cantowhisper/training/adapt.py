@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
+from cantowhisper.contracts import CantowhisperError, ModelFacts
+from cantowhisper.options import Options, option
 from cantowhisper.speech.context import Context
 from cantowhisper.speech.language import language_token
 from cantowhisper.speech.mel import FRAMES_PER_SECOND
@@ -32,22 +33,28 @@ REPORT = "adaptation.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptConfig:
+class AdaptConfig(Options):
     """What an adaptation takes. Rates and counts are those of a trial with whisper-base on three languages."""
 
-    steps: int = 30
-    batch_clips: int = 8  # pieces in a step
-    max_clips: int = 240  # pieces that are heard at the most, spread over the folder
-    learning_rate: float = 1e-5  # falls to nothing; higher ones move what the model hears at 30 s
-    warmup_steps: int = 3
-    held_out: float = 0.1  # share of the pieces that is not learned from, and says how far the two are apart
-    margin_frames: int = 32
-    groups: int = 48  # a third of what a stock model needs
-    seed: int = 20
+    stage = "adaptation"
 
-    def __post_init__(self):
-        if min(self.steps, self.batch_clips, self.max_clips, self.groups) < 1 or self.learning_rate <= 0:
-            raise UsageError("steps, batch_clips, max_clips, groups and learning_rate are over 0")
+    steps: int = option(30, "the length of the adaptation", unit="steps", least=1)
+    batch_clips: int = option(8, "pieces in a step", unit="pieces of 10 s", least=1)
+    max_clips: int = option(240, "heard at the most, spread over the folder", unit="pieces of 10 s", least=1)
+    learning_rate: float = option(
+        1e-5, "falls to nothing; higher ones move what the model hears at 30 s", unit="change a step", above=0, most=1
+    )
+    warmup_steps: int = option(3, "how long the learning rate rises from 0", unit="steps", least=0)
+    held_out: float = option(
+        0.1, "not learned from; says how far the two are apart", unit="share of the pieces", least=0, below=1
+    )
+    margin_frames: int = option(
+        32, "silence after the speech that is computed as it is", unit="frames of 10 ms", least=0, most=3000
+    )
+    groups: int = option(
+        48, "into which the window's silence is merged; a third of what a stock model needs", unit="positions", least=1
+    )
+    seed: int = option(20, "of all that is drawn by chance", unit="seed", least=0, most=2**32 - 1)
 
     @property
     def context(self) -> Context:

@@ -1,85 +1,220 @@
 """Every number of a training run, with its unit and its reason, and three sets of them: demo, t4, gpu."""
 
-import dataclasses
 from dataclasses import dataclass
 
-from cantowhisper.contracts import CantowhisperError, UsageError
-from cantowhisper.speech.context import Context
+from cantowhisper.contracts import UsageError
+from cantowhisper.options import Options, option
+from cantowhisper.speech.context import CONTEXTS, Context
 from cantowhisper.speech.mel import N_FRAMES
 from cantowhisper.training.schedules import LEARNING_RATES, read_accumulation
 
+PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+FRAMES = "frames of 10 ms"
+
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Options of `cantowhisper train`; `--set key=value` changes one. Unknown keys are refused.
+class TrainConfig(Options):
+    """Options of `cantowhisper train`; `--set key=value` changes one.
 
     Learning rates for fine-tuning are 40 times under those of pre-training, after the Whisper authors' advice.
     """
 
-    # -- what to train
-    model: str = "openai/whisper-small"  # a Hub id, a folder, or "miniature" (trained from scratch)
-    language: str = "yue"  # decoded with <|yue|> where the tokenizer has it, else <|zh|>
+    stage = "training"
 
-    # -- how long the encoder input is: 10 ms frames, two to an encoder position
-    context_kind: str = "merged"  # the window's silence merged (speech/context.py); plain: cut off; full: 30 s
-    context_margin_frames: int = 32  # silence after the speech that is computed as it is
-    context_bucket_frames: int = 40  # speech and margin are rounded up to this
-    min_context_frames: int = 0  # the least of speech and margin
-    context_groups: int = 48  # into which the rest of the window is merged; a stock model needs 160, training mends it
-    full_context_share: float = 0.0  # of the steps see 30 s windows: needed where silence is cut off, not where merged
-    packed_share: float = 0.1  # of the steps see 30 s windows of several clips with their times: long-form stays whole
-    timestamps_share: float = 0.2  # of the other clips have times in their labels: enough to keep them (distil-whisper)
+    model: str = option(
+        "openai/whisper-small",
+        "what is tuned; miniature is a small one trained from scratch",
+        unit="a Hub id, a folder or miniature",
+        group="what to train",
+    )
+    language: str = option(
+        "yue", "decoded with <|yue|> where the tokenizer has it, else with <|zh|>", unit="a language code"
+    )
 
-    # -- batches
-    batch_size: int = 16  # clips in a step at the most (per device)
-    max_batch_frames: int = 16 * 1000  # clips × context in a step at the most: memory stays flat for long clips too
-    max_batch_tokens: int = 16 * 128  # clips × label tokens at the most: each costs a row of 51,865 in the output layer
-    full_context_batch_size: int = 4  # 30 s windows in such a step: 12,000 frames, so that it fits where the others do
-    gradient_accumulation_steps: int = 1
+    context_kind: str = option(
+        "merged",
+        "merged: a 30 s window whose silence is merged (speech/context.py); plain: silence is cut off; full: 30 s",
+        choices=CONTEXTS,
+        group="how long the encoder input is (two frames to a position)",
+    )
+    context_margin_frames: int = option(
+        32, "silence after the speech that is computed as it is", unit=FRAMES, least=0, most=N_FRAMES
+    )
+    context_bucket_frames: int = option(
+        40, "speech and margin are rounded up to this", unit=FRAMES, even=True, least=2, most=N_FRAMES
+    )
+    min_context_frames: int = option(
+        0, "the least of speech and margin", unit=FRAMES, even=True, least=0, most=N_FRAMES
+    )
+    context_groups: int = option(
+        48,
+        "into which the rest of the window is merged; a stock model needs 160, training mends it",
+        unit="positions",
+        least=1,
+    )
+    full_context_share: float = option(
+        0.0,
+        "steps of 30 s windows: needed where silence is cut off, not where it is merged",
+        unit="share of the steps",
+        least=0,
+        most=1,
+    )
+    packed_share: float = option(
+        0.1,
+        "steps of 30 s windows that hold several clips and their times: long recordings stay whole",
+        unit="share of the steps",
+        least=0,
+        most=1,
+    )
+    timestamps_share: float = option(
+        0.2,
+        "clips outside of those windows with times in their labels: enough to keep them (distil-whisper)",
+        unit="share of the clips",
+        least=0,
+        most=1,
+    )
 
-    # -- optimisation
-    max_steps: int = 4000
-    learning_rate: float = 0.0  # 0: by the model's size (small 1.25e-5, tiny 3.75e-5), or for LoRA
-    encoder_learning_rate: float = 0.0  # 0: as learning_rate; lower where a fresh decoder meets a trained encoder
-    warmup_steps: int = 400
-    schedule: str = "linear"  # linear, cosine or constant, behind the warm-up
-    accumulation_schedule: str = ""  # batches@step, such as "4@0,1@2000": how many make a step, from which step on
-    early_stopping_evaluations: int = 0  # stop when so many bring no better validation CER; 0: never
-    adam_beta2: float = 0.999  # how long squared gradients are remembered
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    dropout: float = 0.0  # Whisper was trained without
-    augment_from: float = 0.0  # share of the run before 30 s windows and variations come: fresh weights listen first
-    stretch: float = 0.0  # training clips are played up to this share faster or slower
-    warp: float = 0.0  # … with formants up to this share higher or lower
-    equalizer_db: float = 0.0  # … with parts of the spectrum up to this much louder or softer: microphones, codecs
-    gain_db: float = 0.0  # … up to this much louder or softer
-    time_masks: int = 0  # SpecAugment: holes in time in a clip, each up to time_mask_frames long
-    time_mask_frames: int = 20  # 0.2 s, about a syllable
-    feature_masks: int = 0  # SpecAugment: holes in frequency, each up to feature_mask_channels wide
-    feature_mask_channels: int = 12  # of 80
-    token_dropout: float = 0.0  # share of the decoder's input characters made wrong: for training from scratch only
-    lora_rank: int = 0  # 0: all weights. 32: LoRA, far less memory; whisper-small: CER 7.4 instead of 6.2 % (MDCC)
-    adam_8bit: bool = False  # 2 bytes a weight of optimizer state instead of 8, where bitsandbytes is
-    freeze_encoder: bool = False  # costs about 15 points of CER on Cantonese: for experiments only
-    gradient_checkpointing: bool = False  # trades a third of the speed for memory
-    precision: str = "auto"  # fp16 on a T4; bf16 from Ampere on and on CPUs that have it; else fp32
-    seed: int = 20
+    batch_size: int = option(16, "the most in a step, per device", unit="clips", least=1, group="batches")
+    max_batch_frames: int = option(
+        16 * 1000,
+        "the most in a step, clips × context: memory stays flat for long clips too",
+        unit=FRAMES,
+        least=N_FRAMES,  # a clip may last 30 s
+    )
+    max_batch_tokens: int = option(
+        16 * 128,
+        "the most in a step, clips × label: each costs a row of 51,865 in the output layer; a label may have 448",
+        unit="tokens",
+        least=448,
+    )
+    full_context_batch_size: int = option(
+        4,
+        "the most in a step of 30 s windows: 12,000 frames, so that it fits where the others do",
+        unit="clips",
+        least=1,
+    )
+    gradient_accumulation_steps: int = option(
+        1, "how many make one step: for larger ones than memory holds", unit="batches", least=1
+    )
 
-    # -- looking and keeping
-    evaluate_every_steps: int = 500
-    save_every_steps: int = 500  # whisper-small with Adam is 2.9 GB a checkpoint
-    log_every_steps: int = 25
-    keep_checkpoints: int = 2  # the best one is kept besides
-    hub_checkpoints: str = ""  # owner/name of a private repository that holds the newest and the best one too
-    validation_clips: int = 400  # a fixed subset: CER to about half a point, seconds instead of minutes
-    data_workers: int = 2  # processes that read and pad batches while the device computes; streaming: a thread reads
+    max_steps: int = option(4000, "the length of the run", unit="steps", least=1, group="optimisation")
+    learning_rate: float = option(
+        0.0,
+        "0 takes that of the model's size (small 1.25e-5, tiny 3.75e-5), or of LoRA",
+        unit="change a step",
+        least=0,
+        most=1,
+    )
+    encoder_learning_rate: float = option(
+        0.0,
+        "0 takes learning_rate; lower where a fresh decoder meets a trained encoder",
+        unit="change a step",
+        least=0,
+        most=1,
+    )
+    warmup_steps: int = option(400, "how long the learning rate rises from 0", unit="steps", least=0)
+    schedule: str = option("linear", "how the learning rate falls after the warm-up", choices=tuple(LEARNING_RATES))
+    accumulation_schedule: str = option(
+        "",
+        "how many batches make a step, from which step on; empty takes gradient_accumulation_steps throughout",
+        unit="batches@step such as 4@0,1@2000",
+    )
+    early_stopping_evaluations: int = option(
+        0, "how many in a row without a better validation CER end the run; 0 never does", unit="evaluations", least=0
+    )
+    adam_beta2: float = option(0.999, "how long squared gradients are remembered", unit="share kept", least=0, below=1)
+    weight_decay: float = option(
+        0.0, "pulls weights towards 0; fine-tuning is short enough without", unit="factor", least=0, most=1
+    )
+    label_smoothing: float = option(
+        0.0, "how much of the target goes to all other tokens", unit="share of the probability", least=0, below=1
+    )
+    dropout: float = option(
+        0.0, "activations that are set to 0; Whisper was trained without", unit="share", least=0, below=1
+    )
+    token_dropout: float = option(
+        0.0,
+        "characters of the decoder's input that are made wrong: for training from scratch only",
+        unit="share",
+        least=0,
+        most=1,
+    )
+    lora_rank: int = option(
+        0,
+        "0 trains all weights; 32 is LoRA, far less memory: whisper-small had CER 7.4 instead of 6.2 % (MDCC)",
+        unit="rank",
+        least=0,
+    )
+    adam_8bit: bool = option(False, "2 bytes of optimizer state a weight instead of 8, where bitsandbytes is installed")
+    freeze_encoder: bool = option(False, "costs about 15 points of CER on Cantonese: for experiments only")
+    gradient_checkpointing: bool = option(False, "trades a third of the speed for memory")
+    precision: str = option(
+        "auto", "auto is fp16 on a T4, bf16 from Ampere on and on CPUs that have it, else fp32", choices=PRECISIONS
+    )
+    seed: int = option(20, "of all that is drawn by chance", unit="seed", least=0, most=2**32 - 1)
 
-    # -- where the features are
-    streaming: bool = False  # leave train's features on the Hub (or Drive), and read them as they are needed: no disk
-    # Clips in memory when streaming: 130 MB at 4 s. Half of them are on their way; the other 1,000 are 60 batches, so
-    # that lengths fit as well as in a whole epoch, from 30 places of the dataset.
-    stream_clips: int = 2000
+    augment_from: float = option(
+        0.0,
+        "from here on 30 s windows and variations come: fresh weights listen first",
+        unit="share of the run",
+        least=0,
+        most=1,
+        group="variations of the clips",
+    )
+    stretch: float = option(
+        0.0, "training clips are played up to this much faster or slower", unit="share", least=0, below=1
+    )
+    warp: float = option(0.0, "formants are up to this much higher or lower", unit="share", least=0, below=1)
+    equalizer_db: float = option(
+        0.0,
+        "parts of the spectrum are up to this much louder or softer: microphones, codecs",
+        unit="dB",
+        least=0,
+        most=80,
+    )
+    gain_db: float = option(0.0, "clips are up to this much louder or softer", unit="dB", least=0, most=80)
+    time_masks: int = option(0, "SpecAugment: holes in time", unit="holes a clip", least=0)
+    time_mask_frames: int = option(
+        20, "the longest hole in time: 0.2 s, about a syllable", unit=FRAMES, least=1, most=N_FRAMES
+    )
+    feature_masks: int = option(0, "SpecAugment: holes in frequency", unit="holes a clip", least=0)
+    feature_mask_channels: int = option(
+        12, "the widest hole in frequency, of 80 or 128", unit="Mel channels", least=1, most=80
+    )
+
+    evaluate_every_steps: int = option(
+        500, "between validation CERs", unit="steps", least=1, group="looking and keeping"
+    )
+    save_every_steps: int = option(
+        500, "between checkpoints; whisper-small with Adam is 2.9 GB each", unit="steps", least=1
+    )
+    log_every_steps: int = option(25, "between losses in the log", unit="steps", least=1)
+    keep_checkpoints: int = option(2, "the newest ones; the best one is kept besides", unit="checkpoints", least=1)
+    hub_checkpoints: str = option(
+        "",
+        "a private repository that holds the newest checkpoint and the best one too; empty keeps them here only",
+        unit="owner/name",
+        form="[^/]+/[^/]+",
+    )
+    validation_clips: int = option(
+        400, "a fixed subset: CER to about half a point, in seconds instead of minutes", unit="clips", least=1
+    )
+    data_workers: int = option(
+        2, "read and pad batches while the device computes; when streaming, a thread reads", unit="processes", least=0
+    )
+
+    streaming: bool = option(
+        False,
+        "leave the features of train on the Hub (or Drive), and read them as they are needed: no disk",
+        group="where the features are",
+    )
+    stream_clips: int = option(
+        2000,
+        "in memory when streaming: 130 MB at 4 s. Half of them are on their way; the other 1,000 are 60 batches, so "
+        "that lengths fit as well as in a whole epoch, from 30 places of the dataset",
+        unit="clips",
+        least=1,
+    )
 
     @property
     def context(self) -> Context:
@@ -94,8 +229,7 @@ class TrainConfig:
 
     def with_context(self, context: Context) -> "TrainConfig":
         """A copy with another context."""
-        return dataclasses.replace(
-            self,
+        return self.with_overrides(
             context_kind=context.kind,
             context_margin_frames=context.margin_frames,
             context_bucket_frames=context.bucket_frames,
@@ -103,54 +237,13 @@ class TrainConfig:
             context_groups=context.groups,
         )
 
-    def with_overrides(self, **overrides) -> "TrainConfig":
-        """A copy with some fields changed; unknown fields and values of another type are refused.
-
-        >>> PRESETS["demo"].with_overrides(max_steps=100).max_steps
-        100
-        """
-        kinds = {field.name: field.type for field in dataclasses.fields(self)}
-        unknown = sorted(set(overrides) - set(kinds))
-        if unknown:
-            raise UsageError(f"training has no option {', '.join(unknown)}; there are: {', '.join(kinds)}")
-        for key, value in overrides.items():
-            number_for_float = kinds[key] is float and type(value) is int
-            if type(value) is not kinds[key] and not number_for_float:
-                raise UsageError(f"{key} takes {kinds[key].__name__}, not {value!r}")
-        return dataclasses.replace(self, **overrides)
-
-    def __post_init__(self):
-        if self.schedule not in LEARNING_RATES:
-            raise UsageError(f"schedule is {', '.join(LEARNING_RATES)}, not {self.schedule!r}")
+    def check(self) -> None:
         if self.accumulation_schedule:
             read_accumulation(self.accumulation_schedule)
             if self.gradient_accumulation_steps != 1:
                 raise UsageError("give accumulation_schedule or gradient_accumulation_steps, not both")
-        for name in ("lora_rank", "early_stopping_evaluations", "learning_rate", "encoder_learning_rate"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} is at least 0, not {getattr(self, name)}")
-        counts = (
-            "context_bucket_frames batch_size full_context_batch_size gradient_accumulation_steps max_steps "
-            "evaluate_every_steps save_every_steps log_every_steps keep_checkpoints validation_clips stream_clips"
-        )
-        for name in counts.split():
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is at least 1, not {getattr(self, name)}")
-        for name in ("full_context_share", "packed_share", "timestamps_share", "augment_from"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} is a share from 0 to 1, not {getattr(self, name)}")
         if self.full_context_share + self.packed_share > 1:
             raise UsageError("full_context_share and packed_share are shares of the same steps: together at most 1")
-        try:
-            _ = self.context
-        except CantowhisperError as error:
-            raise UsageError(str(error)) from error
-        if self.hub_checkpoints and self.hub_checkpoints.count("/") != 1:
-            raise UsageError(f"hub_checkpoints is the owner/name of a repository, not {self.hub_checkpoints!r}")
-        if self.max_batch_frames < N_FRAMES:
-            raise UsageError(f"max_batch_frames is at least {N_FRAMES}: a clip may last 30 s")
-        if self.max_batch_tokens < 448:
-            raise UsageError("max_batch_tokens is at least 448: a label may have as many")
 
 
 PRESETS = {

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cantowhisper.contracts import CantowhisperError, UsageError
+from cantowhisper.options import Options, option
 from cantowhisper.serving.live.agreement import Heard
 from cantowhisper.serving.live.pace import Pace, PaceOptions
 from cantowhisper.serving.live.policy import LiveOptions, Pass
@@ -28,15 +29,23 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class LiveLimits:
+class LiveLimits(Options):
     """What the live page serves, on two CPU cores and 16 GB that all speakers share."""
 
-    max_sessions: int = 8  # 8 × max_held_s are 31 MB; more speakers than that would all wait
-    max_held_s: float = 120.0  # sound without text in memory a session; the page keeps what is not taken
-    max_session_s: float = 7200.0  # then it is ended as if by Stop
-    forget_after_s: float = 90.0  # without a sign of life; a phone's tab sleeps a minute without harm
-    max_push_s: float = 30.0  # sound in one request
-    ask_again_s: float = 3.0  # whoever is asked to wait tries again after this
+    stage = "the live page"
+
+    max_sessions: int = option(
+        8, "8 × max_held_s are 31 MB; more speakers than that would all wait", unit="speakers", least=1
+    )
+    max_held_s: float = option(
+        120.0, "sound without text in memory a session; the page keeps what is not taken", unit="seconds", above=0
+    )
+    max_session_s: float = option(7200.0, "then it is ended as if by Stop", unit="seconds", above=0)
+    forget_after_s: float = option(
+        90.0, "without a sign of life; a phone's tab sleeps a minute without harm", unit="seconds", above=0
+    )
+    max_push_s: float = option(30.0, "sound in one request", unit="seconds", above=0)
+    ask_again_s: float = option(3.0, "whoever is asked to wait tries again after this", unit="seconds", above=0)
 
     @property
     def max_request_bytes(self) -> int:

@@ -2,19 +2,40 @@
 
 from dataclasses import dataclass
 
+from cantowhisper.contracts import UsageError
+from cantowhisper.options import Options, option
+
 SMOOTHING = 0.2  # weight of the newest pass in the mean: a change of load counts after some five passes
 
 
 @dataclass(frozen=True)
-class PaceOptions:
+class PaceOptions(Options):
     """The order in which the page gives way when the machine has too much to do; sound is never dropped."""
 
-    step_s: float = 0.4  # between passes over one speaker while the machine has room
-    share: float = 0.6  # of the machine for passes in the middle of speech; the rest is for those at pauses
-    longest_step_s: float = 3.0  # first the step grows up to this
-    agreed_step_s: float = 6.0  # then tentative text is no longer shown, and passes come up to this far apart
-    late_s: float = 5.0  # speech that waits longer than this for its pass: only at pauses
-    full_s: float = 10.0  # … and longer than this: whoever is not here yet is asked to wait
+    stage = "the live page's pace"
+
+    step_s: float = option(0.4, "between passes over one speaker while the machine has room", unit="seconds", above=0)
+    share: float = option(
+        0.6,
+        "for passes in the middle of speech; the rest is for those at pauses",
+        unit="share of the machine",
+        above=0,
+        most=1,
+    )
+    longest_step_s: float = option(3.0, "first the step grows up to this", unit="seconds", above=0)
+    agreed_step_s: float = option(
+        6.0, "then tentative text is no longer shown, and passes come up to this far apart", unit="seconds", above=0
+    )
+    late_s: float = option(
+        5.0, "speech that waits longer for its pass gets one only at pauses", unit="seconds", above=0
+    )
+    full_s: float = option(10.0, "… and longer than this: newcomers are asked to wait", unit="seconds", above=0)
+
+    def check(self) -> None:
+        if not self.step_s <= self.longest_step_s <= self.agreed_step_s:
+            raise UsageError("the live page gives way in order: step_s ≤ longest_step_s ≤ agreed_step_s must hold")
+        if self.late_s > self.full_s:
+            raise UsageError("the live page gives way in order: late_s ≤ full_s must hold")
 
 
 LEVELS = ("", "longer_step", "no_tentative", "pauses_only", "full")

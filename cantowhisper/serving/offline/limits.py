@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from cantowhisper.options import Options, option
 from cantowhisper.serving.web.form import FormLimits
 from cantowhisper.serving.web.refusal import Refusal
 
@@ -13,21 +14,43 @@ class LimitError(Refusal):
 
 
 @dataclass(frozen=True)
-class Limits:
+class Limits(Options):
     """What one page serves, on a machine of two CPU cores and 16 GB that all visitors share."""
 
-    max_file_bytes: int = 200_000_000  # a talk as video; the file is only read once and never held in memory
-    max_audio_s: float = 1800.0  # half an hour: 115 MB as a waveform, and some ten minutes of work for whisper-small
-    max_work_s: float = 1200.0  # then the transcript ends where it is: nobody may hold the machine for longer
-    max_url_bytes: int = 200_000_000  # the same for what a link names, also after unpacking
-    max_download_s: float = 120.0  # a slow server would hold one of the few download places for longer
-    max_files: int = 10  # recordings in one request; they count as one in the queue, and share its time
-    max_requests_per_hour: int = 60  # by one visitor (address): enough for a person, not for a script
-    max_upload_bytes_per_hour: int = 4_000_000_000  # by one visitor: twenty of the largest files
-    max_waiting_per_visitor: int = 3  # so that one visitor cannot fill the queue
-    max_queue: int = 20  # visitors waiting: beyond that "try later" is more honest than a wait of hours
-    keep_files_s: int = 3 * 3600  # then uploads and downloads are deleted; longer than any wait in the queue
-    look_for_old_files_s: int = 600  # how often that is done
+    stage = "the page"
+
+    max_file_bytes: int = option(
+        200_000_000, "a talk as video; the file is only read once and never held in memory", unit="bytes", least=1
+    )
+    max_audio_s: float = option(
+        1800.0, "115 MB as a waveform, and some ten minutes of work for whisper-small", unit="seconds", above=0
+    )
+    max_work_s: float = option(
+        1200.0, "then the transcript ends where it is: nobody may hold the machine for longer", unit="seconds", least=0
+    )
+    max_url_bytes: int = option(
+        200_000_000, "the same for what a link names, also after unpacking", unit="bytes", least=1
+    )
+    max_download_s: float = option(
+        120.0, "a slow server would hold one of the few download places for longer", unit="seconds", above=0
+    )
+    max_files: int = option(
+        10, "in one request; they count as one in the queue, and share its time", unit="recordings", least=1
+    )
+    max_requests_per_hour: int = option(
+        60, "by one visitor (address): enough for a person, not for a script", unit="requests", least=1
+    )
+    max_upload_bytes_per_hour: int = option(
+        4_000_000_000, "by one visitor: twenty of the largest files", unit="bytes", least=0
+    )
+    max_waiting_per_visitor: int = option(3, "so that one visitor cannot fill the queue", unit="requests", least=1)
+    max_queue: int = option(
+        20, 'beyond that "try later" is more honest than a wait of hours', unit="visitors waiting", least=1
+    )
+    keep_files_s: int = option(
+        3 * 3600, "then uploads and downloads are deleted; longer than any wait in the queue", unit="seconds", least=1
+    )
+    look_for_old_files_s: int = option(600, "how often that is done", unit="seconds", least=1)
 
     def check_file(self, path: str | os.PathLike) -> None:
         """Refuse a file that is too large.

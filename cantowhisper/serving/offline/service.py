@@ -161,7 +161,7 @@ class Service:
         yield Standing("done", results=tuple(done), share=1.0)
 
     def _transcribe(self, model, path: Path, choices: Choices, should_stop, started: float) -> Iterator[Progress]:
-        left_s = self.limits.max_work_s - (time.monotonic() - started)
+        left_s = max(0.0, self.limits.max_work_s - (time.monotonic() - started))
         return transcribe_file(
             model,
             path,
