@@ -12,7 +12,7 @@ ENGINES = ("local", "ray")
 STORAGES = ("float16", "uint8")
 N_MELS = (80, 128)
 RANDOM_SALT = "random"
-RECIPE = 3  # raised whenever the same recordings would give other bytes; part of a dataset's identity
+RECIPE = 4  # raised whenever the same recordings would give other bytes; part of a dataset's identity
 # Options that change how the work is done and nothing of what is written.
 _NOT_IN_THE_BYTES = ("workers", "engine", "strict")
 
@@ -41,6 +41,13 @@ class FeatureConfig(Options):
     )
     max_seconds: float = option(
         30.0, "Whisper's window; what lies beyond it could never be heard", unit="seconds", above=0, most=30
+    )
+    max_lost_share: float = option(
+        0.05,
+        "a recording more of which is damaged or cut off is rejected: a syllable of its sentence may be gone",
+        unit="of the recording",
+        least=0,
+        most=1,
     )
     min_peak: float = option(
         1e-3,
