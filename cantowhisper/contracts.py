@@ -21,6 +21,7 @@ FEATURE_COLUMNS = {
     "duration_s": "float32",
     "speaker": "string",  # salted hash; the source's own speaker id never leaves
     "source": "string",
+    "language": "string",  # of what is said, a tag such as yue, zh-HK or de; older datasets lack the column
 }
 SPLITS = ("train", "validation", "test")
 MODEL_FACTS_FILE = "cantowhisper.json"
@@ -50,8 +51,9 @@ class ModelFacts:
 
     trained_contexts: str = "full"  # "full": 30 s windows only; "merged", "variable" (plainly): the clip's own length
     context: Mapping[str, object] = field(default_factory=dict)
-    language_token: str = "<|zh|>"
-    script: str = "traditional"  # the script of the training text: "traditional" | "simplified" | "other"
+    language: str = ""  # what it was trained for, a code such as yue; "": a stock model, which tells by listening
+    language_token: str = ""  # what it is decoded with: a tokenizer may have that of a relative only (<|zh|> for yue)
+    script: str = "other"  # the script of the training text: "traditional" | "simplified" | "other"
     feature_source: str = ""
     feature_revision: str = ""
     package_version: str = __version__
@@ -70,7 +72,7 @@ class ModelFacts:
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> "ModelFacts":
-        """Read a model folder's facts; a folder without the file is any stock Whisper: full contexts.
+        """Read a model folder's facts; a folder without the file is any stock Whisper: full contexts, any language.
 
         Keys that a later version may add are ignored, so that an older page can still serve a newer model.
         """
@@ -103,6 +105,7 @@ class Segment:
     confidence: float  # exp(mean token log-probability), 0 to 1
     flags: tuple[str, ...] = ()  # e.g. "repetition", "low_confidence"
     characters: tuple[tuple[str, float, float], ...] = ()  # (character, start_s, end_s), where they were asked for
+    language: str = ""  # the code of what it was decoded as
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,13 @@ from cantowhisper.speech.language import (
     is_tag,
     known_languages,
     language_code,
+    language_tag,
     language_token,
+    stand_in,
     usual_script,
     written_with_spaces,
 )
-from cantowhisper.speech.relatives import BRANCHES, relatives
+from cantowhisper.speech.relatives import BRANCHES, WHISPER, relatives
 
 OLDER = {"<|en|>": 1, "<|zh|>": 2, "<|translate|>": 3, "<|notimestamps|>": 4}
 NEWER = {**OLDER, "<|yue|>": 5}
@@ -69,6 +71,14 @@ def test_other_codes_of_a_language_find_its_token(whisper, language, token):
     assert language_token(whisper, language) == token
 
 
+def test_the_list_of_stock_tokens_is_whispers(whisper):
+    assert [f"<|{code}|>" for code in [*WHISPER, "yue"]] == list(whisper)
+
+
+def test_tags_keep_region_and_script():
+    assert [language_tag(x) for x in ("zh_hk", "SR-latn", "German", "<|jw|>")] == ["zh-HK", "sr-Latn", "de", "jv"]
+
+
 def test_every_token_is_that_of_its_own_language(whisper):
     assert all(language_token(whisper, token) == token for token in whisper)
     assert all(language_token(whisper, language_code(token)) == token for token in whisper)
@@ -105,6 +115,7 @@ def test_the_families_know_languages_only():
     for line in BRANCHES:
         codes = line.split()
         assert len(codes) == len(set(codes)) and all(is_tag(code) for code in codes), line
+    assert all(stand_in(code) == "" for code in WHISPER) and stand_in("tok") == "en" and stand_in("hac") == "fa"
     assert relatives("kk", ["kk"]) == [], "a language is no relative of itself"
 
 

@@ -97,7 +97,7 @@ def test_full_windows_are_what_whispers_own_extractor_gives():
 
     waveform = np.random.default_rng(1).normal(0, 0.05, 23_456).astype(np.float32)
     mel = log_mel(waveform)
-    row = {"features": mel.T.astype(np.float16), "text": "你好", **Key(0, full=True)._asdict()}
+    row = {"features": mel.T.astype(np.float16), "text": "你好", "language": "", **Key(0, full=True)._asdict()}
     features = collator(*miniature())([row])["input_features"]
     assert features.shape == (1, 80, N_FRAMES)
     expected = WhisperFeatureExtractor()(waveform, sampling_rate=16_000, return_tensors="np")["input_features"]

@@ -39,7 +39,8 @@ def folder(tmp_path):
     (folder / "model.safetensors").write_bytes(bytes(1000))
     (folder / "config.json").write_text("{}")
     (folder / "test_transcripts.tsv").write_text("secret sentences")
-    ModelFacts(trained_contexts="merged", feature_source="cv-22/yue", feature_revision="0123abc").save(folder)
+    told = {"language": "yue", "language_token": "<|zh|>", "script": "traditional"}
+    ModelFacts(trained_contexts="merged", feature_source="cv-22/yue", feature_revision="0123abc", **told).save(folder)
     row = measure(SAID)
     metrics = {
         "config": dataclasses.asdict(PRESETS["t4"]),

@@ -58,6 +58,7 @@ def made_up(lengths, seconds) -> datasets.Dataset:
             "duration_s": np.asarray(seconds, np.float32),
             "speaker": [""] * len(lengths),
             "source": [""] * len(lengths),
+            "language": ["yue"] * len(lengths),
         },
         features=hf_features(80),
     )

@@ -79,7 +79,7 @@ def made_up_rows(lengths, *, n_mels: int = 80, text: str = "你好呀"):
     rng = np.random.default_rng(7)
     shapes = [(n, n_mels) for n in lengths]
     key = Key(0)._asdict()
-    return [{"features": rng.uniform(-1, 1, s).astype(np.float16), "text": text, **key} for s in shapes]
+    return [{"features": rng.uniform(-1, 1, s).astype(np.float16), "text": text, "language": "", **key} for s in shapes]
 
 
 def tiny_whisper(tokenizer, **overrides):

@@ -1,6 +1,7 @@
 """The command `features`."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from cantowhisper.cli.options import add_set, add_shortcut
@@ -41,4 +42,18 @@ def _run(arguments) -> None:
 
         print(f"pushed to {push(arguments.out, arguments.push, public=arguments.public)}")
         features = arguments.push
-    print(f"next: cantowhisper train {features} MODEL")
+    print(f"next: {_next(str(features), stats)}")
+
+
+def _next(features: str, stats: dict) -> str:
+    """The command to go on with, which is right as it stands: with a token, a model and splits that there are."""
+    from cantowhisper.speech.language import stand_in
+
+    if "validation" not in stats["splits"]:
+        return "training selects on a validation split, and there is none: hold some clips out (a column `split`)"
+    large = stats["identity"]["n_mels"] == 128  # large-v3 and turbo, which know Cantonese by a token of its own
+    settings = ["model=openai/whisper-large-v3-turbo"] if large else []
+    if relative := stand_in(stats["language"]):
+        settings.append(f"language_token={relative}")
+    options = "".join(f" --set {setting}" for setting in settings)
+    return f"cantowhisper train {shlex.quote(features)} MODEL{options}"

@@ -12,7 +12,7 @@ import xxhash
 from cantowhisper.features.config import FeatureConfig
 from cantowhisper.features.limits import implausible_speed
 from cantowhisper.features.plan import PlannedClip, Reject
-from cantowhisper.speech.audio import AudioError, read_sound
+from cantowhisper.speech.audio import AudioError, load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel
 
 STEPS = 128  # of storage "uint8" in one unit of log-Mel
@@ -38,16 +38,14 @@ class Chunk:
 def clip_features(clip: PlannedClip, config: FeatureConfig) -> Features | str:
     """Decode a recording and compute its log-Mel spectrogram, or say why it is rejected."""
     try:
-        sound = read_sound(clip.recording.read(), max_seconds=config.max_seconds)
+        waveform = load_audio(clip.recording.read(), max_seconds=config.max_seconds)
     except (FileNotFoundError, IsADirectoryError):
         return "missing file"
     except OSError:
         return "unreadable"
     except AudioError as error:
         return REASONS[error.reason]
-    waveform, seconds = sound.waveform, sound.waveform.size / SAMPLE_RATE
-    if sound.lost_seconds > config.max_lost_share * (seconds + sound.lost_seconds):
-        return "damaged or cut off"
+    seconds = waveform.size / SAMPLE_RATE
     if seconds < config.min_seconds:
         return "too short"
     if max(waveform.max(), -waveform.min()) < config.min_peak:
@@ -89,6 +87,7 @@ def process_chunk(clips: list[PlannedClip], split: str, config: FeatureConfig) -
         "duration_s": pa.array([features.seconds for features in found], pa.float32()),
         "speaker": pa.array([clip.speaker for clip in kept], pa.string()),
         "source": pa.array([clip.source for clip in kept], pa.string()),
+        "language": pa.array([clip.language for clip in kept], pa.string()),
     }
     digests = [xxhash.xxh3_128_digest(features.mel)[:DIGEST_BYTES] for features in found]
     return Chunk(pa.RecordBatch.from_pydict(columns), digests, rejects)

@@ -35,19 +35,14 @@ class FeatureConfig(Options):
     max_hours: float | None = option(
         None, "of training clips, by whole speakers in a seeded order; null takes all", unit="hours", above=0
     )
-    language: str | None = option(None, "of the dataset card; null takes the source's own", unit="a language code")
+    language: str | None = option(
+        None, "of clips of which the source does not say it; null: the source says it", unit="a language code"
+    )
     min_seconds: float = option(
         0.3, "shorter than a spoken syllable with its onset: a slip of the record button", unit="seconds", above=0
     )
     max_seconds: float = option(
         30.0, "Whisper's window; what lies beyond it could never be heard", unit="seconds", above=0, most=30
-    )
-    max_lost_share: float = option(
-        0.05,
-        "a recording more of which is damaged or cut off is rejected: a syllable of its sentence may be gone",
-        unit="of the recording",
-        least=0,
-        most=1,
     )
     min_peak: float = option(
         1e-3,

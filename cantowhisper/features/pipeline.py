@@ -26,7 +26,7 @@ from cantowhisper.features.ray_engine import in_order_on_ray
 from cantowhisper.features.report import collect_stats, read_rejects, write_documents
 from cantowhisper.features.sources.combined import BEYOND
 from cantowhisper.features.sources.open import Source, open_source
-from cantowhisper.speech.language import language_code
+from cantowhisper.speech.language import language_code, language_name, language_tag
 
 __all__ = ["FeatureConfig", "build_features"]
 
@@ -54,13 +54,14 @@ def build_features(
     """
     out, config = Path(out), config or FeatureConfig()
     opened = open_source(source)
-    config = replace(config, language=config.language or opened.language)
-    if not config.language:
+    language = config.language or opened.language
+    if not language:
         raise UsageError(f"{opened.name} does not say what language it is; give it with --set language=CODE")
-    language_code(config.language)  # refuses what is none now, and not when the card is written
+    config = replace(config, language=language_tag(language))  # refuses what is none
     if config.salt == RANDOM_SALT:
         config = replace(config, salt=private_salt(out))
     plan = make_plan(opened, config)
+    _refuse_another_language(opened, plan, config)
     if config.strict:
         _refuse(plan.rejects, config)
     identity = {"source": opened.name, "source_checksum": plan.checksum, **config.identity()}
@@ -76,6 +77,17 @@ def build_features(
         return _build(opened, plan, identity, out, config, progress)
     except OSError as error:
         raise CantowhisperError(f"cannot write {out}: {_why(error)}; the finished files are kept") from error
+
+
+def _refuse_another_language(source: Source, plan: Plan, config: FeatureConfig) -> None:
+    """Raise UsageError when all clips say that they are in another language than the dataset is to be of."""
+    said = {language_code(tag) for tag in plan.languages}
+    if said and language_code(config.language) not in said:
+        theirs = " and ".join(f"{code} ({language_name(code)})" for code in sorted(said))
+        raise UsageError(
+            f"{source.name} says that it is {theirs}, and language={config.language} is "
+            f"{language_name(config.language)}; leave that out, or if the source is wrong give SOURCE,language=CODE"
+        )
 
 
 def _build(source: Source, plan: Plan, identity: dict, out: Path, config: FeatureConfig, progress: bool) -> dict:

@@ -7,14 +7,17 @@ workers or on which of them was faster, and an interrupted build knows what is l
 
 import hashlib
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
-from cantowhisper.contracts import SPLITS
+from cantowhisper.contracts import SPLITS, UsageError
 from cantowhisper.features.config import FeatureConfig
 from cantowhisper.features.limits import TOO_MANY_TOKENS, too_many_tokens
 from cantowhisper.features.sources.combined import BEYOND, seconds_of, within_hours
 from cantowhisper.features.sources.open import Clip, Recording, Source
+from cantowhisper.speech.language import language_tag
 from cantowhisper.speech.text import cer_view, normalize
 
 FRAMES_PER_SECOND = 100
@@ -63,6 +66,7 @@ class Plan:
     rejects: list[Reject] = field(default_factory=list)
     n_source_clips: int = 0
     checksum: str = ""  # over everything that the source said about its clips
+    languages: Counter = field(default_factory=Counter)  # planned clips of each language tag
 
     @property
     def n_planned(self) -> int:
@@ -74,7 +78,8 @@ def make_plan(source: Source, config: FeatureConfig) -> Plan:
     by_split: dict[str, list[_Candidate]] = {split: [] for split in SPLITS}
     digest = hashlib.sha256()
     for clip in source.clips(split_policy=config.split_policy):
-        digest.update("\t".join([clip.id, clip.split, clip.sentence, clip.speaker, clip.source]).encode() + b"\n")
+        said = [clip.id, clip.split, clip.sentence, clip.speaker, clip.source, clip.language]
+        digest.update("\t".join(said).encode() + b"\n")
         by_split[clip.split].append(_candidate(clip, config))  # the row itself, five times as large, is let go
     plan = Plan(n_source_clips=sum(map(len, by_split.values())), checksum=digest.hexdigest())
     seen = _Seen()
@@ -83,6 +88,7 @@ def make_plan(source: Source, config: FeatureConfig) -> Plan:
         if split == "train" and config.max_hours is not None:
             kept = _capped(kept, config.max_hours, plan.rejects)
         plan.shards += _shards(split, kept, config)
+        plan.languages.update(clip.language for clip, _ in kept)
     assert plan.n_planned + len(plan.rejects) == plan.n_source_clips
     return plan
 
@@ -99,13 +105,25 @@ def _candidate(clip: Clip, config: FeatureConfig) -> _Candidate:
     text = normalize(clip.sentence)
     speaker = sys.intern(hash_speaker(clip.speaker, config.salt))
     seconds = clip.seconds or (seconds_of(clip) if config.max_hours else USUAL_SECONDS)
-    planned = PlannedClip(clip.id, text, speaker, clip.source, clip.language or config.language, clip.recording)
-    return planned, seconds, clip.objection or _fault(text, clip.votes, config)
+    language = _tag(clip.language or config.language)
+    planned = PlannedClip(clip.id, text, speaker, clip.source, language, clip.recording)
+    return planned, seconds, clip.objection or _fault(text, clip.votes, language, config)
 
 
-def _fault(text: str, votes: int, config: FeatureConfig) -> str | None:
+@cache
+def _tag(language: str) -> str:
+    """The language's tag, "" where a table's cell names none."""
+    try:
+        return language_tag(language)
+    except UsageError:
+        return ""
+
+
+def _fault(text: str, votes: int, language: str, config: FeatureConfig) -> str | None:
     if not sentence_key(text):
         return "no text"
+    if not language:
+        return "unknown language"
     if votes < 0:
         return "more down- than up-votes"
     return TOO_MANY_TOKENS if too_many_tokens(text, config.tokenizer) else None

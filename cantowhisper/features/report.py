@@ -42,6 +42,7 @@ def collect_stats(data: Path, source: Source, identity: dict, rejects: list[Reje
         "source": source.name,
         "license": source.license,
         "language": identity["language"],
+        "languages": _languages(data),
         "splits": splits,
         "n_kept": sum(found["clips"] for found in splits.values()),
         "n_rejected": len(rejects),
@@ -74,6 +75,15 @@ def _split_stats(split: str, files: list[Path], owners: dict[str, dict[str, str]
         "speakers": len(speakers - {""}),
         "bytes": sum(file.stat().st_size for file in files),
     }
+
+
+def _languages(data: Path) -> dict[str, int]:
+    """Clips of each language, the most frequent first."""
+    counts = Counter()
+    for file in sorted(data.glob("*.parquet")):
+        with pq.ParquetFile(file) as parquet:
+            counts.update(parquet.read(columns=["language"], use_threads=False)["language"].to_pylist())
+    return dict(counts.most_common())
 
 
 def write_documents(folder: Path, source: Source, stats: dict, rejects: list[Reject]) -> None:
@@ -120,7 +130,7 @@ def _front_matter(source: Source, stats: dict) -> str:
     columns = hf_features(stats["identity"]["n_mels"])._to_yaml_list()
     front = {
         "license": source.license,
-        "language": [language_code(stats["language"])],
+        "language": list(dict.fromkeys(map(language_code, [stats["language"], *stats["languages"]]))),
         "task_categories": ["automatic-speech-recognition"],
         "size_categories": [size],
         "tags": ["whisper", "log-mel", "cantowhisper"],
@@ -182,6 +192,7 @@ padded = np.pad(mel, ((0, 3000 - len(mel)), (0, 0)), constant_values=fill).T
 | `duration_s` | seconds |
 | `speaker` | salted hash |
 | `source` | which release it is from |
+| `language` | what is spoken: a language tag, such as `yue`, `zh-HK` or `de` |
 
 ## What was left out
 

@@ -179,7 +179,8 @@ class Recognizer:
         return replace(context, bucket_frames=bucket_frames).kept_frames(frames)
 
     def _prompt(self, language: str | None) -> list[int]:
-        token = language_token(self._vocabulary, language) if language else self.facts.language_token
+        language = language or self.facts.language_token or "zh"
+        token = language if language == self.facts.language_token else language_token(self._vocabulary, language)
         names = ["<|startoftranscript|>", token, "<|transcribe|>", "<|notimestamps|>"]
         absent = [name for name in names if name not in self._vocabulary]
         if absent == [token]:
@@ -228,7 +229,7 @@ class Recognizer:
         job = max(jobs[:8], key=lambda one: one.frames)
         likely = self.engine.languages(self._mel(waveform, job))
         known = {token: p for token, p in likely.items() if token.strip("<|>") in self.languages}
-        return max(known, key=known.get).strip("<|>") if known else self.facts.language_token
+        return max(known, key=known.get).strip("<|>") if known else self.facts.language_token or "zh"
 
     def _characters(self, waveform, job: Job, prompt: list[int], text: str) -> tuple[tuple[str, float, float], ...]:
         if not hasattr(self.engine, "align"):

@@ -16,7 +16,7 @@ from functools import cache
 import langcodes
 
 from cantowhisper.contracts import UsageError
-from cantowhisper.speech.relatives import relatives
+from cantowhisper.speech.relatives import WHISPER, relatives
 
 # CLDR's distance between two languages: 0 for other codes of one language (jv and jw), 1 for nb and no, 5 for sh and
 # sr. At 8 begin languages that merely are near (gsw and de), which nobody should be given without asking.
@@ -43,6 +43,16 @@ def language_code(language: str) -> str:
     if found.language == "cmn":
         return "zh"
     return "yue" if found.language == "zh" and found.territory in CANTONESE_REGIONS else found.language
+
+
+@cache
+def language_tag(language: str) -> str:
+    """A language as it is stored beside a clip: its tag in the standard's spelling, with region and script if told.
+
+    >>> language_tag("zh_HK"), language_tag("Cantonese"), language_tag("deu")
+    ('zh-HK', 'yue', 'de')
+    """
+    return _parsed(language).to_tag()
 
 
 def is_tag(text: str) -> bool:
@@ -102,18 +112,29 @@ def _token(known: tuple[str, ...], language: str) -> str:
     raise UsageError(f"this model has no token for {language!r} ({language_name(code)}); {_way_out(code, known)}")
 
 
+def stand_in(language: str) -> str:
+    """The code of the language under whose token a stock Whisper learns one that it has no token for; "" if it has one.
+
+    >>> stand_in("yue"), stand_in("ky")
+    ('', 'kk')
+    """
+    try:
+        _token(tuple(WHISPER), language)
+    except UsageError:
+        return relatives(language_code(language), WHISPER)[0]
+    return ""
+
+
 def _distance(code: str, other: str) -> int:
     return 0 if code == other else langcodes.tag_distance(code, other)
 
 
 def _way_out(code: str, known: tuple[str, ...]) -> str:
     near = relatives(code, known)
-    if near:
-        listed = ", ".join(f"{one} ({language_name(one)})" for one in near)
-        return f"near languages that have one: {listed}. Train it under such a one: --set language_token={near[0]}"
     if len(known) <= MANY:
         return f"it knows: {', '.join(known) or 'none'}"
-    return f"train it under one of the {len(known)} that it has, one that is written alike: --set language_token=CODE"
+    listed = ", ".join(f"{one} ({language_name(one)})" for one in near)
+    return f"near languages that have one: {listed}. Train it under such a one: --set language_token={near[0]}"
 
 
 def known_languages(tokens: Iterable[str]) -> list[str]:
@@ -126,13 +147,13 @@ def known_languages(tokens: Iterable[str]) -> list[str]:
 
 
 @cache
-def language_name(language: str) -> str:
-    """A language's English name.
+def language_name(language: str, told_in: str = "en") -> str:
+    """A language's name, in English or another language.
 
-    >>> language_name("yue"), language_name("jw")
-    ('Cantonese', 'Javanese')
+    >>> language_name("yue"), language_name("jw"), language_name("de", "zh-Hant-HK")
+    ('Cantonese', 'Javanese', '德文')
     """
-    return langcodes.Language.make(language=language_code(language)).display_name()
+    return langcodes.Language.make(language=language_code(language)).display_name(told_in)
 
 
 @cache

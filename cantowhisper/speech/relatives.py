@@ -11,6 +11,13 @@ from functools import cache
 
 import langcodes
 
+# Those that whisper-tiny … large-v2 have tokens for, by the hours in Whisper's training data; large-v3 added yue.
+_BY_HOURS = (
+    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la mi ml "
+    "cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be tg sd gu am "
+    "yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su"
+)
+WHISPER = tuple(_BY_HOURS.split())
 AT_MOST = 4  # are named
 FAR = 40  # CLDR's distance up to which a neighbour's language is named where no relative has a token
 
@@ -49,7 +56,7 @@ BRANCHES = (
     "sq aln aat",
     "hy hyw",
     # Iranian, Indo-Aryan, Dravidian
-    "fa tg prs haz ku kmr ckb sdh lki zza diq kiu lrc glk mzn os ps bal bcc sgh wbl",
+    "fa tg prs haz ku kmr ckb sdh lki hac zza diq kiu lrc glk mzn os ps bal bcc sgh wbl",
     "pa skr pnb hnd lah",
     "hi ur mai bho awh hne raj mag anp bns bfy gbm kfy",
     "mr gom kok",
@@ -98,16 +105,23 @@ def _lines_of(code: str) -> tuple[tuple[str, ...], ...]:
     return tuple(line for line in lines if code in line)
 
 
+def _script(code: str) -> str | None:
+    return langcodes.Language.make(language=code).maximize().script
+
+
 def relatives(code: str, known: Sequence[str]) -> list[str]:
     """Those of the `known` codes that are nearest to `code`, at most four, the nearest first.
 
-    Where no relative is known, the language of neighbours that CLDR has for its readers: Spanish for Guaraní.
+    Where no relative is known, the language of neighbours that CLDR has for its readers (Spanish for Guaraní), or else
+    the most spoken ones of the same letters.
 
-    >>> relatives("ky", ["az", "kk", "ru", "tr", "zh"]), relatives("gn", ["en", "es"]), relatives("tok", ["en", "es"])
-    (['kk', 'az', 'tr'], ['es'], [])
+    >>> relatives("ky", ["az", "kk", "ru", "tr", "zh"]), relatives("gn", ["en", "es"]), relatives("tok", ["es", "ru"])
+    (['kk', 'az', 'tr'], ['es'], ['es'])
     """
     found = [one for line in _lines_of(code) for one in line if one in known and one != code]
     if not found:
         nearest, distance = langcodes.closest_match(code, [langcodes.standardize_tag(one) for one in known], FAR)
-        found = [nearest] if distance <= FAR and nearest in known else []
+        others = [one for one in WHISPER if one in known and one != code]
+        alike = [one for one in others if _script(one) == _script(code)]
+        found = [nearest] if distance <= FAR and nearest in known else alike or others
     return list(dict.fromkeys(found))[:AT_MOST]

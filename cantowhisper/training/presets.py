@@ -28,7 +28,13 @@ class TrainConfig(Options):
         group="what to train",
     )
     language: str = option(
-        "yue", "decoded with <|yue|> where the tokenizer has it, else with <|zh|>", unit="a language code"
+        "", "empty takes what the features say they are; another one than that is refused", unit="a language code"
+    )
+    language_token: str = option(
+        "",
+        "whose token labels begin with, where the tokenizer has none for the language: that of a relative, such as kk "
+        "for Kyrgyz",
+        unit="a language code",
     )
 
     context_kind: str = option(

@@ -15,8 +15,10 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.files import write_json
+from cantowhisper.speech.language import language_code, usual_script
 from cantowhisper.speech.text import cer_view
 from cantowhisper.training.data.collator import Collator, check_mels
+from cantowhisper.training.data.languages import check_tokens, with_language
 from cantowhisper.training.data.load import amounts, evenly, load_split
 from cantowhisper.training.data.sampling import frame_counts, run_batches
 from cantowhisper.training.data.streaming import training_rows
@@ -63,8 +65,11 @@ def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainC
     processes.from_main(lambda: claim(out, config, features, hub))
     train_split = load_split(features, "train", streaming=config.streaming)
     validation = load_split(features, "validation")  # a fixed few clips, read again and again
+    config = with_language(config, train_split)
     model, processor = prepare_model(config, train_split["text"])
     check_mels(validation, processor)  # a dataset has one type in all splits
+    for split in (train_split, validation):
+        check_tokens(processor.tokenizer, split, config)
     trainer = WhisperTrainer(model, processor, train_split, validation, out=out, config=config, progress=progress)
     checkpoint = processes.from_main(lambda: resume_point(out, hub))
     started = time.perf_counter()
@@ -82,10 +87,11 @@ def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainC
 
 def prepare_model(config: TrainConfig, texts):
     """The model that a run starts from, with its processor: the untrained miniature, or a pretrained Whisper."""
+    spoken = config.language_token or config.language
     if config.model == "miniature":
-        model, processor = build_miniature(texts, seed=config.seed, language=config.language)
+        model, processor = build_miniature(texts, seed=config.seed, language=spoken)
     else:
-        model, processor = load_model(config.model, language=config.language)
+        model, processor = load_model(config.model, language=spoken)
     set_dropout(model, config.dropout)
     if config.lora_rank:
         add_lora(model, rank=config.lora_rank, seed=config.seed)
@@ -104,6 +110,7 @@ class WhisperTrainer(PartwiseTrainer):
         self.whisper_processor = processor
         self.validation = evenly(validation, config.validation_clips)  # the same clips in each evaluation
         self.n_frames = frame_counts(train_split)
+        self.languages = train_split["language"]
         self.keeper = CheckpointKeeper(out, keep=config.keep_checkpoints)
         super().__init__(
             model=model,
@@ -137,6 +144,7 @@ class WhisperTrainer(PartwiseTrainer):
             config,
             n_processes=self.args.world_size,
             parts=self.train_dataset.parts,
+            languages=self.languages,
         )
         loader = torch.utils.data.DataLoader(
             self.train_dataset,
@@ -257,14 +265,13 @@ def _finish(trainer: WhisperTrainer, out: Path, features, *, best: dict, data: d
 
 def model_facts(config: TrainConfig, model, features, *, texts) -> ModelFacts:
     """What serving must know of the trained model."""
-    written = "".join(texts)
-    simplified = cer_view(written, "simplified") == cer_view(written, "no_punctuation")
     source, revision = feature_origin(features)
     return ModelFacts(
         trained_contexts="full" if config.full_context_share >= 1 else TRAINED[config.context_kind],
         context={} if config.full_context_share >= 1 else dataclasses.asdict(config.context),
+        language=language_code(config.language),
         language_token=f"<|{model.generation_config.language}|>",
-        script="simplified" if simplified else "traditional",
+        script=script_of(config.language, texts),
         feature_source=source,
         feature_revision=revision,
     )
@@ -272,6 +279,14 @@ def model_facts(config: TrainConfig, model, features, *, texts) -> ModelFacts:
 
 # What ModelFacts calls a model that was trained with a kind of context.
 TRAINED = {"merged": "merged", "plain": "variable", "full": "full"}
+
+
+def script_of(language: str, texts) -> str:
+    """The script of a model's sentences: "traditional", "simplified", or "other" where they are not Chinese."""
+    if usual_script(language) not in ("Hans", "Hant"):
+        return "other"
+    written = "".join(texts)
+    return "simplified" if cer_view(written, "simplified") == cer_view(written) else "traditional"
 
 
 def feature_origin(features: str | os.PathLike) -> tuple[str, str]:

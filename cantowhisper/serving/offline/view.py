@@ -13,30 +13,25 @@ from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Result, Standing
 from cantowhisper.serving.offline.transcription import friendly
 from cantowhisper.serving.subtitles import clock
+from cantowhisper.speech.language import language_name
 
 CUT_SHORT = {
     "time": "時間到，只轉咗前面部分。 The time allowed was used up: this is the first part only.",
     "stopped": "已停止，呢度係停之前嘅文字。 Stopped: this is the text until then.",
 }
 NO_SPEECH = "聽唔到有人講嘢。 No speech was heard in this recording."
-NAMES = {"yue": ("粵語", "Cantonese"), "zh": ("中文", "Chinese"), "en": ("英文", "English")}
-# Training data that is Cantonese although the model's tokenizer may only have a token for Chinese.
-CANTONESE_SOURCES = ("yue", "zh-hk", "samples", "cantonese")
 
 
 def title_of(facts: ModelFacts) -> tuple[str, str]:
     """What the page turns into text, in Chinese and English, by the model that it serves.
 
-    >>> title_of(ModelFacts(language_token="<|yue|>")), title_of(ModelFacts(language_token="<|de|>"))
-    (('粵語轉文字', 'Cantonese to text'), ('語音轉文字 (de)', 'Speech to text (de)'))
+    >>> title_of(ModelFacts(language="yue", language_token="<|zh|>")), title_of(ModelFacts(language_token="<|de|>"))
+    (('粵語轉文字', 'Cantonese to text'), ('德文轉文字', 'German to text'))
     """
-    code = facts.language_token.strip("<|>")
-    if code == "zh" and any(name in facts.feature_source.lower() for name in CANTONESE_SOURCES):
-        code = "yue"
-    if code not in NAMES:
-        return f"語音轉文字 ({code})", f"Speech to text ({code})"
-    chinese, english = NAMES[code]
-    return f"{chinese}轉文字", f"{english} to text"
+    trained = facts.language or facts.language_token
+    if not trained:
+        return "語音轉文字", "Speech to text"
+    return f"{language_name(trained, 'zh-Hant-HK')}轉文字", f"{language_name(trained)} to text"
 
 
 def header(facts: ModelFacts) -> str:
@@ -117,9 +112,8 @@ def _section(result: Result, media: str, *, alone: bool) -> str:
     if result.problem is not None:
         return f"<section>{name}{problem(friendly(result.problem))}</section>"
     source = html.escape(f"gradio_api/file={quote(media)}", quote=True) if media else ""
-    notes = "".join(f"<p class='status'>{html.escape(f'留意 Note: {note}.')}</p>" for note in result.progress.notes)
     table = segments_table(result.progress.segments, before=result.before)
-    return f"<section data-media='{source}'>{name}{notes}{table}</section>"
+    return f"<section data-media='{source}'>{name}{table}</section>"
 
 
 def player(media: str) -> str:

@@ -18,6 +18,7 @@ from cantowhisper.speech.context import MAX_DECODER_TOKENS, Context, Windows, st
 from cantowhisper.speech.mel import EXTRA_FRAMES, pad_to
 from cantowhisper.speech.text import join_texts
 from cantowhisper.training.data.augment import augment
+from cantowhisper.training.data.languages import token_of
 from cantowhisper.training.data.packing import Span, join_clips, timed_labels
 from cantowhisper.training.data.sampling import Key
 from cantowhisper.training.presets import TrainConfig
@@ -31,11 +32,11 @@ UNTIMED_WINDOWS = 0.5  # share of the packed windows whose labels have no times
 class FeatureRows(torch.utils.data.Dataset):
     """Rows of one split of a feature dataset, read by the keys of the batch sampler.
 
-    Yields dicts with `features` float16 (n_frames, n_mels), `text` and the fields of the Key.
+    Yields dicts with `features` float16 (n_frames, n_mels), `text`, `language` and the fields of the Key.
     """
 
     def __init__(self, split):
-        self.split = split.select_columns(["features", "text"]).with_format("numpy")
+        self.split = split.select_columns(["features", "text", "language"]).with_format("numpy")
 
     def __len__(self) -> int:
         return len(self.split)
@@ -47,8 +48,8 @@ class FeatureRows(torch.utils.data.Dataset):
     def __getitems__(self, keys: list[Key]) -> list[dict]:
         keys = [Key(*key) for key in keys]
         rows = self.split[[key.row for key in keys]]
-        triples = zip(rows["features"], rows["text"], keys, strict=True)
-        return [{"features": f, "text": str(t), **key._asdict()} for f, t, key in triples]
+        found = zip(rows["features"], rows["text"], rows["language"], keys, strict=True)
+        return [{"features": f, "text": str(t), "language": str(its), **key._asdict()} for f, t, its, key in found]
 
     def __getitem__(self, key: Key) -> dict:
         return self.__getitems__([key])[0]
@@ -68,6 +69,7 @@ class Collator:
         self.tokenizer = processor.tokenizer
         self.config = config
         self.start_token_id = start_token_id
+        self._language_ids: dict[str, int] = {}
         self.no_timestamps = self.tokenizer.convert_tokens_to_ids("<|notimestamps|>")
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
@@ -78,7 +80,7 @@ class Collator:
         first = rows[0]
         rng = np.random.default_rng((self.config.seed, first["batch"]))
         mels = [augment(row["features"].T, rng, self.config) if row["vary"] else row["features"].T for row in rows]
-        ids = [self.label_ids(row["text"]) for row in rows]
+        ids = [self.label_ids(row["text"], row["language"]) for row in rows]
         if first["window"] >= 0:
             mels, ids = self._packed(rows, mels, ids)
         elif first["vary"]:
@@ -132,8 +134,10 @@ class Collator:
         """Label tokens of each sentence without times, int64 (n,)."""
         return np.array([len(self.label_ids(text)) for text in texts], dtype=np.int64)
 
-    def label_ids(self, text: str) -> list[int]:
+    def label_ids(self, text: str, language: str = "") -> list[int]:
         """Token ids of a sentence without the start token, which the model puts in front by itself.
+
+        `language` is that of the clip, whose token comes first; "" stands for the run's own.
 
         The usual recipe looks for bos_token_id here, which in Whisper is the end token: it never finds it, and
         labels begin with two start tokens.
@@ -142,11 +146,19 @@ class Collator:
         ids = self.tokenizer(text, split_special_tokens=True).input_ids
         if ids[0] == self.start_token_id:
             ids = ids[1:]
+        if language:
+            ids[0] = self._language_id(language)
         if len(ids) > MAX_DECODER_TOKENS:
             raise CantowhisperError(
                 f"a sentence has {len(ids)} tokens, and Whisper takes {MAX_DECODER_TOKENS}: {text[:40]}…"
             )
         return ids
+
+    def _language_id(self, language: str) -> int:
+        if language not in self._language_ids:
+            token = token_of(self.tokenizer, language, self.config)
+            self._language_ids[language] = self.tokenizer.convert_tokens_to_ids(token)
+        return self._language_ids[language]
 
     def _moved_right(self, labels: torch.Tensor) -> torch.Tensor:
         inputs = labels.new_full(labels.shape, self.start_token_id)

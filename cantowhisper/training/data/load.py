@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cantowhisper.contracts import FEATURE_COLUMNS, SPLITS, CantowhisperError
 from cantowhisper.hub_errors import hub_errors
+from cantowhisper.training.data.languages import card_language
 from cantowhisper.training.data.streaming import StreamedSplit
 
 
@@ -22,9 +23,11 @@ def load_split(features: str | os.PathLike, split: str, *, streaming: bool = Fal
             found = _open(features, split, streaming)
     except (OSError, ValueError) as error:
         raise CantowhisperError(f"{failed} {name}: {str(error).strip().splitlines()[0]}") from error
-    missing = set(FEATURE_COLUMNS) - set(found.column_names)
+    missing = set(FEATURE_COLUMNS) - set(found.column_names) - {"language"}
     if missing:
         raise CantowhisperError(f"{features} is no feature dataset: it has no column {', '.join(sorted(missing))}")
+    if "language" not in found.column_names:  # of an older dataset: all of it is what its card says
+        found = found.add_column("language", [card_language(features)] * len(found))
     return found
 
 

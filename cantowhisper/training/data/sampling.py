@@ -34,6 +34,7 @@ class BucketBatchSampler:
 
     n_frames and n_tokens are those of each clip; without n_tokens, labels count for nothing. `parts` gives the rows of
     each part of an epoch, where a batch takes its clips from one part only: without it, an epoch is one part.
+    `languages` of the clips keep apart what is packed into one window, whose labels name one language.
     """
 
     # Sorting whole epochs by length would make the same batches every time; within pools of this many batches,
@@ -48,8 +49,12 @@ class BucketBatchSampler:
         n_batches: int,
         n_tokens: Sequence[int] | None = None,
         parts: Callable[[int], list[np.ndarray]] | None = None,
+        languages: Sequence[str] | None = None,
     ):
         self.n_frames = np.asarray(n_frames)
+        self.languages = np.zeros(len(self.n_frames), np.int64)  # as numbers
+        if languages is not None:
+            _, self.languages = np.unique(np.asarray(languages, dtype=str), return_inverse=True)
         self.n_tokens = np.zeros_like(self.n_frames) if n_tokens is None else np.asarray(n_tokens)
         self.config = config
         self.n_batches = n_batches
@@ -110,12 +115,24 @@ class BucketBatchSampler:
         return [[Key(clip.row, full=True) for (clip,) in batch] for batch in batches]
 
     def _packed(self, rng: np.random.Generator, rows: np.ndarray, n_batches: int) -> list[list[Key]]:
-        windows = fill_windows(self._again_and_again(rng, rows), stretch=self.config.stretch)
+        windows = self._windows(rng, rows)
         batches = itertools.islice(self._cut(windows, size=self._full_size, full=True), n_batches)
         return [
             [Key(clip.row, full=True, window=number) for number, window in enumerate(batch) for clip in window]
             for batch in batches
         ]
+
+    def _windows(self, rng: np.random.Generator, rows: np.ndarray) -> Iterator[list[Clip]]:
+        """Packed windows of one language each, drawn as often as its share of the rows."""
+        spoken, counts = np.unique(self.languages[rows], return_counts=True)
+        by_language = [
+            fill_windows(self._again_and_again(rng, rows[self.languages[rows] == one]), stretch=self.config.stretch)
+            for one in spoken
+        ]
+        if len(by_language) == 1:
+            yield from by_language[0]
+        while True:
+            yield next(by_language[rng.choice(len(by_language), p=counts / counts.sum())])
 
     def _natural(self, order: np.ndarray) -> Iterator[list[Key]]:
         pool_size = self.POOL_BATCHES * self.config.batch_size
@@ -152,14 +169,16 @@ def run_batches(
     *,
     n_processes: int = 1,
     parts: Callable[[int], list[np.ndarray]] | None = None,
+    languages: Sequence[str] | None = None,
 ):
     """The batch sampler of a whole run, for the Trainer: a batch an item, or where there is a schedule, a step."""
+    known = {"n_tokens": n_tokens, "parts": parts, "languages": languages}
     if not config.accumulation_schedule:
         n_batches = config.max_steps * config.gradient_accumulation_steps * n_processes
-        return BucketBatchSampler(n_frames, config, n_batches=n_batches, n_tokens=n_tokens, parts=parts)
+        return BucketBatchSampler(n_frames, config, n_batches=n_batches, **known)
     stages = read_accumulation(config.accumulation_schedule)
     n_batches = sum(step_sizes(stages, config.max_steps)) * n_processes
-    batches = BucketBatchSampler(n_frames, config, n_batches=n_batches, n_tokens=n_tokens, parts=parts)
+    batches = BucketBatchSampler(n_frames, config, n_batches=n_batches, **known)
     return Accumulated(batches, stages, n_steps=config.max_steps, n_processes=n_processes)
 
 

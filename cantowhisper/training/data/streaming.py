@@ -24,6 +24,7 @@ from cantowhisper.training.data.sampling import Key
 from cantowhisper.training.presets import TrainConfig
 
 SMALL_COLUMNS = ["text", "duration_s"]
+LANGUAGE = "language"  # is small too, and older datasets have none
 CONNECTIONS = 8  # requests to the Hub at a time: each takes some 50 ms, whatever it brings
 
 
@@ -50,7 +51,6 @@ class StreamedSplit:
                 return  # no feature dataset; load_split says so
             tables = list(pool.map(self._small, range(len(files))))
         self.small = datasets.Dataset(pa.concat_tables(tables).replace_schema_metadata(None))
-        self.with_format, self.select_columns = self.small.with_format, self.small.select_columns
 
     def __len__(self) -> int:
         return len(self.small)
@@ -58,13 +58,28 @@ class StreamedSplit:
     def __getitem__(self, column: str):
         return self.small[column]
 
+    def with_format(self, *arguments, **options):
+        return self.small.with_format(*arguments, **options)
+
+    def select_columns(self, columns):
+        return self.small.select_columns(columns)
+
+    def add_column(self, name: str, values: list) -> "StreamedSplit":
+        """The same split with another small column (in place: the rest is not here to be copied)."""
+        self.small = self.small.add_column(name, values)
+        self.column_names = [*self.column_names, name]
+        return self
+
     def read(self, groups: Sequence[int]):
-        """A `datasets.Dataset` of the clips of some groups, in their order, with `features` and `text`."""
+        """A `datasets.Dataset` of the clips of some groups, in their order, with `features`, `text` and `language`."""
         import datasets
 
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             table = pa.concat_tables(pool.map(self._group, groups))
+        languages = self.small.select(self.rows_of(groups))[LANGUAGE]
+        table = table.append_column(LANGUAGE, pa.array(languages, pa.string()))
         types = datasets.Features.from_arrow_schema(table.schema)  # of the file's other columns too
+        types[LANGUAGE] = datasets.Value("string")
         info = datasets.DatasetInfo(features=datasets.Features({name: types[name] for name in table.column_names}))
         # A fingerprint that is given: to find one would take the checksum of all features.
         return datasets.Dataset(table.replace_schema_metadata(None), info=info, fingerprint="streamed")
@@ -87,8 +102,9 @@ class StreamedSplit:
             return parquet.metadata
 
     def _small(self, number: int) -> pa.Table:
+        columns = [name for name in (*SMALL_COLUMNS, LANGUAGE) if name in self.column_names]
         with self._opened(self.files[number], metadata=self.footers[number]) as parquet:
-            return parquet.read(columns=SMALL_COLUMNS)
+            return parquet.read(columns=columns)
 
     def _group(self, group: int) -> pa.Table:
         file, number, _, _ = self.groups[group]

@@ -19,6 +19,7 @@ class Transcript:
     reference: str
     prediction: str
     duration_s: float
+    language: str = ""  # the clip's tag
 
 
 def measure(transcripts: Sequence[Transcript]) -> dict:

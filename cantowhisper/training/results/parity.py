@@ -12,8 +12,7 @@ from cantowhisper.speech.mel import pad_to
 from cantowhisper.speech.text import cer
 from cantowhisper.training.data.load import evenly, load_split
 from cantowhisper.training.model import load_model
-from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.results.scoring import record, transcribe_split
+from cantowhisper.training.results.scoring import clip_tokens, record, scoring_config, transcribe_split
 
 
 def export_parity(
@@ -32,13 +31,14 @@ def export_parity(
     context = context_of(facts)
     if context.kind == "merged":  # which CTranslate2 cannot: it takes plain inputs only
         context = Context(kind="full")
-    config = TrainConfig().with_context(context)
     clips = evenly(load_split(features, "validation"), n_clips)
-    loaded, processor = load_model(model, language=facts.language_token)
+    config = scoring_config(facts, clips).with_context(context)
+    loaded, processor = load_model(model, language=config.language_token or config.language)
     loaded.to("cuda" if torch.cuda.is_available() else "cpu")
     written = transcribe_split(loaded, processor, clips, config=config)
     expected = [transcript.prediction for transcript in written]
-    found, compute_type = _by_ctranslate2(export, processor.tokenizer, clips, context, facts)
+    tokens = clip_tokens(loaded, processor.tokenizer, clips, config)
+    found, compute_type = _by_ctranslate2(export, processor.tokenizer, clips, context, tokens)
     compared = [(theirs, ours) for theirs, ours in zip(found, expected, strict=True) if ours]
     report = {
         "n": len(expected),
@@ -51,15 +51,15 @@ def export_parity(
     return report
 
 
-def _by_ctranslate2(export: Path, tokenizer, clips, context: Context, facts: ModelFacts) -> tuple[list[str], str]:
+def _by_ctranslate2(export: Path, tokenizer, clips, context: Context, tokens: list[str]) -> tuple[list[str], str]:
     """Greedy transcripts of an export, one clip at a time, and the type that it computed with."""
     import ctranslate2
 
     device = "cuda" if ctranslate2.get_cuda_device_count() and torch.cuda.is_available() else "cpu"
     engine = ctranslate2.models.Whisper(str(export), device=device)
-    prompt = ["<|startoftranscript|>", facts.language_token, "<|transcribe|>", "<|notimestamps|>"]
     texts = []
-    for clip in clips.with_format("numpy"):
+    for clip, token in zip(clips.with_format("numpy"), tokens, strict=True):
+        prompt = ["<|startoftranscript|>", token, "<|transcribe|>", "<|notimestamps|>"]
         frames = context.kept_frames(len(clip["features"]))
         mel = np.ascontiguousarray(pad_to(clip["features"].T, frames)[None], dtype=np.float32)
         (result,) = engine.generate(ctranslate2.StorageView.from_array(mel), [prompt], beam_size=1)

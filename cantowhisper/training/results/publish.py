@@ -7,6 +7,7 @@ from pathlib import Path
 from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError, ModelFacts
 from cantowhisper.files import write_aside, write_text
 from cantowhisper.hub_errors import hub_errors
+from cantowhisper.speech.language import language_code, language_name
 from cantowhisper.training.results.scoring import METRICS_FILE
 from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER
 
@@ -37,7 +38,7 @@ def model_card(model: str | os.PathLike, *, repo: str) -> str:
 
     metrics, facts = read_metrics(model), ModelFacts.load(model)
     head = {
-        "language": metrics["config"]["language"],
+        "language": language_code(_language(metrics, facts)),
         "library_name": "transformers",
         "pipeline_tag": "automatic-speech-recognition",
         "tags": ["whisper", "cantowhisper"],
@@ -91,8 +92,20 @@ def _what(metrics: dict, facts: ModelFacts) -> str:
     return (
         f"A stock Whisper of {metrics['parameters'] / 1e6:.1f} M parameters, {source} for {metrics['steps']} steps on "
         f"{data}`{_name(facts.feature_source or metrics['features'])}` (revision "
-        f"`{facts.feature_revision or 'unknown'}`); it writes {facts.script} characters. {contexts}"
+        f"`{facts.feature_revision or 'unknown'}`); it writes {_written(metrics, facts)}. {contexts}"
     )
+
+
+def _language(metrics: dict, facts: ModelFacts) -> str:
+    return facts.language or metrics["config"].get("language") or facts.language_token
+
+
+def _written(metrics: dict, facts: ModelFacts) -> str:
+    """What it writes, and under which token where that is another language's."""
+    name = language_name(_language(metrics, facts))
+    text = name if facts.script == "other" else f"{name} in {facts.script} characters"
+    own = not facts.language_token or language_code(facts.language_token) == language_code(_language(metrics, facts))
+    return text if own else f"{text}, decoded with `{facts.language_token}`"
 
 
 def _timed(metrics: dict) -> bool:

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from cantowhisper.contracts import CantowhisperError, ModelFacts
+from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
 from cantowhisper.files import write_aside, write_json
 from cantowhisper.speech.context import PROMPT_TOKENS, Context, context_of, stack, token_budget
 from cantowhisper.speech.mel import FRAMES_PER_POSITION, pad_to
 from cantowhisper.speech.torch_context import ContextSeam
+from cantowhisper.training.data.languages import main_language, token_of
 from cantowhisper.training.data.load import load_split
 from cantowhisper.training.data.sampling import frame_counts
 from cantowhisper.training.model import load_model
@@ -34,30 +35,41 @@ def transcribe_split(
     context: str = "variable",
     progress: bool = False,
 ) -> list[Transcript]:
-    """Transcribe every clip of a split greedily, at its natural context or at 30 s; results in the split's order."""
+    """Transcribe every clip of a split greedily, at its natural context or at 30 s; results in the split's order.
+
+    Each clip is decoded with the token of its own language (see data/languages.py).
+    """
     if context not in CONTEXTS:
         raise CantowhisperError(f"context is {' or '.join(CONTEXTS)}, not {context!r}")
     length = config.context if context == "variable" else Context(kind="full")
     contexts = np.array([length.n_positions(int(n)) * FRAMES_PER_POSITION for n in frame_counts(split)])
+    tokens = np.array(clip_tokens(model, processor.tokenizer, split, config))
     texts: dict[int, str] = {}
     was_training = model.training
     model.eval()
     bar = tqdm(total=len(split), desc=f"transcribe ({context})", disable=not progress, unit="clip")
     with torch.inference_mode():
-        for frames in np.unique(contexts):
-            rows = np.flatnonzero(contexts == frames)
-            size = max(1, config.max_batch_frames // int(frames))
+        for frames, token in sorted(set(zip(contexts.tolist(), tokens.tolist(), strict=True))):
+            rows = np.flatnonzero((contexts == frames) & (tokens == token))
+            size = max(1, config.max_batch_frames // frames)
             for start in range(0, len(rows), size):
                 batch = rows[start : start + size]
-                texts.update(zip(batch, _decode(model, processor, split, batch, length), strict=True))
+                texts.update(zip(batch, _decode(model, processor, split, batch, length, token), strict=True))
                 bar.update(len(batch))
     bar.close()
     model.train(was_training)
-    columns = zip(split["id"], split["text"], split["duration_s"], strict=True)
-    return [Transcript(i, text, texts[row], seconds) for row, (i, text, seconds) in enumerate(columns)]
+    columns = zip(split["id"], split["text"], split["duration_s"], split["language"], strict=True)
+    return [Transcript(i, text, texts[row], *more) for row, (i, text, *more) in enumerate(columns)]
 
 
-def _decode(model, processor, split, rows: np.ndarray, context: Context) -> list[str]:
+def clip_tokens(model, tokenizer, split, config: TrainConfig) -> list[str]:
+    """The language token of each clip; where nothing says its language, the model's own."""
+    own = f"<|{model.generation_config.language}|>"
+    known = {tag: token_of(tokenizer, tag, config) if tag or config.language else own for tag in set(split["language"])}
+    return [known[tag] for tag in split["language"]]
+
+
+def _decode(model, processor, split, rows: np.ndarray, context: Context, token: str) -> list[str]:
     batch = split.with_format("numpy")[[int(row) for row in rows]]
     windows = stack([context.window(len(features)) for features in batch["features"]])
     mels = np.stack([pad_to(features.T, windows.n_frames) for features in batch["features"]])
@@ -66,6 +78,7 @@ def _decode(model, processor, split, rows: np.ndarray, context: Context) -> list
         ids = model.generate(
             input_features=torch.from_numpy(mels).to(model.device, model.dtype),
             attention_mask=torch.ones(mels.shape[0], windows.n_frames, dtype=torch.int64, device=model.device),
+            language=token,
             max_length=PROMPT_TOKENS + max(budgets),
             num_beams=1,
             do_sample=False,
@@ -148,12 +161,13 @@ def score_folder(
             path = Path(transcripts)
             write_transcripts(clips, path if len(contexts) == 1 else path.with_suffix(f".{context}{path.suffix}"))
 
-    tuned = load_model(model, language=facts.language_token)
     rows = load_split(features, split)
+    spoken = scoring_config(facts, rows)
+    tuned = load_model(model, language=spoken.language_token or spoken.language)
 
     def scores_of(model_and_processor, facts: ModelFacts, contexts, keep=None) -> dict:
         loaded, processor = model_and_processor
-        config = TrainConfig().with_context(context_of(facts))
+        config = spoken.with_context(context_of(facts))
         loaded.to("cuda" if torch.cuda.is_available() else "cpu")
         return score_model(
             loaded, processor, rows, config=config, contexts=contexts, groups=groups, progress=progress, keep=keep
@@ -161,7 +175,7 @@ def score_folder(
 
     report = {"model": str(model), "features": str(features), "split": split}
     if before is not None:
-        untuned = load_model(before, language=facts.language_token)
+        untuned = load_model(before, language=spoken.language_token or spoken.language)
         report["before"] = scores_of(untuned, ModelFacts.load(before), contexts[:1])
     report["scores"] = scores_of(tuned, facts, contexts, keep)
     report["confusions"] = [list(row) for row in found]
@@ -170,6 +184,18 @@ def score_folder(
             model, report["scores"], report["confusions"], before=report.get("before")
         )
     return report
+
+
+def scoring_config(facts: ModelFacts, rows) -> TrainConfig:
+    """How a model is to hear a split: with the contexts it was trained for, and in the split's languages.
+
+    Its own language keeps the token that it was trained under, and so does one that has none.
+    """
+    language = facts.language or main_language(rows)
+    if not language and not facts.language_token:
+        raise UsageError("neither the model nor the features say what language they are; make the features again")
+    config = TrainConfig(language=language or facts.language_token, language_token=facts.language_token)
+    return config.with_context(context_of(facts))
 
 
 def record_test_scores(

@@ -48,7 +48,11 @@ def claim(out: Path, config: TrainConfig, features: str | os.PathLike, hub: HubC
 
 
 def _changed(mine: dict, theirs: dict) -> list[str]:
-    return sorted(key for key in mine if key not in PLACES and mine[key] != theirs.get(key))
+    # A language that was left to the features is whatever they said.
+    told = [
+        key for key in mine if key not in PLACES and not (key == "language" and not (mine[key] and theirs.get(key)))
+    ]
+    return sorted(key for key in told if mine[key] != theirs.get(key))
 
 
 def _refuse_other(mine: dict, theirs: dict | None, place: str, instead: str) -> None:
