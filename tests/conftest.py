@@ -34,6 +34,12 @@ def real_weights() -> Path:
 
 
 @pytest.fixture(scope="session")
+def real_cases() -> Path:
+    """Recordings and tables that went wrong once (environment variable REAL_CASES)."""
+    return _folder("REAL_CASES")
+
+
+@pytest.fixture(scope="session")
 def samples() -> Path:
     """The synthetic Cantonese corpus of this repository, in the layout of a Common Voice release."""
     return ROOT / "samples" / "corpus"

@@ -191,7 +191,7 @@ RAMP = (np.arange(100_000) % 2000).astype(np.int16).tobytes()
     ("raw", "seconds"),
     [
         (wav(16_000, 1, RAMP, claimed=31 * 3600 * 32_000), 100_000 / 16_000),
-        (wav(48_000, 1000, RAMP), 100 / 48_000),
+        (wav(48_000, 1000, RAMP), None),
         (wav(1, 1, RAMP), None),
         (wav(4_000_000_000, 1, RAMP), None),
         (wav(0, 1, RAMP), None),

@@ -180,7 +180,7 @@ def test_the_named_endpoints_give_the_documented_result(app, echo, tmp_path):
                 client.predict("http://10.0.0.1/a.mp3", "", "", 1, False, api_name="/transcribe_url")
             named = set(client.view_api(return_format="dict")["named_endpoints"])
     assert result == linked == json.loads(json.dumps(result)) and named == {"/transcribe", "/transcribe_url"}
-    assert set(result) == {"text", "language", "duration_s", "segments", "cut_short", "model"}
+    assert set(result) == {"text", "language", "duration_s", "segments", "cut_short", "notes", "model"}
     assert result["duration_s"] == 2.0 and result["language"] == "yue" and result["segments"][1]["start_s"] == 1
     assert result["segments"][0]["characters"] == [["3", 0, 0.5]]
 

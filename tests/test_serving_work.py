@@ -8,8 +8,9 @@ import soundfile
 
 from cantowhisper.contracts import ModelFacts, Segment, UsageError
 from cantowhisper.serving.offline.limits import LimitError, Limits
+from cantowhisper.serving.offline.service import Result
 from cantowhisper.serving.offline.transcription import StopRequests, friendly, transcribe_file, write_files
-from cantowhisper.serving.offline.view import segments_table, title_of
+from cantowhisper.serving.offline.view import sections, segments_table, title_of
 from cantowhisper.speech.audio import AudioError
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -44,6 +45,17 @@ def test_work_ends_when_its_time_is_used_up_or_the_visitor_says_so(recording):
     assert last.cut_short == "time" and last.finished
     *_, last = transcribe_file(Told(), recording, limits=Limits(), should_stop=lambda: True)
     assert last.cut_short == "stopped" and last.segments == ()
+
+
+def test_what_is_wrong_with_a_recording_is_told(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(2 * SAMPLE_RATE, np.float32), SAMPLE_RATE)
+    whole = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    *_, last = transcribe_file(Told(), tmp_path / "cut.wav", limits=Limits())
+    assert last.notes == ("1.00 s of the sound is damaged or missing",)
+    assert last.notes[0] in sections([Result("cut.wav", tmp_path / "cut.wav", last)], [""])
+    *_, last = transcribe_file(Told(), tmp_path / "a.wav", limits=Limits())
+    assert last.notes == ()
 
 
 def test_limits_are_kept(recording):

@@ -1,5 +1,6 @@
 """`cantowhisper live FILE`: a recording as if it came from a microphone, and how late its text is."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -35,23 +36,25 @@ def run_live(arguments) -> None:
     from cantowhisper.serving.live.replay import SimulatedClock, replay, report
     from cantowhisper.serving.recognizer import Recognizer
     from cantowhisper.serving.subtitles import clock
-    from cantowhisper.speech.audio import load_audio
+    from cantowhisper.speech.audio import read_sound
     from cantowhisper.speech.mel import SAMPLE_RATE
 
     simulated = arguments.clock == "simulated"
-    waveform = load_audio(arguments.file)
+    sound = read_sound(arguments.file)
+    for note in sound.notes:
+        print(f"cantowhisper: {arguments.file}: {note}", file=sys.stderr)
     recognizer = Recognizer.open(arguments.model, threads=arguments.threads)
     engine = LiveEngine(recognizer, clock=SimulatedClock() if simulated else time.monotonic)
     (track,) = replay(
         engine,
-        [(arguments.file.name, waveform)],
+        [(arguments.file.name, sound.waveform)],
         simulated=simulated,
         language=arguments.language,
         script=arguments.script,
     )
     for line in track.lines:
         print(f"{clock(line['start_s'])} {line['text'].strip()}")
-    found = report([track], engine, audio_s=waveform.size / SAMPLE_RATE)
+    found = report([track], engine, audio_s=sound.waveform.size / SAMPLE_RATE)
     print(*(f"{name:<30} {value}" for name, value in found.items()), sep="\n")
     if arguments.json:
         _write(arguments.json, {"file": arguments.file.name, "clock": arguments.clock, **found, "text": track.text})

@@ -86,7 +86,7 @@ def _transcribe(commands) -> argparse.ArgumentParser:
 def _run_transcribe(arguments) -> int:
     from cantowhisper.serving.recognizer import Recognizer
     from cantowhisper.serving.subtitles import write
-    from cantowhisper.speech.audio import load_audio
+    from cantowhisper.speech.audio import read_sound
 
     recognizer = Recognizer.open(arguments.model, threads=arguments.threads)
     if arguments.out:
@@ -94,8 +94,11 @@ def _run_transcribe(arguments) -> int:
     failed = 0
     for path in arguments.input:
         try:
+            sound = read_sound(path)
+            for note in sound.notes:
+                print(f"cantowhisper: {path}: {note}", file=sys.stderr)
             segments = recognizer.transcribe(
-                load_audio(path),
+                sound.waveform,
                 language=arguments.language,
                 script=arguments.script,
                 beam_size=arguments.beam_size,

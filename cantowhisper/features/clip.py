@@ -12,7 +12,7 @@ import xxhash
 from cantowhisper.features.config import FeatureConfig
 from cantowhisper.features.limits import implausible_speed
 from cantowhisper.features.plan import PlannedClip, Reject
-from cantowhisper.speech.audio import AudioError, load_audio
+from cantowhisper.speech.audio import AudioError, read_sound
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel
 
 STEPS = 128  # of storage "uint8" in one unit of log-Mel
@@ -38,14 +38,16 @@ class Chunk:
 def clip_features(clip: PlannedClip, config: FeatureConfig) -> Features | str:
     """Decode a recording and compute its log-Mel spectrogram, or say why it is rejected."""
     try:
-        waveform = load_audio(clip.recording.read(), max_seconds=config.max_seconds)
+        sound = read_sound(clip.recording.read(), max_seconds=config.max_seconds)
     except (FileNotFoundError, IsADirectoryError):
         return "missing file"
     except OSError:
         return "unreadable"
     except AudioError as error:
         return REASONS[error.reason]
-    seconds = waveform.size / SAMPLE_RATE
+    waveform, seconds = sound.waveform, sound.waveform.size / SAMPLE_RATE
+    if sound.lost_seconds > config.max_lost_share * (seconds + sound.lost_seconds):
+        return "damaged or cut off"
     if seconds < config.min_seconds:
         return "too short"
     if max(waveform.max(), -waveform.min()) < config.min_peak:

@@ -44,6 +44,13 @@ class FeatureConfig(Options):
     max_seconds: float = option(
         30.0, "Whisper's window; what lies beyond it could never be heard", unit="seconds", above=0, most=30
     )
+    max_lost_share: float = option(
+        0.05,
+        "a recording more of which is damaged or cut off is rejected: a syllable of its sentence may be gone",
+        unit="of the recording",
+        least=0,
+        most=1,
+    )
     min_peak: float = option(
         1e-3,
         "quieter clips are silence: below -60 dBFS a 16-bit recording has 33 levels left",

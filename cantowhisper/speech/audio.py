@@ -1,155 +1,183 @@
 """Recordings to waveforms: whatever people have in, float32 mono at 16 kHz out, and never more than was asked for.
 
-soundfile (libsndfile) reads WAV, FLAC, OGG and MP3; the rest (M4A, MP4, WebM, MOV, …) goes to PyAV. Files come from
-strangers, so PyAV may only use the demuxers named below: FFmpeg follows playlists, and a text file named .wav could
-otherwise make it read other local files or fetch addresses. Decoding goes block by block and stops at the duration
+A file's header does not decide what exists. libsndfile, which is quick, reads WAV, FLAC, Ogg and MP3 up to where the
+header says that they end; where the file goes on, or is damaged, or has another format, FFmpeg reads it (through
+PyAV). What is damaged costs what is damaged, and is reported. Decoding goes block by block and stops at the duration
 cap: 640 KiB of FLAC can hold an hour of silence, 563 MiB when decoded.
 """
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-import soundfile
 import soxr
 
-from cantowhisper.contracts import CantowhisperError
+from cantowhisper.speech.containers import Part, mended, parts
+from cantowhisper.speech.decoders import AudioError, Block, Findings, open_soundfile, soundfile_blocks
+from cantowhisper.speech.ffmpeg import ffmpeg_blocks, sound_tracks
 from cantowhisper.speech.mel import SAMPLE_RATE
+from cantowhisper.speech.mixing import speaks
 
-BLOCK_SECONDS = 30  # long enough that a Common Voice clip is one block, short enough to stop early
+__all__ = ["SAMPLE_RATE", "AudioError", "Sound", "load_audio", "read_sound"]
 
-# Containers that hold exactly their own sound. Not in the list, on purpose: hls, dash, concat, imf, sdp, image lists.
-DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,flac,mp3,wav,w64,aac,amr,aiff,au,caf,asf,avi,flv,mpegts,mpeg"
-PLAYABLE = "WAV, MP3, M4A, AAC, OGG, Opus, FLAC, WebM, MP4, MKV or MOV"
+REPORTED_SECONDS = 0.01  # a loss that is worth a word
 
 
-class AudioError(CantowhisperError):
-    """A recording cannot be used. `reason` is "unreadable", "empty" or "too_long"; the message is one line."""
+@dataclass(frozen=True)
+class Sound:
+    """A decoded recording. Times in `waveform` are the file's own: silence stands where the file has none yet."""
 
-    def __init__(self, message: str, *, reason: str):
-        super().__init__(message)
-        self.reason = reason
+    waveform: np.ndarray  # float32, shape (n_samples,), mono in [-1, 1] at 16,000 Hz
+    lost_seconds: float = 0.0  # damaged or missing; as far as it can be told
+    notes: tuple[str, ...] = ()  # what people should know of it, one line each
+
+
+@dataclass(frozen=True)
+class _Limits:
+    max_seconds: float | None
+    should_stop: Callable[[], bool]
 
 
 def load_audio(source: bytes | str | os.PathLike, *, max_seconds: float | None = None) -> np.ndarray:
+    """The waveform of a recording: `read_sound` for those who need no more."""
+    return read_sound(source, max_seconds=max_seconds).waveform
+
+
+def read_sound(
+    source: bytes | str | os.PathLike,
+    *,
+    max_seconds: float | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Sound:
     """Decode a recording.
 
     Parameters
     ----------
     source : the file's bytes, or its path
     max_seconds : refuse longer recordings; nothing much beyond this is ever decoded
-
-    Returns
-    -------
-    float32, shape (n_samples,), mono in [-1, 1] at 16,000 Hz
+    should_stop : asked while decoding; when it says so, the sound up to there is returned
 
     Raises
     ------
     AudioError : unreadable, empty, or longer than max_seconds
     """
-    blocks, seconds = [], 0.0
-    for block in _resampled(_blocks(source)):
-        blocks.append(block)
-        seconds += block.size / SAMPLE_RATE
-        if max_seconds is not None and seconds > max_seconds:
-            raise AudioError(
-                f"the recording is longer than {max_seconds:g} s; cut it into shorter pieces", reason="too_long"
-            )
-    waveform = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    if waveform.size == 0:
+    limits = _Limits(max_seconds, should_stop)
+    with _file(source) as file:
+        if not file.read(1):
+            raise AudioError("the file is empty (0 bytes); copy or download it again", reason="empty")
+        spans = parts(file)
+        sounds = [_decode(file if len(spans) == 1 else _cut_out(file, part), part, limits) for part in spans]
+    waveform = sounds[0].waveform if len(sounds) == 1 else np.concatenate([sound.waveform for sound in sounds])
+    _check_length(waveform.size / SAMPLE_RATE, limits)
+    if waveform.size == 0 and not should_stop():
         raise AudioError("the recording holds no sound samples; record it again", reason="empty")
     if not np.isfinite(np.dot(waveform, waveform)):  # float WAVs may hold NaN; a product is quicker than a search
         np.nan_to_num(waveform, copy=False)
-    return np.clip(waveform, -1.0, 1.0, out=waveform)
+    lost = sum(sound.lost_seconds for sound in sounds)
+    notes = [f"{lost:.2f} s of the sound is damaged or missing"] if lost >= REPORTED_SECONDS else []
+    notes += dict.fromkeys(note for sound in sounds for note in sound.notes)
+    return Sound(np.clip(waveform, -1.0, 1.0, out=waveform), lost, tuple(notes))
 
 
-def _resampled(blocks: Iterator[tuple[np.ndarray, int]]) -> Iterator[np.ndarray]:
-    """Mono blocks at the recording's rate to mono blocks at 16 kHz, without seams (soxr, its default HQ quality)."""
-    stream, previous, rate = None, None, None
-    for block, rate in blocks:
-        if rate == SAMPLE_RATE:
-            yield block
-        elif previous is not None:
-            stream = stream or soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-            yield stream.resample_chunk(previous)
-        previous = block
-    if previous is None or rate == SAMPLE_RATE:
-        return
-    yield stream.resample_chunk(previous, last=True) if stream else soxr.resample(previous, rate, SAMPLE_RATE)
-
-
-def _blocks(source: bytes | str | os.PathLike) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield (mono float32 block, sample rate). Our own file object in both cases: av is never given a name."""
-    if not isinstance(source, (bytes, bytearray, memoryview)):
-        try:
-            source = Path(source).open("rb")  # noqa: SIM115 - closed below, after the last block
-        except OSError as error:
-            raise AudioError(f"cannot open {source}: {error.strerror}", reason="unreadable") from error
-    with io.BytesIO(source) if not hasattr(source, "read") else source as file:
-        if not file.read(1):
-            raise AudioError("the file is empty (0 bytes); copy or download it again", reason="empty")
-        file.seek(0)
-        try:
-            sound = soundfile.SoundFile(file)
-        except (soundfile.LibsndfileError, RuntimeError, TypeError):
-            sound = None
-        if sound is not None:
-            yield from _soundfile_blocks(sound)
-        else:
-            file.seek(0)
-            yield from _av_blocks(file)
-
-
-def _soundfile_blocks(sound: soundfile.SoundFile) -> Iterator[tuple[np.ndarray, int]]:
-    with sound:
-        rate = sound.samplerate
-        # One more than the header promises: a block that comes back short is the last. Headers may promise anything.
-        wanted = min(BLOCK_SECONDS * rate, max(sound.frames, rate) + 1)
-        while True:
-            try:
-                block = sound.read(wanted, dtype="float32", always_2d=True)
-            except (soundfile.LibsndfileError, RuntimeError) as error:
-                raise AudioError(f"the sound data is damaged ({error})", reason="unreadable") from error
-            if len(block):
-                yield (block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)), rate
-            if len(block) < wanted:
-                return
-
-
-def _av_blocks(file) -> Iterator[tuple[np.ndarray, int]]:
-    """Decode with FFmpeg through PyAV, which is imported only when it is needed."""
-    import av
-
+def _file(source: bytes | str | os.PathLike) -> BinaryIO:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return io.BytesIO(source)
     try:
-        options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "none"}
-        with av.open(file, options=options, metadata_errors="ignore") as container:
-            if not container.streams.audio:
-                raise AudioError("the file holds no sound track; choose one with sound", reason="unreadable")
-            yield from _av_frames(container)
-    except (av.error.FFmpegError, ValueError, EOFError) as error:
-        why = getattr(error, "strerror", None) or type(error).__name__
+        return Path(source).open("rb")
+    except OSError as error:
+        raise AudioError(f"cannot open {source}: {error.strerror}", reason="unreadable") from error
+
+
+def _cut_out(file: BinaryIO, part: Part) -> BinaryIO:
+    file.seek(part.start)
+    return io.BytesIO(file.read(part.end - part.start))
+
+
+def _decode(file: BinaryIO, part: Part, limits: _Limits) -> Sound:
+    """One recording, by the decoder that finds more in it."""
+    quick, found = None, Findings()
+    if (sound := open_soundfile(file)) is not None:
+        quick = _collect(soundfile_blocks(sound, file, found), limits)
+        if found.complete or limits.should_stop():
+            promised = found.heard_seconds * part.missing_bytes / (part.end - part.start)
+            return Sound(quick, found.lost_seconds + promised)
+    try:
+        other, noticed = _by_ffmpeg(file, limits)
+        if noticed.lost_seconds and (file := mended(file)) is not None:
+            other, noticed = _by_ffmpeg(file, limits)
+    except AudioError as error:
+        if quick is None or not quick.size or error.reason == "too_long":
+            raise
+        return Sound(quick, found.lost_seconds)
+    if quick is not None and found.heard_seconds > noticed.heard_seconds + 0.1:
+        return Sound(quick, found.lost_seconds)
+    return Sound(other, noticed.lost_seconds, tuple(noticed.notes))
+
+
+def _by_ffmpeg(file: BinaryIO, limits: _Limits) -> tuple[np.ndarray, Findings]:
+    """The first track that speaks, in the order in which the file wants them played; else the first of them."""
+    tracks, first, problem = sound_tracks(file), None, None
+    for track in tracks:
+        found = Findings()
+        try:
+            waveform = _collect(ffmpeg_blocks(file, track, found, should_stop=limits.should_stop), limits)
+        except AudioError as error:
+            problem = error
+            continue
+        if len(tracks) == 1 or limits.should_stop():
+            return waveform, found
+        if speaks(waveform):
+            why = "players choose it" if track == tracks[0] else "the others before it hold no speech"
+            found.notes.append(
+                f"of {len(tracks)} sound tracks, number {sorted(tracks).index(track) + 1} is used: {why}"
+            )
+            return waveform, found
+        first = first or (waveform, found)
+    if first is None:
+        raise problem
+    return first
+
+
+def _collect(blocks: Iterator[Block], limits: _Limits) -> np.ndarray:
+    """Resample and join blocks, up to the limits."""
+    pieces, seconds = [], 0.0
+    for piece in _resampled(blocks):
+        pieces.append(piece)
+        seconds += piece.size / SAMPLE_RATE
+        _check_length(seconds, limits)
+        if limits.should_stop():
+            break
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+
+def _check_length(seconds: float, limits: _Limits) -> None:
+    if limits.max_seconds is not None and seconds > limits.max_seconds:
         raise AudioError(
-            f"this is not a recording that can be read ({why}); use {PLAYABLE}", reason="unreadable"
-        ) from (error)
+            f"the recording is longer than {limits.max_seconds:g} s; cut it into shorter pieces", reason="too_long"
+        )
 
 
-def _av_frames(container) -> Iterator[tuple[np.ndarray, int]]:
-    import av
+def _resampled(blocks: Iterator[Block]) -> Iterator[np.ndarray]:
+    """Mono blocks to mono blocks at 16 kHz, without seams (soxr, its default HQ quality)."""
+    stream, previous, rate = None, None, None
+    for block in blocks:
+        if previous is not None:
+            ends = block.rate != rate
+            stream = stream or (None if ends else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32"))
+            yield _resample(previous, rate, stream, last=ends)
+            stream = None if ends else stream
+        previous, rate = block
+    if previous is not None:
+        yield _resample(previous, rate, stream, last=True)
 
-    # Only the sample format is converted here. Down-mixing by FFmpeg would add the channels (√2 too loud), and
-    # resampling stays with soxr, so that both decoders give the same waveform.
-    planar = av.AudioResampler(format="fltp")
-    held, n_held, rate = [], 0, None
-    for frame in container.decode(container.streams.audio[0]):
-        for piece in planar.resample(frame):
-            block = piece.to_ndarray().mean(axis=0, dtype=np.float32)
-            rate = piece.sample_rate
-            held.append(block)
-            n_held += block.size
-        if rate and n_held >= BLOCK_SECONDS * rate:
-            yield np.concatenate(held), rate
-            held, n_held = [], 0
-    if held:
-        yield np.concatenate(held), rate
+
+def _resample(samples: np.ndarray, rate: int, stream: soxr.ResampleStream | None, *, last: bool) -> np.ndarray:
+    if rate == SAMPLE_RATE:
+        return samples
+    if stream is None:
+        return soxr.resample(samples, rate, SAMPLE_RATE)
+    return stream.resample_chunk(samples, last=last)

@@ -204,6 +204,7 @@ def as_json(result: Result, *, model: str, language: str) -> dict:
         "duration_s": round(result.progress.duration_s, 3),
         "segments": rows,
         "cut_short": result.progress.cut_short,
+        "notes": list(result.progress.notes),
         "model": model,
     }
 

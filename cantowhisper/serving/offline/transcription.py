@@ -12,7 +12,7 @@ from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.subtitles import write
 from cantowhisper.serving.web.refusal import Refusal
-from cantowhisper.speech.audio import AudioError, load_audio
+from cantowhisper.speech.audio import AudioError, read_sound
 from cantowhisper.speech.mel import SAMPLE_RATE
 
 
@@ -25,6 +25,7 @@ class Progress:
     work_s: float
     finished: bool = False
     cut_short: str = ""
+    notes: tuple[str, ...] = ()  # what people should know of the recording: how much of it is damaged, …
 
     @property
     def share(self) -> float:
@@ -56,10 +57,7 @@ def transcribe_file(
     """
     started = time.monotonic()
     limits.check_file(path)
-    waveform = load_audio(path, max_seconds=limits.max_audio_s)
-    duration_s = waveform.size / SAMPLE_RATE
     spent = lambda: time.monotonic() - started
-    yield Progress((), duration_s, spent())
     segments, why = [], ""
 
     def ends_here() -> bool:
@@ -67,14 +65,18 @@ def transcribe_file(
         why = "stopped" if should_stop() else "time" if spent() > limits.max_work_s else ""
         return bool(why)
 
+    sound = read_sound(path, max_seconds=limits.max_audio_s, should_stop=ends_here)
+    duration_s = sound.waveform.size / SAMPLE_RATE
+    progress = lambda **more: Progress(tuple(segments), duration_s, spent(), notes=sound.notes, **more)
+    yield progress()
     chosen = {"language": language, "script": script, "beam_size": beam_size, **options}
-    pieces = recognizer.stream(waveform, **chosen, should_stop=ends_here)
+    pieces = recognizer.stream(sound.waveform, **chosen, should_stop=ends_here)
     for segment in pieces:
         segments.append(segment)
-        yield Progress(tuple(segments), duration_s, spent())
+        yield progress()
         if ends_here():
             break
-    yield Progress(tuple(segments), duration_s, spent(), finished=True, cut_short=why)
+    yield progress(finished=True, cut_short=why)
 
 
 class StopRequests:

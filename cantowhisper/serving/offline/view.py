@@ -112,8 +112,9 @@ def _section(result: Result, media: str, *, alone: bool) -> str:
     if result.problem is not None:
         return f"<section>{name}{problem(friendly(result.problem))}</section>"
     source = html.escape(f"gradio_api/file={quote(media)}", quote=True) if media else ""
+    notes = "".join(f"<p class='status'>{html.escape(f'留意 Note: {note}.')}</p>" for note in result.progress.notes)
     table = segments_table(result.progress.segments, before=result.before)
-    return f"<section data-media='{source}'>{name}{table}</section>"
+    return f"<section data-media='{source}'>{name}{notes}{table}</section>"
 
 
 def player(media: str) -> str:
