@@ -105,7 +105,7 @@ def write(folder: Path, out: Path, workers: int) -> Iterator[dict]:
     from cantowhisper.features.dataset import ShardWriter
     from cantowhisper.features.pipeline import FeatureConfig
     from cantowhisper.features.plan import CLIPS_PER_CHUNK, PlannedClip
-    from cantowhisper.features.sources.open import FileRecording
+    from cantowhisper.features.sources.clip import FileRecording
 
     clips = [
         PlannedClip(row["path"], row["sentence"], "", "", "yue", FileRecording(str(folder / "clips"), row["path"]))

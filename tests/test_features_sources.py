@@ -204,7 +204,7 @@ def test_an_hour_of_silence_a_playlist_and_a_page_are_rejects(tmp_path):
         ("list", "unreadable"),
         ("page", "unreadable"),
         ("zero", "empty"),
-        ("gone", "missing file"),
+        ("gone", "missing file: gone.wav"),
         ("again", "duplicate audio"),
         ("quick", "implausible characters per second"),
     }

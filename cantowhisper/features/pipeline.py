@@ -24,8 +24,9 @@ from cantowhisper.features.parallel import cpu_cores, in_order
 from cantowhisper.features.plan import CLIPS_PER_CHUNK, Plan, Reject, Shard, make_plan
 from cantowhisper.features.ray_engine import in_order_on_ray
 from cantowhisper.features.report import collect_stats, read_rejects, write_documents
+from cantowhisper.features.sources.clip import Source
 from cantowhisper.features.sources.combined import BEYOND
-from cantowhisper.features.sources.open import Source, open_source
+from cantowhisper.features.sources.open import open_source
 from cantowhisper.speech.language import language_code, language_name, language_tag
 
 __all__ = ["FeatureConfig", "build_features"]
@@ -167,5 +168,5 @@ def _why(error: OSError) -> str:
 
 
 def _reasons(rejects: list[Reject]) -> str:
-    counts = Counter(reject.reason for reject in rejects)
+    counts = Counter(reject.kind for reject in rejects)
     return ", ".join(f"{reason}: {n}" for reason, n in counts.most_common()) or "its tables are empty"

@@ -15,8 +15,8 @@ from functools import cache
 from cantowhisper.contracts import SPLITS, UsageError
 from cantowhisper.features.config import FeatureConfig
 from cantowhisper.features.limits import TOO_MANY_TOKENS, too_many_tokens
+from cantowhisper.features.sources.clip import Clip, Recording, Source
 from cantowhisper.features.sources.combined import BEYOND, seconds_of, within_hours
-from cantowhisper.features.sources.open import Clip, Recording, Source
 from cantowhisper.speech.language import language_tag
 from cantowhisper.speech.text import cer_view, normalize
 
@@ -40,6 +40,11 @@ class Reject:
     id: str
     split: str
     reason: str
+
+    @property
+    def kind(self) -> str:
+        """The reason without what is this clip's alone: "missing file: clips/a.wav" is a missing file."""
+        return self.reason.partition(": ")[0]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from cantowhisper.contracts import SPLITS
 from cantowhisper.features.dataset import hf_features
 from cantowhisper.features.journal import STATS_FILE
 from cantowhisper.features.plan import Reject, sentence_key
-from cantowhisper.features.sources.open import Source
+from cantowhisper.features.sources.clip import Source
 from cantowhisper.files import write_json, write_text
 from cantowhisper.speech.language import language_code
 
@@ -37,7 +37,7 @@ def collect_stats(data: Path, source: Source, identity: dict, rejects: list[Reje
         else:  # all rejected: readers stumble over a split without rows
             for file in files:
                 file.unlink()
-    by_split = {split: Counter(r.reason for r in rejects if r.split == split) for split in SPLITS}
+    by_split = {split: Counter(r.kind for r in rejects if r.split == split) for split in SPLITS}
     return {
         "source": source.name,
         "license": source.license,

@@ -17,12 +17,19 @@ import numpy as np
 import soxr
 
 from cantowhisper.speech.containers import Part, mended, parts
-from cantowhisper.speech.decoders import AudioError, Block, Findings, open_soundfile, soundfile_blocks
-from cantowhisper.speech.ffmpeg import ffmpeg_blocks, sound_tracks
+from cantowhisper.speech.decoders import (
+    UNKNOWN_FRAMES,
+    AudioError,
+    Block,
+    Findings,
+    open_soundfile,
+    soundfile_blocks,
+)
+from cantowhisper.speech.ffmpeg import ffmpeg_blocks, sound_tracks, stated_seconds
 from cantowhisper.speech.mel import SAMPLE_RATE
 from cantowhisper.speech.mixing import speaks
 
-__all__ = ["SAMPLE_RATE", "AudioError", "Sound", "load_audio", "read_sound"]
+__all__ = ["SAMPLE_RATE", "AudioError", "Sound", "load_audio", "read_sound", "sound_seconds"]
 
 REPORTED_SECONDS = 0.01  # a loss that is worth a word
 
@@ -81,6 +88,18 @@ def read_sound(
     notes = [f"{lost:.2f} s of the sound is damaged or missing"] if lost >= REPORTED_SECONDS else []
     notes += dict.fromkeys(note for sound in sounds for note in sound.notes)
     return Sound(np.clip(waveform, -1.0, 1.0, out=waveform), lost, tuple(notes))
+
+
+def sound_seconds(source: bytes | str | os.PathLike) -> float:
+    """How long a recording lasts, by its header where that says so, else decoded. Raises AudioError."""
+    with _file(source) as file:
+        if (sound := open_soundfile(file)) is not None:
+            with sound:
+                if 0 < sound.frames < UNKNOWN_FRAMES:
+                    return sound.frames / sound.samplerate
+        elif seconds := stated_seconds(file):
+            return seconds
+    return load_audio(source).size / SAMPLE_RATE
 
 
 def _file(source: bytes | str | os.PathLike) -> BinaryIO:

@@ -63,6 +63,12 @@ def sound_tracks(file: BinaryIO) -> list[int]:
         return sorted(tracks, key=lambda index: chosen is None or index != chosen.index)
 
 
+def stated_seconds(file: BinaryIO) -> float:
+    """How long the file says that it plays, by estimate if need be; 0 if it does not say. Raises AudioError."""
+    with _opened(file) as container:
+        return (container.duration or 0) / 1e6
+
+
 def ffmpeg_blocks(file: BinaryIO, track: int, found: Findings, *, should_stop: Callable[[], bool]) -> Iterator[Block]:
     """Decode one track. What cannot be decoded is left out, and silence put where the file's clock tells of a hole."""
     with _opened(file) as container:

@@ -5,13 +5,11 @@ the rejects, like everything else.
 """
 
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import soundfile
-
-from cantowhisper.features.sources.open import Clip, Source
+from cantowhisper.features.sources.clip import Clip, Source
+from cantowhisper.speech.audio import AudioError, sound_seconds
 
 BEYOND = "beyond the hours asked for"
 SEED = "cantowhisper"
@@ -86,6 +84,6 @@ def seconds_of(clip: Clip) -> float:
     if clip.seconds is not None:
         return clip.seconds
     try:
-        return soundfile.info(io.BytesIO(clip.recording.read())).duration
-    except (OSError, RuntimeError):  # it will be rejected when it is decoded
+        return sound_seconds(clip.recording.read())
+    except (OSError, ValueError, AudioError):  # it will be rejected when it is decoded
         return 0.0

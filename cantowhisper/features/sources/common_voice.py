@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError, UsageError
-from cantowhisper.features.sources.open import Clip
+from cantowhisper.features.sources.clip import Clip
 from cantowhisper.features.sources.release_files import TABLES, FolderFiles, TarFiles
+from cantowhisper.features.sources.rows import as_number
 from cantowhisper.speech.language import is_tag
 
 SPLIT_TABLES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
@@ -121,7 +122,7 @@ class CommonVoice:
 
 
 def _count(text: str | None) -> int:
-    return int(text) if text and text.isdigit() else 0
+    return round(as_number(text) or 0)  # pandas writes 2 as 2.0
 
 
 def find_language_folder(folder: Path) -> Path | None:

@@ -12,8 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from cantowhisper.contracts import UsageError
-from cantowhisper.features.sources.open import Clip, Recording
-from cantowhisper.features.sources.table import SPLIT_NAMES, pick_columns
+from cantowhisper.features.sources.clip import Clip, Recording
+from cantowhisper.features.sources.rows import SPLIT_NAMES, as_number, as_text
+from cantowhisper.features.sources.table import pick_columns
 from cantowhisper.hub_errors import hub_errors
 
 NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?")
@@ -102,15 +103,14 @@ class HubDataset:
                         yield found, ParquetRecording(path, group, row, columns["audio"])
 
     def _clip(self, cell: dict, recording: Recording, split: str, id_: str) -> Clip:
-        speaker = cell.get("speaker")
-        seconds = cell.get("seconds")
+        speaker, seconds = as_text(cell.get("speaker")), as_number(cell.get("seconds"))
         return Clip(
             id=id_,
             split=split,
-            sentence=cell.get("text") or "",
-            speaker=f"{self.repo}/{speaker}" if speaker not in (None, "") else "",
+            sentence=as_text(cell.get("text")),
+            speaker=f"{self.repo}/{speaker}" if speaker else "",
             recording=recording,
-            seconds=float(seconds) if isinstance(seconds, (int, float)) and seconds > 0 else None,
+            seconds=seconds if seconds and seconds > 0 else None,
             source=self.name,
             language=self.language,
         )

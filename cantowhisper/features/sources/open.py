@@ -5,19 +5,17 @@ that decodes them. A new kind of source is a class with these members and a line
 
     samples                                the corpus of this repository
     FOLDER, RELEASE.tar.gz                 a Common Voice release, unpacked or as it was downloaded
-    FOLDER                                 with a .tsv, .csv or .jsonl table of audio files and sentences
+    FOLDER, FOLDER/TABLE                   recordings with what is said in them (see layouts.py)
     mdc:DATASET_ID                         a release from Mozilla Data Collective
     hub:owner/name[:config][@revision]     a dataset of the Hugging Face Hub with an audio and a text column
     A,hours=100,weight=3+B,weight=1        several of them, each with its options
 """
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from cantowhisper.contracts import UsageError
+from cantowhisper.features.sources.clip import Source
 from cantowhisper.repository import repository_file
 
 OPTIONS = {
@@ -27,52 +25,12 @@ OPTIONS = {
     "audio": "name of the column with the audio",
     "speaker": "name of the column with the speaker",
     "language": "language of its clips, such as yue",
+    "encoding": "of its tables, where that is not UTF-8, such as big5hkscs",
+    "train": "what it calls the training split; several joined by ':'",
+    "validation": "what it calls the validation split",
+    "test": "what it calls the test split",
 }
 RELEASE_FORMS = "a Common Voice release (folder or .tar.gz), a folder with a table, 'hub:owner/name' or 'mdc:ID'"
-
-
-class Recording(Protocol):
-    """Where a clip's bytes are. Small and picklable: it travels to the worker, the bytes do not."""
-
-    def read(self) -> bytes:
-        """The file's bytes. Raises OSError, FileNotFoundError if there is no such file."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileRecording:
-    folder: str  # shared by all clips of a source: a hundred thousand whole paths would be felt in memory
-    name: str
-
-    def read(self) -> bytes:
-        with open(os.path.join(self.folder, self.name), "rb") as file:
-            return file.read()
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """One row of a source, as it stands there: nothing is left out and nothing cleaned."""
-
-    id: str
-    split: str  # one of contracts.SPLITS
-    sentence: str
-    speaker: str  # the source's own id, "" if unknown; it never leaves planning, which hashes it
-    recording: Recording
-    seconds: float | None = None  # if the source says so; balances the shards and measures caps in hours
-    votes: int = 0  # up minus down, of the people who checked the recording
-    source: str = ""  # name of the source, for the `source` column
-    language: str = ""
-    objection: str | None = None  # why the source itself leaves this clip out; it is listed among the rejects
-
-
-class Source(Protocol):
-    name: str  # goes into the `source` column: names the release, holds no path of this machine
-    language: str  # as the source calls it: "zh-HK", "yue", …; "" if it does not say
-    license: str  # identifier of the Hugging Face Hub: "cc0-1.0", …
-    about: str  # one or two sentences for the dataset card
-    terms: str  # why its features are kept private; "" if anybody may have them
-
-    def clips(self, *, split_policy: str) -> Iterator[Clip]:
-        """All clips, train first. Raises CantowhisperError when the source cannot be read or lacks the splits."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +90,9 @@ def open_source(text: str) -> Source:
 
 def _open_one(spec: Spec) -> Source:
     from cantowhisper.features.sources.common_voice import CommonVoice, find_language_folder
+    from cantowhisper.features.sources.layouts import open_folder
     from cantowhisper.features.sources.release_files import FolderFiles, TarFiles
-    from cantowhisper.features.sources.table import TableFolder, find_tables
+    from cantowhisper.features.sources.rows import ENDINGS
 
     name, language = spec.name, spec.options.get("language")
     if name == "samples":
@@ -147,6 +106,8 @@ def _open_one(spec: Spec) -> Source:
 
         return CommonVoice(TarFiles(download(name.removeprefix("mdc:"))), language=language)
     path = Path(name)
+    if path.is_file() and path.suffix.lower() in ENDINGS:
+        return open_folder(path.parent, options=spec.options, table=path)
     if path.is_file():
         return CommonVoice(TarFiles(path), language=language)
     if not path.is_dir():
@@ -154,9 +115,7 @@ def _open_one(spec: Spec) -> Source:
     release = find_language_folder(path)
     if release:
         return CommonVoice(FolderFiles(release), language=language)
-    if find_tables(path):
-        return TableFolder(path, options=spec.options)
-    raise UsageError(f"{name} is no Common Voice release (no validated.tsv or train.tsv) and holds no table of clips")
+    return open_folder(path, options=spec.options)
 
 
 def _samples() -> Source:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from cantowhisper.contracts import CantowhisperError, UsageError
-from cantowhisper.features.sources.open import FileRecording, Recording
+from cantowhisper.features.sources.clip import FileRecording, Recording
 
 SPACING_BYTES = 4 << 20  # between the ways in; each takes 32 KiB of memory in every worker: 25 MiB for 3 GB
 TABLES = ("train.tsv", "dev.tsv", "test.tsv", "validated.tsv")
@@ -37,7 +37,7 @@ class FolderFiles:
             yield from file
 
     def recording(self, file_name: str) -> Recording:
-        return FileRecording(self._clips, file_name)
+        return FileRecording(self._clips, file_name if Path(file_name).suffix else f"{file_name}.mp3")
 
     def where(self, table: str) -> str:
         return str(self.folder / table)
@@ -127,7 +127,7 @@ class TarFiles:
         yield from io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
 
     def recording(self, file_name: str) -> Recording:
-        offset, size = self._clips.get(file_name, (-1, 0))
+        offset, size = self._clips.get(file_name) or self._clips.get(f"{file_name}.mp3", (-1, 0))
         return TarRecording(str(self.archive), self._index, offset, size)
 
     def where(self, table: str) -> str:
