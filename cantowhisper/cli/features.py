@@ -10,7 +10,8 @@ from cantowhisper.features.config import FeatureConfig
 SHORTCUTS = ("split_policy", "max_hours", "storage", "workers", "engine", "strict")  # options with a flag of their own
 SOURCE_HELP = (
     "samples, a Common Voice release (folder or .tar.gz), mdc:DATASET_ID, hub:owner/name[:config][@revision], or a "
-    "folder with a .tsv, .csv or .jsonl table; several as A+B, each with options: A,hours=100,weight=3+B,weight=1"
+    "folder of recordings with a table, subtitles or text files; several as A+B, each with options: "
+    "A,hours=100,weight=3+B,weight=1"
 )
 
 
