@@ -30,7 +30,7 @@ def random_model() -> Path:
     folder = Path(_keep[-1].name) / "model"
     model, processor = build_miniature(TEXTS)
     save_model(model, processor, folder)
-    ModelFacts(trained_contexts="variable", context=PLAIN).save(folder)
+    ModelFacts(language="yue", language_token="<|zh|>", trained_contexts="variable", context=PLAIN).save(folder)
     export_model(folder)
     return folder
 

@@ -84,7 +84,7 @@ def ask(url, path, **fields):
 
 def test_every_format_of_the_openai_endpoint(url, tmp_path):
     path = recording(tmp_path)
-    said = "32000<None>\n32000<None>"
+    said = "32000<None> 32000<None>"
     plain = ask(url, path, model="whisper-1")
     assert plain.json() == {"text": said} and plain.headers["content-type"] == "application/json"
     assert ask(url, path, response_format="text").text == said + "\n"

@@ -15,12 +15,13 @@ from cantowhisper.contracts import CantowhisperError, ModelFacts, Segment, Usage
 from cantowhisper.serving import hallucination
 from cantowhisper.serving.batches import Job, batches
 from cantowhisper.serving.characters import character_times
+from cantowhisper.serving.detection import first_speech, likeliest
 from cantowhisper.serving.engines.open import Decoded, Engine, find_export, open_engine
 from cantowhisper.serving.hub import model_folder
 from cantowhisper.serving.live.agreement import SURE, Heard, same_beginning
 from cantowhisper.serving.segments import SegmentOptions, Span, find_segments
 from cantowhisper.speech.context import context_of, token_budget
-from cantowhisper.speech.language import known_languages, language_token
+from cantowhisper.speech.language import known_languages, language_code, language_token
 from cantowhisper.speech.mel import N_FRAMES, SAMPLE_RATE, log_mel, n_frames, pad_to
 from cantowhisper.speech.text import normalize, to_script
 
@@ -105,8 +106,10 @@ class Recognizer:
         Parameters
         ----------
         waveform : float32, shape (n_samples,), in [-1, 1], 16 kHz mono
-        language : code or name, or "auto" to have the model tell; default is what the model was trained for
-        script : "traditional", "simplified", or None for what the model writes
+        language : code or name, or "auto" to have the model tell; default is what the model was trained for, and for a
+            stock model "auto"
+        script : "traditional", "simplified", "as written"; default is what the model writes, but traditional for a
+            stock model that is told to write Cantonese: it would mix both
         beam_size : 1 is greedy; 5 costs about twice the time
         characters : also when each character was said (CTranslate2 only; costs a quarter more)
         should_stop : asked before each batch; True ends the stream where it is
@@ -116,12 +119,14 @@ class Recognizer:
         UsageError : the model does not know the language, or the script does not exist
         """
         prompt = self._prompt(None if language == "auto" else language)
-        script = script or "as written"
+        script = script or self._usual_script(language)
         to_script("", script)  # refuses an unknown script before the work, not after it
         waveform = np.ascontiguousarray(waveform, dtype=np.float32)
         jobs = [self._job(index, span) for index, span in enumerate(find_segments(waveform, self.options))]
-        if language == "auto" and jobs:
-            prompt = self._prompt(self._heard_language(waveform, jobs))
+        if self._is_to_be_heard(language) and jobs:
+            language = self.heard_language(waveform, [job.span for job in jobs])
+            prompt = self._prompt(language)
+        spoken = language_code(language or self.facts.language or self.facts.language_token or "zh")
         ready, next_index = {}, 0
         for batch in batches(jobs):
             if should_stop and should_stop():
@@ -133,7 +138,8 @@ class Recognizer:
                 next_index += 1
                 if not segment.text:
                     continue
-                segment = replace(segment, text=to_script(segment.text, script))
+                text = to_script(segment.text, script, language=spoken)
+                segment = replace(segment, text=text, language=spoken)
                 if characters:
                     job = jobs[next_index - 1]
                     segment = replace(segment, characters=self._characters(waveform, job, prompt, segment.text))
@@ -148,13 +154,15 @@ class Recognizer:
         ----------
         waveform : float32, shape (n_samples,), 16 kHz, at most 30 s
         known : text of its beginning; the text returned goes on from there (with a space where one belongs)
-        language : code or name; default is what the model was trained for
+        language : code or name; default is what the model was trained for, or for a stock model what it hears here
 
         Returns
         -------
         Heard : its text may end with U+FFFD where a character's bytes are not all there
         """
         job = self._job(0, Span(0, waveform.size), bucket_frames=LIVE_BUCKET_FRAMES)
+        if self._is_to_be_heard(language):
+            language = self.heard_language(waveform, [job.span])
         begin = self._tokenizer.encode(known, add_special_tokens=False).ids
         budget = max(1, job.budget - len(begin))
         (decoded,) = self.engine.decode(
@@ -222,14 +230,23 @@ class Recognizer:
         better = second if not second.looped or len(second.text) < len(first.text) else first
         return replace(better, retried=True)
 
-    def _heard_language(self, waveform: np.ndarray, jobs: list[Job]) -> str:
-        """The language of the longest of the first pieces."""
-        if not hasattr(self.engine, "languages"):
-            raise UsageError("the language can be detected with a CTranslate2 export only; name the language")
-        job = max(jobs[:8], key=lambda one: one.frames)
-        likely = self.engine.languages(self._mel(waveform, job))
-        known = {token: p for token, p in likely.items() if token.strip("<|>") in self.languages}
-        return max(known, key=known.get).strip("<|>") if known else self.facts.language_token or "zh"
+    @property
+    def detects(self) -> bool:
+        """Whether the model hears the language where nobody names one: a stock model was trained for none."""
+        return not self.facts.language_token
+
+    def _is_to_be_heard(self, language: str | None) -> bool:
+        return language == "auto" or (not language and self.detects)
+
+    def heard_language(self, waveform: np.ndarray, spans: list[Span]) -> str:
+        """The token of the language that is spoken in some pieces of a recording (see detection.py)."""
+        speech = first_speech(waveform, spans)
+        mel = self._mel(speech, self._job(0, Span(0, speech.size)))
+        return likeliest(self.engine.languages(mel), self.languages) or self.facts.language_token or "<|zh|>"
+
+    def _usual_script(self, language: str | None) -> str:
+        named = bool(language) and language != "auto"
+        return "traditional" if self.detects and named and language_code(language) == "yue" else "as written"
 
     def _characters(self, waveform, job: Job, prompt: list[int], text: str) -> tuple[tuple[str, float, float], ...]:
         if not hasattr(self.engine, "align"):

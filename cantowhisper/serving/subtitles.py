@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from cantowhisper.contracts import Segment, UsageError
+from cantowhisper.speech.text import join_texts
 
 
 def to_txt(segments: Sequence[Segment]) -> str:
@@ -42,13 +43,17 @@ def to_tsv(segments: Sequence[Segment]) -> str:
 
 
 def to_json(segments: Sequence[Segment]) -> str:
-    """The whole text and every field of each segment."""
+    """The whole text on one line, its language, and every field of each segment."""
     rows = [{**dataclasses.asdict(s), "start_s": _ms(s.start_s) / 1000, "end_s": _ms(s.end_s) / 1000} for s in segments]
     for row in rows:
         row["confidence"] = round(row["confidence"], 4)
+        del row["language"]  # all have one
         if not row["characters"]:  # only where they were asked for
             del row["characters"]
-    return json.dumps({"text": to_txt(segments).strip(), "segments": rows}, ensure_ascii=False, indent=2) + "\n"
+    language = next((s.language for s in segments if s.language), "")
+    text = join_texts((s.text for s in segments), language)
+    told = {"language": language} if language else {}
+    return json.dumps({"text": text, **told, "segments": rows}, ensure_ascii=False, indent=2) + "\n"
 
 
 FORMATS: dict[str, Callable[[Sequence[Segment]], str]] = {

@@ -53,6 +53,10 @@ class Engine(Protocol):
         """
         ...
 
+    def languages(self, mel: np.ndarray) -> dict[str, float]:
+        """Probability of each language token ("<|en|>"); empty if the model cannot tell. mel: (n_mels, n_frames)."""
+        ...
+
 
 def open_engine(folder: Path, *, threads: int, backend: str = "auto") -> Engine:
     """The engine for a model folder: its CTranslate2 export if there is one, else transformers.
@@ -220,6 +224,17 @@ class TransformersEngine:
         self._model = model.eval().to("cuda" if gpu else "cpu")
         self.n_mels = model.config.num_mel_bins
         self.decode = zero_gpu.borrow(self._decode)
+        self.languages = zero_gpu.borrow(self._languages)
+
+    def _languages(self, mel: np.ndarray) -> dict[str, float]:
+        torch, model = self._torch, self._model
+        tokens = getattr(model.generation_config, "lang_to_id", None) or {}
+        start = torch.tensor([[model.config.decoder_start_token_id]], device=model.device)
+        features = torch.from_numpy(np.ascontiguousarray(mel[np.newaxis])).to(model.device, model.dtype)
+        with torch.inference_mode():
+            logits = model(input_features=features, decoder_input_ids=start).logits[0, -1].float()
+            shares = logits[list(tokens.values())].softmax(0).tolist()
+        return dict(zip(tokens, shares, strict=True))
 
     def _decode(
         self,

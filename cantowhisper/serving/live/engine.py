@@ -20,6 +20,7 @@ from cantowhisper.serving.live.agreement import Heard
 from cantowhisper.serving.live.pace import Pace, PaceOptions
 from cantowhisper.serving.live.policy import LiveOptions, Pass
 from cantowhisper.serving.live.session import Session
+from cantowhisper.speech.language import language_token
 from cantowhisper.speech.mel import SAMPLE_RATE
 from cantowhisper.speech.text import to_script
 
@@ -92,8 +93,8 @@ class LiveEngine:
         ------
         UsageError : the model does not know the language, or there is no such script
         """
-        if language and language not in self.recognizer.languages:
-            raise UsageError(f"the model does not know {language!r}; choose {', '.join(self.recognizer.languages)}")
+        if language and language != "auto":
+            language_token([f"<|{code}|>" for code in self.recognizer.languages], language)  # refuses what it lacks
         script = script or "as written"
         to_script("", script)
         session = Session(

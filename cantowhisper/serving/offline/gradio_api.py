@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from cantowhisper.serving.offline.service import Choices, Service, as_json
+from cantowhisper.serving.offline.service import Choices, Service, as_json, language_of
 from cantowhisper.serving.offline.transcription import friendly
 from cantowhisper.serving.web.visitors import visitor_address
 
@@ -27,7 +27,7 @@ def add_endpoints(service: Service) -> None:
         for standing in service.run(paths, link=link, choices=choices, **told):
             results = standing.results
             yield gr.skip()  # nothing yet; but only between steps Gradio can tell us that the client has gone
-        yield as_json(results[0], model=service.name, language=language or _trained_for(service))
+        yield as_json(results[0], model=service.name, language=language_of(results[0], language or "", service))
 
     def transcribe(file, language="", script="", beam_size=1, characters=False, request: gr.Request = None):
         yield from _answered(answer, [file] if file else [], "", language, script, beam_size, characters, request)
@@ -48,7 +48,3 @@ def _answered(answer, paths: list, link: str, *rest) -> Iterator:
         yield from answer(paths, (link or "").strip(), *rest)
     except Exception as error:
         raise gr.Error(friendly(error), print_exception=False) from None
-
-
-def _trained_for(service: Service) -> str:
-    return service.recognizer.facts.language_token.strip("<|>")

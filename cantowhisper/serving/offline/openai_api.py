@@ -16,13 +16,14 @@ from starlette.routing import Route
 
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.serving.hallucination import compression_ratio
-from cantowhisper.serving.offline.service import Choices, Result, Service, mean_log_prob
+from cantowhisper.serving.offline.service import Choices, Result, Service, language_of, mean_log_prob
 from cantowhisper.serving.offline.transcription import friendly
-from cantowhisper.serving.subtitles import to_txt, write
+from cantowhisper.serving.subtitles import write
 from cantowhisper.serving.web.form import received
 from cantowhisper.serving.web.refusal import Refusal
 from cantowhisper.serving.web.visitors import visitor_address
 from cantowhisper.speech.audio import AudioError
+from cantowhisper.speech.text import join_texts
 
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 
@@ -73,7 +74,7 @@ async def _transcriptions(service: Service, request: Request) -> Response:
         choices = Choices(language=form.get("language"), characters="word" in form.getlist("timestamp_granularities[]"))
         # The visitor's name for the file reaches nothing.
         result = await _result(service, request, upload.path, choices)
-        return _shaped(result, shape, form.get("language") or service.recognizer.facts.language_token.strip("<|>"))
+        return _shaped(result, shape, language_of(result, form.get("language") or "", service))
 
 
 async def _result(service: Service, request: Request, path: Path, choices: Choices) -> Result:
@@ -93,7 +94,7 @@ def _shaped(result: Result, shape: str, language: str) -> Response:
     segments = result.progress.segments
     if shape in ("srt", "vtt"):
         return PlainTextResponse(write(segments, shape))
-    text = to_txt(segments).strip()
+    text = join_texts((s.text for s in segments), language)
     if shape == "text":
         return PlainTextResponse(text + "\n")
     if shape == "json":

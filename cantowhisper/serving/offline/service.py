@@ -22,6 +22,7 @@ from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.web.filter import Open
 from cantowhisper.serving.web.site import Site
 from cantowhisper.serving.web.storage import Storage
+from cantowhisper.speech.text import join_texts
 
 DOWNLOADS_AT_ONCE = 4  # they wait on other servers and hold no core
 
@@ -50,6 +51,11 @@ class Result:
     progress: Progress
     before: tuple[Segment, ...] = ()
     problem: CantowhisperError | None = None
+
+    @property
+    def heard(self) -> str:
+        """The code of the language that it was decoded as; "" where nothing was said."""
+        return next((s.language for s in self.progress.segments if s.language), "")
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,7 @@ def as_json(result: Result, *, model: str, language: str) -> dict:
             row["characters"] = [list(one) for one in segment.characters]
         rows.append(row)
     return {
-        "text": "\n".join(row["text"] for row in rows),
+        "text": join_texts((row["text"] for row in rows), language),
         "language": language,
         "duration_s": round(result.progress.duration_s, 3),
         "segments": rows,
@@ -212,3 +218,10 @@ def as_json(result: Result, *, model: str, language: str) -> dict:
 def mean_log_prob(segment: Segment) -> float:
     """What OpenAI's format wants where this project keeps a probability."""
     return math.log(max(segment.confidence, 1e-6))
+
+
+def language_of(result: Result, asked: str, service: Service) -> str:
+    """The language of a result's text: what it was decoded as, and for a silent recording what would have been."""
+    facts = service.recognizer.facts
+    named = asked if asked != "auto" else ""
+    return result.heard or named or facts.language or facts.language_token.strip("<|>")

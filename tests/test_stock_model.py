@@ -1,0 +1,44 @@
+"""A stock Whisper, as it comes from the Hub: the language is heard, and what is English stays English."""
+
+import numpy as np
+import pytest
+
+from cantowhisper.serving.detection import first_speech, likeliest
+from cantowhisper.serving.recognizer import Recognizer
+from cantowhisper.serving.segments import Span
+from cantowhisper.speech.audio import load_audio
+from cantowhisper.speech.mel import SAMPLE_RATE
+from cantowhisper.speech.text import join_texts, wer
+
+SAID = {
+    "jfk.flac": "And so, my fellow Americans, ask not what your country can do for you, "
+    "ask what you can do for your country",
+    "LJ001-0002.wav": "in being comparatively modern.",
+    "common_voice_en_651325.mp3": "",
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(real_weights) -> Recognizer:
+    pytest.importorskip("torch")
+    return Recognizer.open(real_weights / "whisper-base", threads=2, backend="transformers")
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_english_is_heard_and_written_as_such(checkpoint, real_speech, name):
+    segments = checkpoint.transcribe(load_audio(real_speech / "fixtures" / name))
+    text = join_texts((s.text for s in segments), "en")
+    assert {s.language for s in segments} == {"en"}, text
+    assert text.isascii(), f"no Chinese character: {text}"
+    if SAID[name]:
+        assert wer([text], [SAID[name]]).wer <= 0.1, text
+
+
+def test_what_is_heard_for_the_language_is_the_first_speech_with_a_voice():
+    waveform = np.arange(100 * SAMPLE_RATE, dtype=np.float32)
+    spans = [Span(0, 16_000, True), Span(32_000, 64_000), Span(80_000, 96_000)]
+    speech = first_speech(waveform, spans)
+    assert speech[0] == 32_000 and speech[32_000 + 4_800] == 80_000
+    assert first_speech(waveform, spans[:1])[0] == 0, "without any voice, what is loud"
+    assert first_speech(waveform, [Span(0, 40 * SAMPLE_RATE)]).size == 30 * SAMPLE_RATE
+    assert likeliest({"<|en|>": 0.2, "<|yue|>": 0.8}, ["en", "zh"]) == "<|en|>" and likeliest({}, ["en"]) == ""
