@@ -6,19 +6,23 @@ It only builds the page and wires its events; what happens to a recording is in 
 import argparse
 import logging
 import os
+import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
 import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
+from starlette.concurrency import run_in_threadpool
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.serving.engines import zero_gpu
 from cantowhisper.serving.offline import openai_api, view
+from cantowhisper.serving.offline.addresses import Reach
 from cantowhisper.serving.offline.download import MAX_URL_CHARACTERS
 from cantowhisper.serving.offline.gradio_api import add_endpoints
 from cantowhisper.serving.offline.limits import Limits
@@ -26,6 +30,8 @@ from cantowhisper.serving.offline.service import Choices, Result, Service, Stand
 from cantowhisper.serving.offline.transcription import friendly, write_files
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
+from cantowhisper.serving.web.running import leave_at_once_if_busy, require_port, run_until_asked
+from cantowhisper.serving.web.settings import Whereabouts, add_serve_options, from_environment, opened, run_page
 from cantowhisper.serving.web.visitors import visitor_address
 
 HERE = Path(__file__).resolve().parent
@@ -42,8 +48,7 @@ LANGUAGES = {"yue": "粵語 Cantonese", "zh": "普通話 Mandarin", "en": "英�
 SCRIPTS = [("原樣 As is", ""), ("繁體 Traditional", "traditional"), ("简体 Simplified", "simplified")]
 CARE = [("快 Fast", 1), ("小心，慢一倍 Careful, half the speed", 5)]
 AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}  # for events that compute nothing
-# Waiting is done in threads (of which only the worker's computes), and so takes one of them for each visitor.
-SPARE_THREADS = 20
+MAX_THREADS = 40  # for what the page writes and reads; whoever waits takes none
 
 log = logging.getLogger("cantowhisper.app_offline")
 
@@ -57,11 +62,7 @@ def build_page(service: Service, *, examples: list[Path] | None = None) -> gr.Bl
     examples : recordings to try; by default those of samples/clips, where they are
     """
     limits, facts = service.limits, service.recognizer.facts
-    page = gr.Blocks(
-        title=" · ".join(view.title_of(facts)),
-        analytics_enabled=False,
-        delete_cache=(limits.look_for_old_files_s, limits.keep_files_s),
-    )
+    page = gr.Blocks(title=" · ".join(view.title_of(facts)), analytics_enabled=False)
     with page:
         gr.HTML(view.header(facts))
         with gr.Row(equal_height=False):
@@ -87,12 +88,14 @@ def _wire(page: gr.Blocks, service: Service, go, stop, inputs: list, outputs: di
     (Gradio's own `cancels=` now and then leaves the button that was cancelled without effect.)
     """
 
-    def work(source, files, recording, link, language, script, beam, compare, request: gr.Request):
+    async def work(source, files, recording, link, language, script, beam, compare, request: gr.Request):
         paths = {"file": files or [], "microphone": [recording] if recording else [], "link": []}[source]
         link = link.strip() if source == "link" else ""
         choices = Choices(language, script, beam, compare)
-        for changes in steps(service, paths, link, choices, visitor_address(request), request.session_hash):
-            yield {outputs[name]: value for name, value in changes.items()}
+        told = (visitor_address(request), request.session_hash)
+        async with aclosing(steps(service, paths, link, choices, *told)) as changing:
+            async for changes in changing:
+                yield {outputs[name]: value for name, value in changes.items()}
 
     def ask(request: gr.Request):
         service.stops.ask(request.session_hash)
@@ -103,14 +106,14 @@ def _wire(page: gr.Blocks, service: Service, go, stop, inputs: list, outputs: di
     page.unload(ask)  # a closed tab stops computing
 
 
-def steps(
+async def steps(
     service: Service,
     paths: Sequence[str],
     link: str = "",
     choices: Choices | None = None,
     visitor: str = "",
     session: str = "",
-) -> Iterator[dict]:
+) -> AsyncIterator[dict]:
     """What changes on the page as the work on one request goes on: new values by output (see `_outputs`)."""
     if not paths and not link:
         yield _refused("請先揀檔案、錄音或者貼連結。 Choose a file, record something, or paste a link first.")
@@ -120,13 +123,20 @@ def steps(
         # Gradio copies files into its own store when they are yielded, so this folder need not live longer.
         with tempfile.TemporaryDirectory(prefix="cantowhisper-") as folder:
             media: dict[Path, str] = {Path(path): str(path) for path in paths}
-            for standing in service.run(paths, visitor=visitor, link=link, choices=choices, session=session):
-                if standing.stage != "unchanged":
-                    yield _kept(standing, media) | _shown(standing, media, folder)
+            asked = {"visitor": visitor, "link": link, "choices": choices, "session": session}
+            async with aclosing(service.run(paths, **asked)) as standings:
+                async for standing in standings:
+                    if standing.stage != "unchanged":
+                        # In a thread: a long transcript takes a while to write, and others' events wait for this one.
+                        yield await run_in_threadpool(_changes, standing, media, folder)
     except Exception as error:
         if not isinstance(error, CantowhisperError):
             log.error("a request failed: %s", type(error).__name__)  # never the visitor's words, names or paths
         yield _refused(friendly(error))
+
+
+def _changes(standing: Standing, media: dict[Path, str], folder: str) -> dict:
+    return _kept(standing, media) | _shown(standing, media, folder)
 
 
 def _kept(standing: Standing, media: dict[Path, str]) -> dict:
@@ -269,7 +279,7 @@ def launch_options(service: Service) -> dict:
     return {
         "app_kwargs": service.site.app_kwargs(openai_api.routes(service)),
         "head": f"<script>{script}</script>",
-        "max_threads": limits.max_queue + SPARE_THREADS,
+        "max_threads": MAX_THREADS,
         "theme": calm_theme(),
         "css_paths": [SHARED_STYLE, HERE / "style.css"],
         "max_file_size": limits.max_file_bytes,
@@ -281,26 +291,52 @@ def launch_options(service: Service) -> dict:
     }
 
 
-def main(model: str | None = None, host: str | None = None, port: int | None = None, base: str | None = None) -> None:
+def main(
+    model: str | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    base: str | None = None,
+    *,
+    threads: int = THREADS,
+    limits: Limits | None = None,
+    where: Whereabouts | None = None,
+) -> None:
     """Serve the page until it is stopped.
 
     model : folder or Hub id; by default what the environment variable MODEL_ID says
     base : the model before fine-tuning, to compare with; by default BASE_MODEL_ID, if that is set
     host, port : by default what Gradio takes: 127.0.0.1:7860, or what a Space sets in its environment
+    threads : of the CPU, for the model
+    limits, where : by default what the environment says
     """
-    model = model or os.environ.get("MODEL_ID")
+    model, base = model or os.environ.get("MODEL_ID"), base or os.environ.get("BASE_MODEL_ID")
     if not model:
         raise SystemExit("no model: give --model FOLDER_OR_HUB_ID, or set MODEL_ID (on a Space: Settings, Variables)")
-    base = base or os.environ.get("BASE_MODEL_ID")
-    load = partial(Recognizer.open, threads=THREADS, backend=zero_gpu.backend())
-    service = Service(load(model), base=load(base) if base else None, limits=Limits(), name=Path(model).name)
-    build_page(service).launch(server_name=host, server_port=port, **launch_options(service))
+    limits, where = limits or from_environment(Limits), where or from_environment(Whereabouts)
+    host, port = require_port(host, port)
+    load = partial(Recognizer.open, threads=threads, backend=zero_gpu.backend())
+    keep = {"keep_s": limits.keep_files_s, "sweep_every_s": limits.look_for_old_files_s}
+    with opened(where, **keep) as storage:
+        service = Service(
+            load(model),
+            base=load(base) if base else None,
+            limits=limits,
+            reach=Reach(also_allow=where.allowed_links),
+            name=Path(model).name,
+            storage=storage,
+        )
+        page = build_page(service)
+        storage.keep_what_is_here()
+        options = {"server_name": host, "server_port": port, "root_path": where.root_path or None}
+        # _frontend=False: no request of the page to itself, which a busy machine answers too late.
+        start = partial(page.launch, prevent_thread_lock=True, _frontend=False, **options, **launch_options(service))
+        run_until_asked(start, ending=[service.close, partial(page.close, verbose=False)])
+    leave_at_once_if_busy(service.worker.thread)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve the page for recordings.")
     parser.add_argument("--model", help="model folder or Hub id (default: the variable MODEL_ID)")
     parser.add_argument("--base", help="model before fine-tuning (default: the variable BASE_MODEL_ID)")
-    parser.add_argument("--host")
-    parser.add_argument("--port", type=int)
-    main(**vars(parser.parse_args()))
+    add_serve_options(parser, Limits)
+    sys.exit(run_page(main, parser, Limits))

@@ -7,6 +7,8 @@ does stands in the .js files beside this one.
 import argparse
 import html
 import os
+import sys
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -17,10 +19,13 @@ from cantowhisper.serving.live.service import LiveService
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
 from cantowhisper.serving.web.filter import Open
+from cantowhisper.serving.web.running import leave_at_once_if_busy, require_port, run_until_asked
+from cantowhisper.serving.web.settings import Whereabouts, add_serve_options, from_environment, opened, run_page
 from cantowhisper.serving.web.site import Site
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = ("recorder.js", "transport.js", "transcript.js", "page.js")  # one after the other, as one program
+KEEP_FILES_S = 3600  # nothing is uploaded; what Gradio itself writes goes soon
 THREADS = 2  # a free Space has two virtual cores
 LANGUAGES = {"yue": "粵語 Cantonese", "zh": "普通話 Mandarin", "en": "英文 English"}
 SCRIPT_CHOICES = {"": "原樣 As is", "traditional": "繁體 Traditional", "simplified": "简体 Simplified"}
@@ -139,25 +144,38 @@ def launch_options(limits: LiveLimits | None = None) -> dict:
     }
 
 
-def main(model: str | None = None, host: str | None = None, port: int | None = None) -> None:
+def main(
+    model: str | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    *,
+    threads: int = THREADS,
+    limits: LiveLimits | None = None,
+    where: Whereabouts | None = None,
+) -> None:
     """Serve the page until it is stopped.
 
     model : folder or Hub id; by default what the environment variable MODEL_ID says
     host, port : by default what Gradio takes: 127.0.0.1:7860, or what a Space sets in its environment
+    threads : of the CPU, for the model
+    limits, where : by default what the environment says
     """
     model = model or os.environ.get("MODEL_ID")
     if not model:
         raise SystemExit("no model: give --model FOLDER_OR_HUB_ID, or set MODEL_ID (on a Space: Settings, Variables)")
-    page = build_page(Recognizer.open(model, threads=THREADS))
-    try:
-        page.launch(server_name=host, server_port=port, **launch_options())
-    finally:
-        page.engine.close()
+    limits, where = limits or from_environment(LiveLimits), where or from_environment(Whereabouts)
+    host, port = require_port(host, port)
+    with opened(where, keep_s=KEEP_FILES_S, sweep_every_s=KEEP_FILES_S / 6):
+        page = build_page(Recognizer.open(model, threads=threads), limits=limits)
+        options = {"server_name": host, "server_port": port, "root_path": where.root_path or None}
+        # _frontend=False: no request of the page to itself, which a busy machine answers too late.
+        start = partial(page.launch, prevent_thread_lock=True, _frontend=False, **options, **launch_options(limits))
+        run_until_asked(start, ending=[page.engine.close, partial(page.close, verbose=False)])
+    leave_at_once_if_busy(page.engine.thread)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve the live page.")
     parser.add_argument("--model", help="model folder or Hub id (default: the variable MODEL_ID)")
-    parser.add_argument("--host")
-    parser.add_argument("--port", type=int)
-    main(**vars(parser.parse_args()))
+    add_serve_options(parser, LiveLimits)
+    sys.exit(run_page(main, parser, LiveLimits))

@@ -17,14 +17,14 @@ from browser import serving
 from web import answer, website
 
 from cantowhisper.contracts import ModelFacts, Segment
-from cantowhisper.serving.offline.download import Reach
+from cantowhisper.serving.offline.addresses import Reach
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Service
 from cantowhisper.speech.mel import SAMPLE_RATE
 
 APP = Path(__file__).resolve().parents[1] / "app_offline" / "app.py"
 LIMITS = replace(
-    Limits(), max_file_bytes=1_000_000, max_audio_s=20.0, max_requests_per_hour=10_000, max_waiting_per_visitor=30
+    Limits(), max_file_bytes=1_000_000, max_audio_s=20.0, max_requests_per_hour=10_000, max_under_way_per_visitor=30
 )
 
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 from web import answer, redirect, website
 
-from cantowhisper.serving.offline import download, youtube
-from cantowhisper.serving.offline.download import LinkError, Reach, fetch, youtube_id
-from cantowhisper.serving.offline.limits import Limits
+from cantowhisper.serving.offline import addresses, youtube
+from cantowhisper.serving.offline.addresses import Reach
+from cantowhisper.serving.offline.download import MAX_REDIRECTS, fetch, youtube_id
+from cantowhisper.serving.offline.limits import Limits, LinkError
 
 LIMITS = replace(Limits(), max_url_bytes=1_000_000, max_download_s=1.5)
 SOUND = bytes(range(256)) * 400
@@ -19,7 +20,7 @@ SOUND = bytes(range(256)) * 400
 
 def local(port: int, **names: list[str]) -> Reach:
     """Lets in one server of the test; `names` resolve to what is given, all others as ever."""
-    resolve = lambda host, port: names.get(host.replace(".", "_")) or download._resolve(host, port)
+    resolve = lambda host, port: names.get(host.replace(".", "_")) or addresses._resolve(host, port)
     return Reach(also_allow=frozenset({("127.0.0.1", port)}), resolve=resolve)
 
 
@@ -88,7 +89,7 @@ def test_a_redirect_to_nowhere_is_asked_a_few_times_and_refused(tmp_path, lost):
     """An empty reference is the page itself (RFC 3986, section 4.4): a loop, which ends as any other."""
     with website(a=lost) as (url, port, asked):
         assert "redirects" in refused(f"{url}/a?x=1", tmp_path, local(port))
-        assert asked == ["/a?x=1"] * (download.MAX_REDIRECTS + 1)
+        assert asked == ["/a?x=1"] * (MAX_REDIRECTS + 1)
 
 
 def test_a_name_that_changes_its_address_is_connected_to_where_it_was_looked_at(tmp_path):
@@ -140,7 +141,7 @@ def test_passwords_are_not_sent(tmp_path):
 def test_redirects_come_to_an_end(tmp_path):
     with website(a=redirect("/a")) as (url, port, asked):
         assert "redirects" in refused(f"{url}/a", tmp_path, local(port))
-        assert len(asked) == download.MAX_REDIRECTS + 1
+        assert len(asked) == MAX_REDIRECTS + 1
 
 
 def endless(handler) -> None:

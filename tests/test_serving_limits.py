@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+from steps import in_steps
 
 from cantowhisper.contracts import Segment
 from cantowhisper.serving.offline import service, transcription
@@ -52,7 +53,7 @@ def recordings(folder: Path, n: int) -> list[Path]:
 def test_all_recordings_of_a_request_share_one_time_limit(clock, compare, limit_s, tmp_path):
     """The work ends with the segment in which its time runs out, in whichever recording that is."""
     page = Service(Slow(clock), base=Slow(clock), limits=replace(Limits(), max_work_s=limit_s))
-    *_, last = page.run(recordings(tmp_path, 3), visitor="a", choices=Choices(compare=compare))
+    *_, last = in_steps(page.run(recordings(tmp_path, 3), visitor="a", choices=Choices(compare=compare)))
     spent_s, all_of_it_s = clock.now_s - 1000, 3 * N_SEGMENTS * SEGMENT_S * (1 + compare)
     assert min(limit_s, all_of_it_s) <= spent_s <= min(limit_s + SEGMENT_S, all_of_it_s)
     n_heard = sum(len(one.progress.segments) + len(one.before) for one in last.results)

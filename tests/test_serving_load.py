@@ -31,7 +31,7 @@ from cantowhisper.speech.mel import SAMPLE_RATE
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIPS = ROOT / "samples" / "clips"
-LIMITS = replace(Limits(), max_requests_per_hour=10_000, max_waiting_per_visitor=30, max_queue=40)
+LIMITS = replace(Limits(), max_requests_per_hour=10_000, max_under_way_per_visitor=30, max_queue=40)
 pytestmark = pytest.mark.slow
 
 

@@ -1,17 +1,16 @@
 """The queue before the model: turns, places, bounds, and work that nobody wants any more."""
 
+import asyncio
 import contextvars
 import threading
 import time
-from dataclasses import replace
 
 import pytest
+from steps import in_steps
 
 from cantowhisper.serving.offline import queue as worker_module
-from cantowhisper.serving.offline.limits import LimitError, Limits
-from cantowhisper.serving.offline.queue import Visitors, Waiting, Worker
-
-LIMITS = replace(Limits(), max_waiting_per_visitor=10, max_queue=30)
+from cantowhisper.serving.offline.queue import Waiting, Worker
+from cantowhisper.serving.web.refusal import Closing
 
 
 class Gate:
@@ -52,14 +51,14 @@ def start(worker, gate, visitor, name, seen=None):
     """Run one work in a thread; `seen` gets what is yielded."""
     seen = [] if seen is None else seen
     n_before = len(worker._jobs)
-    thread = threading.Thread(target=lambda: seen.extend(worker.run(visitor, gate.work(name))), daemon=True)
+    thread = threading.Thread(target=lambda: seen.extend(in_steps(worker.run(visitor, gate.work(name)))), daemon=True)
     thread.start()
     until(lambda: len(worker._jobs) > n_before or (gate.started.is_set() and not n_before))
     return thread
 
 
 def test_visitors_take_turns_and_are_told_their_place():
-    worker, gate, seen = Worker(LIMITS), Gate(), []
+    worker, gate, seen = Worker(), Gate(), []
     threads = [start(worker, gate, "first", "running")]
     until(gate.started.is_set)
     for visitor, name in [("a", "a1"), ("a", "a2"), ("a", "a3"), ("b", "b1"), ("first", "again"), ("c", "c1")]:
@@ -75,7 +74,7 @@ def test_visitors_take_turns_and_are_told_their_place():
 
 
 def test_twenty_visitors_are_served_in_the_order_in_which_they_came():
-    worker, gate = Worker(LIMITS), Gate()
+    worker, gate = Worker(), Gate()
     threads = [start(worker, gate, "0", "0")]
     until(gate.started.is_set)
     for i in range(1, 20):
@@ -88,15 +87,15 @@ def test_twenty_visitors_are_served_in_the_order_in_which_they_came():
 
 
 def test_who_leaves_is_dropped_waiting_or_running():
-    worker, gate = Worker(LIMITS), Gate()
-    running = worker.run("a", gate.work("running"))
+    worker, gate = Worker(), Gate()
+    running = in_steps(worker.run("a", gate.work("running")))
     threading.Thread(target=lambda: next(running, None), daemon=True).start()
     until(gate.started.is_set)
-    waiting = worker.run("b", gate.work("waiting"))
+    waiting = in_steps(worker.run("b", gate.work("waiting")))
     assert next(waiting).place == 1
     waiting.close()
     assert worker._jobs == []
-    stopped = worker.run("c", gate.work("c"), asked_to_stop=lambda: True)
+    stopped = in_steps(worker.run("c", gate.work("c"), asked_to_stop=lambda: True))
     assert [w.place for w in stopped] == [1], "who presses Stop while waiting leaves the queue"
     gate.open.set()
     until(lambda: gate.done)
@@ -106,13 +105,13 @@ def test_who_leaves_is_dropped_waiting_or_running():
 def test_work_that_nobody_looks_at_ends(monkeypatch):
     """A connection that went away without a word: its iterator is neither closed nor asked again."""
     monkeypatch.setattr(worker_module, "GONE_AFTER_S", 0.1)
-    worker, gate = Worker(LIMITS), Gate()
+    worker, gate = Worker(), Gate()
 
     def work(should_stop):
         yield "first"
         yield from gate.work("lost")(should_stop)
 
-    forgotten = worker.run("a", work)
+    forgotten = in_steps(worker.run("a", work))
     assert first_result(forgotten) == "first"
     until(lambda: gate.done)
     assert gate.done == ["lost stopped"]
@@ -120,52 +119,64 @@ def test_work_that_nobody_looks_at_ends(monkeypatch):
 
 def test_work_is_done_in_the_context_of_its_request():
     """What Gradio knows of a request, and ZeroGPU asks for, is a context variable."""
-    account, worker = contextvars.ContextVar("account", default="nobody"), Worker(LIMITS)
+    account, worker = contextvars.ContextVar("account", default="nobody"), Worker()
 
     def ask(name: str) -> list:
         account.set(name)
-        events = worker.run(name, lambda should_stop: iter([account.get()]))
+        events = in_steps(worker.run(name, lambda should_stop: iter([account.get()])))
         return [event for event in events if not isinstance(event, Waiting)]
 
     assert [contextvars.copy_context().run(ask, name) for name in ("ann", "bo")] == [["ann"], ["bo"]]
 
 
 def test_an_error_belongs_to_the_one_whose_work_it_was():
-    worker = Worker(LIMITS)
+    worker = Worker()
 
     def broken(should_stop):
         yield 1
         raise ValueError("mine")
 
-    results = worker.run("a", broken)
+    results = in_steps(worker.run("a", broken))
     assert first_result(results) == 1
     with pytest.raises(ValueError, match="mine"):
         first_result(results)
-    others = worker.run("b", lambda should_stop: iter([2, 3]))
+    others = in_steps(worker.run("b", lambda should_stop: iter([2, 3])))
     assert [r for r in others if not isinstance(r, Waiting)] == [2, 3]
 
 
-def test_the_queue_is_bounded_for_each_and_for_all():
-    limits = replace(LIMITS, max_waiting_per_visitor=2, max_queue=3)
-    worker, gate = Worker(limits), Gate()
-    threads = [start(worker, gate, "x", "x")]
-    until(gate.started.is_set)
-    for visitor in ("a", "a", "b"):
-        threads.append(start(worker, gate, visitor, visitor))
-        until_waiting(worker, len(threads) - 1)
-    with pytest.raises(LimitError, match="2 of your requests"):
-        next(worker.run("a", gate.work("a3")))
-    with pytest.raises(LimitError, match="Too many people"):
-        next(worker.run("c", gate.work("c")))
-    gate.open.set()
+def test_who_waits_is_told_when_the_page_is_stopped_and_the_work_in_hand_ends():
+    worker, gate, said = Worker(), Gate(), []
+
+    def ask(visitor):
+        with pytest.raises(Closing):
+            list(in_steps(worker.run(visitor, gate.work(visitor))))
+        said.append(visitor)
+
+    threads = [threading.Thread(target=ask, args=(visitor,), daemon=True) for visitor in "abc"]
+    for thread in threads:
+        thread.start()
+    until(lambda: worker.n_waiting == 2 and gate.started.is_set())
+    worker.close()
     for thread in threads:
         thread.join(20)
+    assert sorted(said) == ["a", "b", "c"] and len(gate.done) == 1 and not worker.thread.is_alive()
+    with pytest.raises(Closing):
+        next(in_steps(worker.run("d", gate.work("d"))))
 
 
-def test_requests_an_hour_are_counted_by_visitor():
-    visitors = Visitors(replace(Limits(), max_requests_per_hour=2))
-    for visitor in "aab":
-        visitors.admit(visitor)
-    with pytest.raises(LimitError, match="2 requests an hour"):
-        visitors.admit("a")
-    visitors.admit("b")
+def test_waiting_takes_no_thread():
+    worker, gate = Worker(), Gate()
+
+    async def ask(visitor):
+        return [event async for event in worker.run(visitor, gate.work(visitor)) if not isinstance(event, Waiting)]
+
+    async def all_of_them():
+        asked = [asyncio.create_task(ask(str(n))) for n in range(100)]
+        await asyncio.sleep(0.2)
+        n_threads = threading.active_count()
+        gate.open.set()
+        return n_threads, [await one for one in asked]
+
+    before = threading.active_count()
+    n_threads, answers = asyncio.run(all_of_them())
+    assert n_threads <= before + 1 and answers == [[str(n)] for n in range(100)]

@@ -76,7 +76,7 @@ class LiveEngine:
         self.pace = Pace(self.pace_options)
         self.busy_s, self.n_passes = 0.0, 0
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
         self._closing = self._arrived = False
 
     # ---------------------------------------------------------------------------------------------------- for pages
@@ -208,9 +208,9 @@ class LiveEngine:
 
     def run(self) -> "LiveEngine":
         """Start the worker's thread (once)."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="cantowhisper-live", daemon=True)
-            self._thread.start()
+        if self.thread is None:
+            self.thread = threading.Thread(target=self._work, name="cantowhisper-live", daemon=True)
+            self.thread.start()
         return self
 
     def _work(self) -> None:
@@ -228,5 +228,5 @@ class LiveEngine:
         with self._changed:
             self.sessions.clear()
             self._changed.notify_all()
-        if self._thread:
-            self._thread.join(timeout=30)
+        if self.thread:
+            self.thread.join(timeout=5)

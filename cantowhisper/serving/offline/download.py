@@ -10,25 +10,24 @@ YouTube is best effort: only the video's id is taken from the link, and yt-dlp d
 
 import contextlib
 import http.client
-import ipaddress
+import os
 import re
 import socket
 import ssl
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from cantowhisper.serving.offline.limits import LimitError, Limits
+from cantowhisper.serving.offline.addresses import PORTS, Reach, ascii_host
+from cantowhisper.serving.offline.limits import Limits, LinkError
 
 MAX_REDIRECTS = 5
 MAX_URL_CHARACTERS = 2000
 CONNECT_TIMEOUT_S = 10.0  # also the longest silence between two blocks
 BLOCK_BYTES = 64 * 1024
-PORTS = {"http": 80, "https": 443}
 _REDIRECTS = (301, 302, 303, 307, 308)
 # Stream formats that only list addresses to fetch: no recordings.
 _PLAYLISTS = ("mpegurl", "dash+xml", "xspf", "scpls", "smil")
@@ -36,78 +35,32 @@ _YOUTUBE_HOSTS = ("youtube.com", "www.youtube.com", "m.youtube.com", "music.yout
 _YOUTUBE_ID = re.compile(r"[\w-]{11}")
 
 
-class LinkError(LimitError):
-    """A link that is not fetched; the message says why and what to do, in Chinese and English, without the link."""
-
-
-@dataclass(frozen=True)
-class Reach:
-    """Where a download may connect to. The public internet; tests let in servers of their own on loopback.
-
-    also_allow : (address, port) pairs that are reached although they are not public
-    resolve : host and port to addresses; replaced in tests of names that resolve to somewhere else
-    """
-
-    also_allow: frozenset[tuple[str, int]] = frozenset()
-    resolve: Callable[[str, int], list[str]] = field(default=lambda host, port: _resolve(host, port))
-
-    def addresses(self, host: str, port: int) -> list[str]:
-        """The addresses of a host, if all of them may be connected to.
-
-        Raises
-        ------
-        LinkError : the name has no address, or one that is not public
-        """
-        found = self.resolve(host, port)
-        if not found:
-            raise LinkError("搵唔到呢個網址嘅伺服器。 No server has this name; check the link.")
-        for address in found:
-            if (address, port) not in self.also_allow and not (_is_public(address) and port in PORTS.values()):
-                raise LinkError(
-                    "呢個網址唔係公開嘅。 The link leads to an address or port that is not public "
-                    "(only ports 80 and 443 of the open internet); download the file and upload it instead."
-                )
-        return found
-
-
-def _resolve(host: str, port: int) -> list[str]:
-    try:
-        answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return []
-    return list(dict.fromkeys(answer[4][0] for answer in answers))
-
-
-def _is_public(address: str) -> bool:
-    """`is_global`, without multicast and without the IPv6 addresses that only wrap an IPv4 address."""
-    ip = ipaddress.ip_address(address.split("%")[0])
-    if ip.version == 6:
-        if ip.ipv4_mapped:
-            return _is_public(str(ip.ipv4_mapped))
-        # 2000::/3 is all that is given out; `is_global` also says yes to ::127.0.0.1 and to 64:ff9b::127.0.0.1.
-        if ip not in ipaddress.ip_network("2000::/3") or ip.sixtofour or ip.teredo:
-            return False
-    return ip.is_global and not ip.is_multicast
-
-
-def fetch(link: str, folder: str | Path, *, limits: Limits | None = None, reach: Reach | None = None) -> Path:
+def fetch(
+    link: str,
+    folder: str | Path,
+    *,
+    limits: Limits | None = None,
+    reach: Reach | None = None,
+    given_up: threading.Event | None = None,
+) -> Path:
     """Download what a link names into a folder and return the file.
 
     link : http or https, a recording or a YouTube page
     folder : the caller's own, who removes it; at most one file is left there
-    reach : where connections may go (tests only)
+    reach : where connections may go
+    given_up : set by whoever does not want the file any more; the download then ends at once
 
     Raises
     ------
     LinkError : refused, unreachable, too large, too slow, or not a recording
     """
-    limits = limits or Limits()
+    limits, given_up = limits or Limits(), given_up or threading.Event()
     video = youtube_id(link)
     if video:
         from cantowhisper.serving.offline.youtube import fetch_video
 
-        return fetch_video(video, Path(folder), limits=limits)
-    return _Download(Path(folder), limits, reach or Reach()).run(link)
+        return fetch_video(video, Path(folder), limits=limits, given_up=given_up)
+    return _Download(Path(folder), limits, reach or Reach(), given_up).run(link)
 
 
 def youtube_id(link: str) -> str | None:
@@ -140,16 +93,15 @@ def _split(link: str) -> SplitResult | None:
 class _Download:
     """One download: its clock and its byte count go on over redirects."""
 
-    def __init__(self, folder: Path, limits: Limits, reach: Reach):
-        self.folder, self.limits, self.reach = folder, limits, reach
-        self.socket: socket.socket | None = None
+    def __init__(self, folder: Path, limits: Limits, reach: Reach, given_up: threading.Event):
+        self.folder, self.limits, self.reach, self.over = folder, limits, reach, given_up
+        self._line: socket.socket | None = None
+        self._changed = threading.Lock()
         self.ends_at = time.monotonic() + limits.max_download_s
 
     def run(self, link: str) -> Path:
         # Timeouts of a socket begin anew with every byte, so a slow drip outlasts them: somebody else has the clock.
-        clock = threading.Timer(self.limits.max_download_s, self._cut)
-        clock.daemon = True
-        clock.start()
+        threading.Thread(target=self._watch_clock, name="clock of a link", daemon=True).start()
         try:
             for _ in range(MAX_REDIRECTS + 1):
                 file_or_link = self._step(link)
@@ -159,7 +111,8 @@ class _Download:
         except (OSError, http.client.HTTPException, zlib.error) as error:
             raise self._broken(error) from error
         finally:
-            clock.cancel()
+            self.over.set()
+            self._hold(None)
         raise LinkError(f"轉址太多次。 The link redirects more than {MAX_REDIRECTS} times; give the final address.")
 
     def _step(self, link: str) -> Path | str:
@@ -168,13 +121,24 @@ class _Download:
         with contextlib.closing(self._connect(parts)) as connection:
             answer = self._ask(connection, parts)
             if answer.status in _REDIRECTS:
-                return urljoin(link, answer.headers.get("Location") or "")
+                return urljoin(link, _readable(answer.headers.get("Location") or ""))
             return self._save(answer)
 
-    def _cut(self) -> None:
-        if self.socket is not None:
-            with contextlib.suppress(OSError):  # closed already
-                self.socket.shutdown(socket.SHUT_RDWR)
+    def _watch_clock(self) -> None:
+        self.over.wait(max(0.0, self.ends_at - time.monotonic()))
+        self.over.set()
+        with self._changed, contextlib.suppress(OSError):  # closed already
+            if self._line is not None:
+                self._line.shutdown(socket.SHUT_RDWR)
+
+    def _hold(self, connected: socket.socket | None) -> None:
+        """Keep a line's end of our own: TLS takes the socket itself away, also while it still shakes hands."""
+        with self._changed:
+            if self._line is not None:
+                self._line.close()
+            self._line = connected and socket.socket(fileno=os.dup(connected.fileno()))
+        if connected:
+            self._patience()  # the clock may have looked before there was anything to hold
 
     def _checked(self, link: str) -> SplitResult:
         parts = _split(link) if len(link) <= MAX_URL_CHARACTERS else None
@@ -188,13 +152,18 @@ class _Download:
 
     def _connect(self, parts: SplitResult) -> http.client.HTTPConnection:
         """Connected to an address that was checked; the name is only used for TLS and the Host line."""
-        port = parts.port or PORTS[parts.scheme]
-        addresses = self.reach.addresses(parts.hostname, port)
-        self.socket = self._first_to_answer(addresses, port)
-        if parts.scheme == "https":
-            self.socket = ssl.create_default_context().wrap_socket(self.socket, server_hostname=parts.hostname)
-        connection = http.client.HTTPConnection(parts.hostname, port)
-        connection.sock = self.socket
+        port, host = parts.port or PORTS[parts.scheme], ascii_host(parts.hostname)
+        addresses = self.reach.addresses(host, port, timeout_s=self._patience())
+        connected = self._first_to_answer(addresses, port)
+        try:
+            self._hold(connected)
+            if parts.scheme == "https":
+                connected = ssl.create_default_context().wrap_socket(connected, server_hostname=host)
+        except BaseException:
+            connected.close()
+            raise
+        connection = http.client.HTTPConnection(host, port)
+        connection.sock = connected
         return connection
 
     def _first_to_answer(self, addresses: list[str], port: int) -> socket.socket:
@@ -204,7 +173,7 @@ class _Download:
         return socket.create_connection((addresses[-1], port), timeout=self._patience())
 
     def _ask(self, connection: http.client.HTTPConnection, parts: SplitResult) -> http.client.HTTPResponse:
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else ascii_host(parts.hostname)
         usual = parts.port in (None, PORTS[parts.scheme])
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         target = re.sub(r"[^\x21-\x7e]", lambda m: "".join(f"%{b:02X}" for b in m[0].encode()), target)
@@ -272,12 +241,12 @@ class _Download:
     def _patience(self) -> float:
         """Seconds that the next step may take."""
         left = self.ends_at - time.monotonic()
-        if left <= 0:
+        if left <= 0 or self.over.is_set():
             raise TimeoutError
         return min(left, CONNECT_TIMEOUT_S)
 
     def _broken(self, error: Exception) -> LinkError:
-        if isinstance(error, TimeoutError) or time.monotonic() >= self.ends_at:
+        if isinstance(error, TimeoutError) or self.over.is_set() or time.monotonic() >= self.ends_at:
             return self._too_slow()
         if isinstance(error, ssl.SSLError):
             return LinkError("個網站嘅證書有問題。 The site's certificate is not valid; the link is not fetched.")
@@ -292,3 +261,10 @@ class _Download:
     def _too_large(self) -> LinkError:
         megabytes = f"{self.limits.max_url_bytes / 1e6:.0f} MB"
         return LinkError(f"檔案太大，上限係 {megabytes}。 The file is larger than {megabytes}; upload only its sound.")
+
+
+def _readable(location: str) -> str:
+    """A redirect's target: header lines come as Latin-1, and servers that write other letters mean UTF-8."""
+    with contextlib.suppress(UnicodeError):
+        return location.encode("latin-1").decode("utf-8")
+    return location

@@ -3,7 +3,8 @@
 app_offline/README.md documents what they take and give.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import gradio as gr
 
@@ -21,30 +22,36 @@ def add_endpoints(service: Service) -> None:
         by_file, by_link = gr.Button(), gr.Button()
     options = [language, script, beam, characters]
 
-    def answer(paths, link, language, script, beam, characters, request: gr.Request) -> Iterator:
+    async def answer(paths, link, language, script, beam, characters, request: gr.Request) -> AsyncIterator:
         choices = Choices(language or "", script or "", beam or 1, characters=bool(characters))
         told = {"visitor": visitor_address(request), "session": request.session_hash or ""}
-        for standing in service.run(paths, link=link, choices=choices, **told):
-            results = standing.results
-            yield gr.skip()  # nothing yet; but only between steps Gradio can tell us that the client has gone
+        async with aclosing(service.run(paths, link=link, choices=choices, **told)) as steps:
+            async for standing in steps:
+                results = standing.results
+                yield gr.skip()  # nothing yet; but only between steps Gradio can tell us that the client has gone
         yield as_json(results[0], model=service.name, language=language_of(results[0], language or "", service))
 
-    def transcribe(file, language="", script="", beam_size=1, characters=False, request: gr.Request = None):
-        yield from _answered(answer, [file] if file else [], "", language, script, beam_size, characters, request)
+    async def transcribe(file, language="", script="", beam_size=1, characters=False, request: gr.Request = None):
+        paths = [file] if file else []
+        async for step in _answered(answer, paths, "", language, script, beam_size, characters, request):
+            yield step
 
-    def transcribe_url(url, language="", script="", beam_size=1, characters=False, request: gr.Request = None):
-        yield from _answered(answer, [], url, language, script, beam_size, characters, request)
+    async def transcribe_url(url, language="", script="", beam_size=1, characters=False, request: gr.Request = None):
+        async for step in _answered(answer, [], url, language, script, beam_size, characters, request):
+            yield step
 
     shared = {"outputs": result, "concurrency_limit": None}
     by_file.click(transcribe, [file, *options], api_name="transcribe", **shared)
     by_link.click(transcribe_url, [link, *options], api_name="transcribe_url", **shared)
 
 
-def _answered(answer, paths: list, link: str, *rest) -> Iterator:
+async def _answered(answer, paths: list, link: str, *rest) -> AsyncIterator:
     """What a program gets: at the end the result, or the friendly words of the refusal as the error."""
     if not paths and not (link or "").strip():
         raise gr.Error("冇檔案亦冇連結。 Neither a file nor a link was given.", print_exception=False)
     try:
-        yield from answer(paths, (link or "").strip(), *rest)
+        async with aclosing(answer(paths, (link or "").strip(), *rest)) as steps:
+            async for step in steps:
+                yield step
     except Exception as error:
         raise gr.Error(friendly(error), print_exception=False) from None

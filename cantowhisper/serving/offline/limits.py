@@ -13,6 +13,10 @@ class LimitError(Refusal):
     """A visitor's request is over a limit; the message says which, and what to do, in Chinese and English."""
 
 
+class LinkError(LimitError):
+    """A link that is not fetched; the message says why and what to do, in Chinese and English, without the link."""
+
+
 @dataclass(frozen=True)
 class Limits(Options):
     """What one page serves, on a machine of two CPU cores and 16 GB that all visitors share."""
@@ -38,14 +42,17 @@ class Limits(Options):
         10, "in one request; they count as one in the queue, and share its time", unit="recordings", least=1
     )
     max_requests_per_hour: int = option(
-        60, "by one visitor (address): enough for a person, not for a script", unit="requests", least=1
+        60, "by one visitor (address): enough for a person, not for a script; 0: no end", unit="requests", least=0
     )
     max_upload_bytes_per_hour: int = option(
-        4_000_000_000, "by one visitor: twenty of the largest files", unit="bytes", least=0
+        4_000_000_000, "by one visitor: twenty of the largest files; 0: no end", unit="bytes", least=0
     )
-    max_waiting_per_visitor: int = option(3, "so that one visitor cannot fill the queue", unit="requests", least=1)
+    max_under_way_per_visitor: int = option(
+        3, "being fetched, waiting or worked on: one visitor cannot fill the queue", unit="requests", least=1
+    )
+    max_downloads: int = option(8, "at once, one a visitor: each holds a thread, and no core", unit="links", least=1)
     max_queue: int = option(
-        20, 'beyond that "try later" is more honest than a wait of hours', unit="visitors waiting", least=1
+        20, 'beyond that "try later" is more honest than a wait of hours', unit="requests under way", least=1
     )
     keep_files_s: int = option(
         3 * 3600, "then uploads and downloads are deleted; longer than any wait in the queue", unit="seconds", least=1

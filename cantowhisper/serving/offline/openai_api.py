@@ -6,10 +6,10 @@ Recordings lie in a folder of their own while the request lasts. Who closes the 
 """
 
 import json
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
-from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -78,15 +78,12 @@ async def _transcriptions(service: Service, request: Request) -> Response:
 
 
 async def _result(service: Service, request: Request, path: Path, choices: Choices) -> Result:
-    steps = service.run([path], visitor=visitor_address(request), choices=choices)
-    try:
-        async for standing in iterate_in_threadpool(steps):
+    async with aclosing(service.run([path], visitor=visitor_address(request), choices=choices)) as steps:
+        async for standing in steps:
             if standing.stage == "done":
                 return standing.results[0]
             if await request.is_disconnected():
                 raise ClientDisconnect
-    finally:
-        await run_in_threadpool(steps.close)
     raise Refusal("the request was stopped", status=499)
 
 

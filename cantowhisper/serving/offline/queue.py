@@ -3,17 +3,19 @@
 All recognition of a page happens in one thread: two recordings at a time would share the same cores and twice the
 memory, and both would come later. Visitors take turns: who was served least lately is next, so that somebody with ten
 recordings does not stand before somebody with one. Work whose visitor has gone is dropped, waiting or running.
+
+Whoever waits does so in the server's event loop and takes no thread.
 """
 
+import asyncio
 import contextvars
-import queue
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
-from cantowhisper.serving.offline.limits import LimitError, Limits
+from cantowhisper.serving.web.refusal import Closing
 
 POLL_S = 0.5  # how often somebody who waits is told where they stand
 GONE_AFTER_S = 30.0  # nobody has looked at the work for this long: the visitor has gone
@@ -28,12 +30,15 @@ class Waiting:
     wait_s: float | None
 
 
-@dataclass
+@dataclass(eq=False)
 class _Job:
+    """Work that somebody waits for, in the event loop that they wait in."""
+
     visitor: str
     work: Callable[[Callable[[], bool]], Iterator]
     asked_to_stop: Callable[[], bool]
-    results: queue.SimpleQueue = field(default_factory=queue.SimpleQueue)
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    results: asyncio.Queue = field(default_factory=asyncio.Queue)
     looked_at: float = field(default_factory=time.monotonic)
     dropped: bool = False
     # Whose request it is: ZeroGPU asks for that wherever the work is done.
@@ -41,6 +46,13 @@ class _Job:
 
     def should_stop(self) -> bool:
         return self.dropped or self.asked_to_stop() or time.monotonic() - self.looked_at > GONE_AFTER_S
+
+    def put(self, result) -> None:
+        """Hand a result over, from any thread."""
+        try:
+            self.loop.call_soon_threadsafe(self.results.put_nowait, result)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            self.dropped = True
 
 
 class _End:
@@ -51,25 +63,26 @@ class _End:
 
 
 class Worker:
-    """Runs iterators one after the other in a thread of its own. Safe to use from many threads."""
+    """Runs iterators one after the other in a thread of its own. Safe to use from many threads and event loops."""
 
-    def __init__(self, limits: Limits):
-        self.limits = limits
+    def __init__(self):
         self._jobs: list[_Job] = []
         self._turns: OrderedDict[str, int] = OrderedDict()  # visitor → number of the turn they last had
         self._turn = 0
+        self._running: _Job | None = None
         self._running_since: float | None = None
         self._lately: deque[float] = deque(maxlen=10)  # seconds that the last jobs took
         self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
+        self._closing = False
+        self.thread: threading.Thread | None = None
 
-    def run(
+    async def run(
         self,
         visitor: str,
         work: Callable[[Callable[[], bool]], Iterator],
         *,
         asked_to_stop: Callable[[], bool] = lambda: False,
-    ) -> Iterator:
+    ) -> AsyncIterator:
         """Queue up, and yield Waiting while others are before, then what `work(should_stop)` yields.
 
         Something is yielded every half second, Waiting(0, None) if there is nothing new, so that a caller can look
@@ -79,42 +92,60 @@ class Worker:
 
         Raises
         ------
-        LimitError : the queue is full, or too many of the waiting jobs are this visitor's
+        Closing : `close` was called
         whatever `work` raises
         """
         job = self._enter(_Job(visitor, work, asked_to_stop))
         try:
-            yield from self._watch(job)
+            async for event in self._watch(job):
+                yield event
         finally:
             job.dropped = True
             with self._changed:
                 if job in self._jobs:
                     self._jobs.remove(job)
 
+    @property
+    def n_waiting(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def running_s(self) -> float:
+        """How long the work in hand has taken by now; 0 when there is none."""
+        since = self._running_since
+        return time.monotonic() - since if since else 0.0
+
+    def close(self, *, timeout_s: float = 5.0) -> None:
+        """End all work: who waits for it is told so. Waits for the thread, at most for `timeout_s`."""
+        with self._changed:
+            self._closing = True
+            for job in [*self._jobs, *([self._running] if self._running else [])]:
+                job.put(_End(Closing()))
+                job.dropped = True
+            self._jobs.clear()
+            self._changed.notify_all()
+        if self.thread:
+            self.thread.join(timeout_s)
+
     def _enter(self, job: _Job) -> _Job:
         with self._changed:
-            mine = sum(other.visitor == job.visitor for other in self._jobs)
-            if mine >= self.limits.max_waiting_per_visitor:
-                raise LimitError(
-                    f"你已經有 {mine} 個請求喺度排隊，等佢哋做完先。 "
-                    f"{mine} of your requests are waiting already; let them finish first."
-                )
-            if len(self._jobs) >= self.limits.max_queue:
-                raise LimitError("而家太多人，請遲啲再試。 Too many people are waiting; please try again later.")
+            if self._closing:
+                raise Closing
             self._jobs.append(job)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="recognition", daemon=True)
-                self._thread.start()
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._serve, name="recognition", daemon=True)
+                self.thread.start()
             self._changed.notify()
         return job
 
-    def _watch(self, job: _Job) -> Iterator:
+    async def _watch(self, job: _Job) -> AsyncIterator:
         patience_s = 0.05  # the first place is told at once
         while True:
             job.looked_at = time.monotonic()
             try:
-                result = job.results.get(timeout=patience_s)
-            except queue.Empty:
+                async with asyncio.timeout(patience_s):
+                    result = await job.results.get()
+            except TimeoutError:
                 patience_s = POLL_S
                 waiting = self._standing(job)
                 yield waiting
@@ -150,21 +181,27 @@ class Worker:
         return order
 
     def _serve(self) -> None:
-        while True:
-            with self._changed:
-                while not self._jobs:
-                    self._running_since = None
-                    self._changed.wait()
-                job = self._order()[0]
-                self._jobs.remove(job)
-                self._turn += 1
-                self._turns[job.visitor] = self._turn
-                self._turns.move_to_end(job.visitor)
-                while len(self._turns) > _REMEMBERED:
-                    self._turns.popitem(last=False)
-                self._running_since = time.monotonic()
+        while job := self._next():
             self._do(job)
-            self._lately.append(time.monotonic() - self._running_since)
+            with self._changed:
+                self._lately.append(time.monotonic() - self._running_since)
+                self._running = self._running_since = None
+
+    def _next(self) -> _Job | None:
+        """Wait for a job and take it; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._closing)
+            if self._closing:
+                return None
+            job = self._order()[0]
+            self._jobs.remove(job)
+            self._turn += 1
+            self._turns[job.visitor] = self._turn
+            self._turns.move_to_end(job.visitor)
+            while len(self._turns) > _REMEMBERED:
+                self._turns.popitem(last=False)
+            self._running, self._running_since = job, time.monotonic()
+            return job
 
     def _do(self, job: _Job) -> None:
         end = _End()
@@ -173,42 +210,11 @@ class Worker:
                 job.context.run(self._put_results, job)
         except BaseException as error:  # belongs to whoever waits for the result; the worker goes on
             end = _End(error)
-        job.results.put(end)
+        job.put(end)
 
     @staticmethod
     def _put_results(job: _Job) -> None:
         for result in job.work(job.should_stop):
-            job.results.put(result)
             if job.dropped:
                 break
-
-
-class Visitors:
-    """How often each visitor came in the last hour. Safe between threads; forgets the oldest over a bound."""
-
-    def __init__(self, limits: Limits):
-        self._at_most, self._lock = limits.max_requests_per_hour, threading.Lock()
-        self._times: OrderedDict[str, deque[float]] = OrderedDict()
-
-    def admit(self, visitor: str) -> None:
-        """Count a request.
-
-        Raises
-        ------
-        LimitError : too many in an hour
-        """
-        now = time.monotonic()
-        with self._lock:
-            times = self._times.setdefault(visitor, deque(maxlen=self._at_most))
-            self._times.move_to_end(visitor)
-            while times and now - times[0] > 3600:
-                times.popleft()
-            if len(times) >= self._at_most:
-                minutes = max(1, round((3600 - (now - times[0])) / 60))
-                raise LimitError(
-                    f"每個鐘最多 {self._at_most} 次，{minutes} 分鐘後再試。 "
-                    f"{self._at_most} requests an hour are allowed; come back in {minutes} min."
-                )
-            times.append(now)
-            while len(self._times) > _REMEMBERED:
-                self._times.popitem(last=False)
+            job.put(result)

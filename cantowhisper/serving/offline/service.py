@@ -7,24 +7,25 @@ worker transcribes its recordings one after the other; on the way it says where 
 import math
 import os
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError, Segment
-from cantowhisper.serving.offline.download import Reach, fetch
+from cantowhisper.serving.offline.addresses import Reach
 from cantowhisper.serving.offline.limits import LimitError, Limits
-from cantowhisper.serving.offline.queue import Visitors, Waiting, Worker
+from cantowhisper.serving.offline.links import Links
+from cantowhisper.serving.offline.queue import Waiting, Worker
 from cantowhisper.serving.offline.transcription import Progress, StopRequests, transcribe_file
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.web.filter import Open
+from cantowhisper.serving.web.refusal import Closing
 from cantowhisper.serving.web.site import Site
 from cantowhisper.serving.web.storage import Storage
+from cantowhisper.serving.web.visitors import Hourly, UnderWay
 from cantowhisper.speech.text import join_texts
-
-DOWNLOADS_AT_ONCE = 4  # they wait on other servers and hold no core
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,11 @@ class Service:
             storage=storage,
         )
         self.stops = StopRequests()
-        self._worker, self._visitors = Worker(self.limits), Visitors(self.limits)
-        self._fetching = threading.BoundedSemaphore(DOWNLOADS_AT_ONCE)
+        self.worker, self._links = Worker(), Links(self.limits, reach)
+        self._hourly = Hourly(self.limits.max_requests_per_hour, _too_often)
+        self.under_way = UnderWay(per_visitor=self.limits.max_under_way_per_visitor, in_all=self.limits.max_queue)
 
-    def run(
+    async def run(
         self,
         paths: Sequence[str | os.PathLike],
         *,
@@ -105,14 +107,15 @@ class Service:
         link: str = "",
         choices: Choices | None = None,
         session: str = "",
-    ) -> Iterator[Standing]:
+    ) -> AsyncIterator[Standing]:
         """Transcribe recordings, and what a link names. The last Standing is "done".
 
         paths : files of the visitor's request; they are only read
         visitor : who takes turns and is counted, an address
         session : what `stops.ask` will be called with, if the visitor presses Stop
 
-        What was fetched is deleted when the iterator ends, so a caller that wants it takes it before.
+        What was fetched is deleted when the iterator ends, so a caller that wants it takes it before. The caller
+        closes the iterator (`contextlib.aclosing`): that is how a visitor who went away gives up the place.
 
         Raises
         ------
@@ -124,25 +127,39 @@ class Service:
             raise LimitError(
                 f"一次最多 {self.limits.max_files} 個檔案。 {self.limits.max_files} files at once at most."
             )
-        self._visitors.admit(visitor)
-        with tempfile.TemporaryDirectory(prefix="cantowhisper-") as folder:
-            sources = [Path(path) for path in paths]
-            if link:
-                yield Standing("fetching")
-                sources.append(self._fetch(link, Path(folder)))
-            job = lambda should_stop: self._work(sources, choices, should_stop)
-            for event in self._worker.run(visitor, job, asked_to_stop=lambda: self.stops.asked(session)):
+        if self.site.closing.is_set():
+            raise Closing
+        with (
+            self.site.keeping(paths),
+            self.under_way.one(visitor) as place,
+            tempfile.TemporaryDirectory(prefix="cantowhisper-", ignore_cleanup_errors=True) as folder,
+        ):
+            self._hourly.take(visitor)
+            steps = self._steps([Path(path) for path in paths], link.strip(), visitor, choices, session, Path(folder))
+            async with aclosing(steps):
+                async for standing in steps:
+                    place.look()
+                    yield standing
+
+    async def _steps(self, sources: list[Path], link, visitor, choices, session, folder: Path) -> AsyncIterator:
+        """Fetch, wait, and work."""
+        if link:
+            async with aclosing(self._links.fetched(link, folder, visitor)) as fetched:
+                async for path in fetched:
+                    yield Standing("unchanged" if path else "fetching")
+            sources = [*sources, path]
+        job = lambda should_stop: self._work(sources, choices, should_stop)
+        events = self.worker.run(visitor, job, asked_to_stop=lambda: self.stops.asked(session))
+        async with aclosing(events):
+            async for event in events:
                 if isinstance(event, Waiting):
                     event = Standing("waiting", waiting=event) if event.place else Standing("unchanged")
                 yield event
 
-    def _fetch(self, link: str, folder: Path) -> Path:
-        if not self._fetching.acquire(timeout=self.limits.max_download_s):
-            raise LimitError("而家太多下載。 Too many links are being fetched; please try again later.")
-        try:
-            return fetch(link.strip(), folder, limits=self.limits, reach=self.reach)
-        finally:
-            self._fetching.release()
+    def close(self) -> None:
+        """Let nobody in, and end what is under way: everybody who waits is told so."""
+        self.site.closing.set()
+        self.worker.close()
 
     def _work(self, sources: list[Path], choices: Choices, should_stop: Callable[[], bool]) -> Iterator[Standing]:
         started, done = time.monotonic(), []
@@ -188,6 +205,13 @@ def _working(results: tuple[Result, ...], share: float, spent_s: float) -> Stand
     # Below a few percent the estimate jumps about: decoding of the file, the first batch.
     left_s = spent_s * (1 - share) / share if share > 0.03 else None
     return Standing("working", results=results, share=share, left_s=left_s)
+
+
+def _too_often(at_most: float, minutes: int) -> str:
+    return (
+        f"每個鐘最多 {at_most:g} 次，{minutes} 分鐘後再試。 "
+        f"{at_most:g} requests an hour are allowed; come back in {minutes} min."
+    )
 
 
 def as_json(result: Result, *, model: str, language: str) -> dict:

@@ -62,7 +62,7 @@ def transcribe_file(
 
     def ends_here() -> bool:
         nonlocal why
-        why = "stopped" if should_stop() else "time" if spent() > limits.max_work_s else ""
+        why = "stopped" if should_stop() else "time" if spent() >= limits.max_work_s else ""
         return bool(why)
 
     sound = read_sound(path, max_seconds=limits.max_audio_s, should_stop=ends_here)

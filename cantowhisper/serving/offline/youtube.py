@@ -4,17 +4,17 @@ yt-dlp knows a thousand sites and follows what they say; it is only ever given a
 eleven-character id, with its other extractors switched off, and what it may fetch is capped as for any other link.
 """
 
+import threading
 import time
 from pathlib import Path
 
-from cantowhisper.serving.offline.download import LinkError
-from cantowhisper.serving.offline.limits import Limits
+from cantowhisper.serving.offline.limits import Limits, LinkError
 
 # Sound alone where there is some, and the smallest: speech recognition takes 16 kHz mono anyway.
 FORMAT = "worstaudio[abr>=32]/worstaudio/worst"
 
 
-def fetch_video(video: str, folder: Path, *, limits: Limits) -> Path:
+def fetch_video(video: str, folder: Path, *, limits: Limits, given_up: threading.Event | None = None) -> Path:
     """Download the sound of the video with this id into a folder and return the file.
 
     Raises
@@ -25,7 +25,7 @@ def fetch_video(video: str, folder: Path, *, limits: Limits) -> Path:
         import yt_dlp
     except ImportError as error:
         raise _advice("Links to YouTube are not fetched on this page") from error
-    watch = _Watch(limits)
+    watch = _Watch(limits, given_up)
     options = {
         "outtmpl": {"default": str(folder / "download.%(ext)s")},
         "format": FORMAT,
@@ -64,8 +64,8 @@ def fetch_video(video: str, folder: Path, *, limits: Limits) -> Path:
 class _Watch:
     """What yt-dlp asks before and during a download; `refusal` keeps the reason, for yt-dlp words its own."""
 
-    def __init__(self, limits: Limits):
-        self.limits, self.refusal = limits, None
+    def __init__(self, limits: Limits, given_up: threading.Event | None = None):
+        self.limits, self.given_up, self.refusal = limits, given_up or threading.Event(), None
         self.ends_at = time.monotonic() + limits.max_download_s
 
     def refuse_before(self, facts: dict, *, incomplete: bool = False) -> str | None:
@@ -80,7 +80,7 @@ class _Watch:
         return "refused" if self.refusal else None
 
     def stop_midway(self, state: dict) -> None:
-        if time.monotonic() > self.ends_at:
+        if time.monotonic() > self.ends_at or self.given_up.is_set():
             self.refusal = _advice("YouTube sends the video too slowly")
         elif (state.get("downloaded_bytes") or 0) > self.limits.max_url_bytes:
             self.refusal = LinkError("條片太大。 The video is too large; upload only its sound.")

@@ -1,5 +1,6 @@
 """What one running page has besides its model: open doors, uploads within limits, and whether it is being stopped."""
 
+import contextlib
 import threading
 from collections.abc import Sequence
 
@@ -42,6 +43,10 @@ class Site:
             routes += uploads.routes(self.forms, admit=self.count_upload)
         keep_out = Middleware(RequestFilter, doors=self.doors, closing=self.closing.is_set)
         return {"routes": routes, "middleware": [keep_out]}
+
+    def keeping(self, paths) -> contextlib.AbstractContextManager:
+        """Files that somebody waits for are not swept meanwhile."""
+        return self.storage.using(paths) if self.storage else contextlib.nullcontext()
 
     def count_upload(self, request: Request, n_bytes: int) -> None:
         """Count bytes that arrive.

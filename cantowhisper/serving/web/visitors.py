@@ -11,7 +11,7 @@ import ipaddress
 import os
 import threading
 import time
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 
 from cantowhisper.serving.web.refusal import TRY_AGAIN_S, Refusal
@@ -21,6 +21,7 @@ TRUSTED = "FORWARDED_ALLOW_IPS"  # uvicorn's own variable: addresses and network
 PRIVATE = "127.0.0.1,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7"
 _REMEMBERED = 10_000  # visitors
 HOUR_S = 3600.0
+LEFT_AFTER_S = 90.0
 
 
 def trust_proxies(networks: str | None) -> None:
@@ -118,23 +119,26 @@ class UnderWay:
     per_visitor, in_all : at most
     """
 
-    def __init__(self, *, per_visitor: int, in_all: int):
-        self._per_visitor, self._in_all, self._lock = per_visitor, in_all, threading.Lock()
-        self._n: Counter[str] = Counter()
+    def __init__(self, *, per_visitor: int, in_all: int, clock=time.monotonic):
+        self._per_visitor, self._in_all, self._clock = per_visitor, in_all, clock
+        self._places: list[Place] = []
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return self._n.total()
+        return len(self._places)
 
     @contextlib.contextmanager
-    def one(self, visitor: str) -> Iterator[None]:
-        """Count a request for as long as this lasts.
+    def one(self, visitor: str) -> Iterator["Place"]:
+        """Count a request for as long as this lasts; `look` at the place now and then, or it is taken for left.
 
         Raises
         ------
         Refusal : too many of this visitor's, or of all
         """
+        place = Place(visitor, self._clock)
         with self._lock:
-            mine = self._n[visitor]
+            self._places = [one for one in self._places if not one.left]
+            mine = sum(one.visitor == visitor for one in self._places)
             if mine >= self._per_visitor:
                 raise Refusal(
                     f"你已經有 {mine} 個請求做緊，等佢哋做完先。 "
@@ -142,16 +146,31 @@ class UnderWay:
                     status=429,
                     retry_after_s=TRY_AGAIN_S,
                 )
-            if self._n.total() >= self._in_all:
+            if len(self._places) >= self._in_all:
                 raise Refusal(
                     "而家太多人，請遲啲再試。 Too many people are waiting; please try again later.",
                     status=503,
                     retry_after_s=TRY_AGAIN_S,
                 )
-            self._n[visitor] += 1
+            self._places.append(place)
         try:
-            yield
+            yield place
         finally:
             with self._lock:
-                self._n[visitor] -= 1
-                self._n += Counter()  # drops those at zero
+                self._places = [one for one in self._places if one is not place]
+
+
+class Place:
+    """One request that is counted."""
+
+    def __init__(self, visitor: str, clock: Callable[[], float]):
+        self.visitor, self._clock, self._looked_at = visitor, clock, clock()
+
+    def look(self) -> None:
+        """Somebody is there."""
+        self._looked_at = self._clock()
+
+    @property
+    def left(self) -> bool:
+        """Nobody has looked for long: a connection that went away without a word."""
+        return self._clock() - self._looked_at > LEFT_AFTER_S
