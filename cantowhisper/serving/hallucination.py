@@ -5,14 +5,16 @@ import zlib
 
 from cantowhisper.speech.text import has_loop
 
-# Whisper's own limit (Radford et al. 2022, section 4.5): UTF-8 text that zlib packs more than 2.4-fold is a loop.
+# Whisper's own limit (Radford et al. 2022, section 4.5): text that zlib packs more than 2.4-fold is a loop. It was
+# found on text of a byte a character; the UTF-8 of Tamil has the same first bytes in each character, and passes it.
 MAX_COMPRESSION_RATIO = 2.4
 MIN_CONFIDENCE = 0.37  # exp(-1): Whisper's own limit on the mean log-probability of a token
 
 
 def compression_ratio(text: str) -> float:
-    """Bytes of UTF-8 to bytes of zlib; 0 for no text. Speech is under 2, a loop far over 2.4."""
-    raw = text.encode()
+    """Characters, each as one byte, to bytes of zlib; 0 for no text. Speech is under 2, a loop far over 2.4."""
+    numbers = {character: min(i, 255) for i, character in enumerate(dict.fromkeys(text))}
+    raw = bytes(map(numbers.get, text))
     return len(raw) / len(zlib.compress(raw)) if raw else 0.0
 
 

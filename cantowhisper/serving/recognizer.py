@@ -20,7 +20,7 @@ from cantowhisper.serving.engines.open import Decoded, Engine, find_export, open
 from cantowhisper.serving.hub import model_folder
 from cantowhisper.serving.live.agreement import SURE, Heard, same_beginning
 from cantowhisper.serving.segments import SegmentOptions, Span, find_segments
-from cantowhisper.speech.context import context_of, token_budget
+from cantowhisper.speech.context import context_of, phrase_tokens, token_budget
 from cantowhisper.speech.language import known_languages, language_code, language_token
 from cantowhisper.speech.mel import N_FRAMES, SAMPLE_RATE, log_mel, n_frames, pad_to
 from cantowhisper.speech.text import normalize, to_script
@@ -126,7 +126,8 @@ class Recognizer:
         if self._is_to_be_heard(language) and jobs:
             language = self.heard_language(waveform, [job.span for job in jobs])
             prompt = self._prompt(language)
-        spoken = language_code(language or self.facts.language or self.facts.language_token or "zh")
+        spoken = self._spoken(language)
+        jobs = [replace(job, budget=token_budget(job.span.seconds, language=spoken)) for job in jobs]
         ready, next_index = {}, 0
         for batch in batches(jobs):
             if should_stop and should_stop():
@@ -164,7 +165,8 @@ class Recognizer:
         if self._is_to_be_heard(language):
             language = self.heard_language(waveform, [job.span])
         begin = self._tokenizer.encode(known, add_special_tokens=False).ids
-        budget = max(1, job.budget - len(begin))
+        budget = token_budget(job.span.seconds, language=self._spoken(language))
+        budget = max(1, budget - len(begin))
         (decoded,) = self.engine.decode(
             self._mel(waveform, job)[None],
             [*self._prompt(language), *begin],
@@ -224,7 +226,12 @@ class Recognizer:
     def _second_try(self, job: Job, mel: np.ndarray, prompt: list[int], first: "_Try") -> "_Try":
         """Decode a piece once more, by a search that avoids repetition."""
         (decoded,) = self.engine.decode(
-            mel, prompt, max_new_tokens=job.budget, suppress=self._suppress, second_try=True
+            mel,
+            prompt,
+            max_new_tokens=job.budget,
+            suppress=self._suppress,
+            second_try=True,
+            phrase_tokens=phrase_tokens(self._tokenizer.id_to_token(prompt[1])),
         )
         second = self._judge(job, decoded)
         better = second if not second.looped or len(second.text) < len(first.text) else first
@@ -243,6 +250,10 @@ class Recognizer:
         speech = first_speech(waveform, spans)
         mel = self._mel(speech, self._job(0, Span(0, speech.size)))
         return likeliest(self.engine.languages(mel), self.languages) or self.facts.language_token or "<|zh|>"
+
+    def _spoken(self, language: str | None) -> str:
+        """The code of what is decoded: the language as it was named, or what the model was trained for."""
+        return language_code(language or self.facts.language or self.facts.language_token or "zh")
 
     def _usual_script(self, language: str | None) -> str:
         named = bool(language) and language != "auto"

@@ -29,16 +29,25 @@ from typing import NamedTuple
 import numpy as np
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
+from cantowhisper.speech.language import usual_script
 from cantowhisper.speech.mel import FRAMES_PER_POSITION, N_FRAMES
+from cantowhisper.speech.text import UNSPACED_SENTENCES
 
 N_POSITIONS = N_FRAMES // FRAMES_PER_POSITION  # 1,500 of 20 ms
 MAX_DECODER_TOKENS = 448  # positions of every Whisper's decoder: prompt, text and end
 PROMPT_TOKENS = 4  # start, language, task, no timestamps
 MAX_TEXT_TOKENS = MAX_DECODER_TOKENS - PROMPT_TOKENS
 
-# Nobody says more than 8 characters of Cantonese a second, and a character takes up to 3 byte tokens; English takes 5
-# tokens a second. More tokens than this are a loop, however sure the model is of them.
-TOKENS_PER_SECOND = 24
+# Nobody says more than 20 characters of an alphabet a second, or 12 of Chinese. More tokens than those take are a
+# loop, however sure the model is of them. How many a character takes is the tokenizer's, which knows some scripts by
+# words and others by bytes: on article 1 of the Declaration of Human Rights English 0.20, Armenian 1.16, Burmese 2.78.
+CHARACTERS_PER_SECOND = 20
+TOKENS_PER_CHARACTER = {"Latn": 0.3, "Cyrl": 0.4, "Grek": 0.6, "Hebr": 0.7, "Arab": 0.7, "Kore": 0.9, "Taml": 1.0}
+TOKENS_PER_CHARACTER |= dict.fromkeys(("Hans", "Hant", "Jpan", "Thai", "Deva", "Armn"), 1.2)
+SPELT_IN_BYTES = 3.0  # tokens a character of all other scripts
+LEAST_TOKENS_PER_SECOND = 24  # foreign names and numbers are spelt out in any language
+PHRASE_CHARACTERS = 20  # some three words: what a search that avoids loops may not write twice …
+LEAST_PHRASE_TOKENS = 6  # … and some five Chinese characters
 SPARE_TOKENS = 16  # for very short pieces
 CONTEXTS = ("merged", "plain", "full")
 
@@ -112,13 +121,29 @@ class Context:
         return merged_window(n_frames, kept=kept // FRAMES_PER_POSITION, groups=self.groups)
 
 
-def token_budget(seconds: float, *, at_most: int = MAX_TEXT_TOKENS) -> int:
+def token_budget(seconds: float, *, language: str = "yue", at_most: int = MAX_TEXT_TOKENS) -> int:
     """How many tokens of text a piece of `seconds` may take, in scoring and in serving alike.
 
-    >>> token_budget(4.0), token_budget(4.01), token_budget(60.0)
-    (112, 113, 444)
+    >>> token_budget(4.0), token_budget(4.01), token_budget(60.0), token_budget(4.0, language="ka")
+    (112, 113, 444, 256)
     """
-    return min(math.ceil(seconds * TOKENS_PER_SECOND) + SPARE_TOKENS, at_most)
+    a_second = max(CHARACTERS_PER_SECOND * _tokens_per_character(language), LEAST_TOKENS_PER_SECOND)
+    return min(math.ceil(seconds * a_second) + SPARE_TOKENS, at_most)
+
+
+def phrase_tokens(language: str) -> int:
+    """How many tokens in the same order a search that avoids loops does not write twice.
+
+    >>> phrase_tokens("en"), phrase_tokens("yue"), phrase_tokens("ka")
+    (6, 6, 60)
+    """
+    if usual_script(language) in UNSPACED_SENTENCES:
+        return LEAST_PHRASE_TOKENS
+    return max(LEAST_PHRASE_TOKENS, math.ceil(PHRASE_CHARACTERS * _tokens_per_character(language)))
+
+
+def _tokens_per_character(language: str) -> float:
+    return TOKENS_PER_CHARACTER.get(usual_script(language), SPELT_IN_BYTES)
 
 
 def context_of(facts: ModelFacts) -> Context:

@@ -17,13 +17,13 @@ from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError
 from cantowhisper.serving.engines import zero_gpu
 from cantowhisper.serving.engines.engine import Decoded
 from cantowhisper.serving.engines.onnx import OnnxDecoder
+from cantowhisper.speech.context import LEAST_PHRASE_TOKENS
 
 # A second try for a piece that looped. Whisper draws at a higher temperature there; a wider search to which repeating
 # costs something breaks loops too, and CTranslate2's draws cannot be seeded for a request.
 SECOND_TRY_BEAM = 5
 REPETITION_PENALTY = 1.3  # divides the score of tokens that were there
 ENCODE_FRAMES = 2400  # at once: what the encoder computes then stays in the caches; of 9,600, each takes twice as long
-NO_REPEAT_TOKENS = 6  # some three characters are not said again in the same order
 
 
 class Engine(Protocol):
@@ -42,11 +42,13 @@ class Engine(Protocol):
         suppress: list[int],
         beam_size: int = 1,
         second_try: bool = False,
+        phrase_tokens: int = LEAST_PHRASE_TOKENS,
         n_written: int = 0,
         token_log_probs: bool = False,
     ) -> list[Decoded]:
         """mels: float32 (batch, n_mels, n_frames). beam_size 1 is greedy.
 
+        second_try: search wider, for text that does not repeat itself: of `phrase_tokens` tokens not in the same order
         n_written: so many tokens at the end of the prompt are text already. What is decoded goes on from them (and may
         be nothing); they are not repeated in the result.
         token_log_probs: fill in `log_probs`, for greedy search
@@ -123,6 +125,7 @@ class CTranslate2Engine:
         suppress,
         beam_size=1,
         second_try=False,
+        phrase_tokens=LEAST_PHRASE_TOKENS,
         n_written=0,
         token_log_probs=False,
     ):
@@ -135,7 +138,7 @@ class CTranslate2Engine:
             [prompt] * len(mels),
             beam_size=SECOND_TRY_BEAM if second_try else beam_size,
             repetition_penalty=REPETITION_PENALTY if second_try else 1.0,
-            no_repeat_ngram_size=NO_REPEAT_TOKENS if second_try else 0,
+            no_repeat_ngram_size=phrase_tokens if second_try else 0,
             # CTranslate2 generates min(max_length / 2, max_length - len(prompt)) tokens at the most, and counts text
             # in the prompt among them.
             max_length=max(2 * (n_written + max_new_tokens), len(prompt) + max_new_tokens),
@@ -245,6 +248,7 @@ class TransformersEngine:
         suppress,
         beam_size=1,
         second_try=False,
+        phrase_tokens=LEAST_PHRASE_TOKENS,
         n_written=0,
         token_log_probs=False,  # they are there in any case
     ):
@@ -257,7 +261,7 @@ class TransformersEngine:
             search = {
                 "num_beams": SECOND_TRY_BEAM,
                 "repetition_penalty": REPETITION_PENALTY,
-                "no_repeat_ngram_size": NO_REPEAT_TOKENS,
+                "no_repeat_ngram_size": phrase_tokens,
             }
         with torch.inference_mode():
             prompts = torch.tensor([prompt] * len(mels), device=model.device)

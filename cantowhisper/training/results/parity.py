@@ -63,6 +63,8 @@ def _by_ctranslate2(export: Path, tokenizer, clips, context: Context, tokens: li
         frames = context.kept_frames(len(clip["features"]))
         mel = np.ascontiguousarray(pad_to(clip["features"].T, frames)[None], dtype=np.float32)
         (result,) = engine.generate(ctranslate2.StorageView.from_array(mel), [prompt], beam_size=1)
-        ids = result.sequences_ids[0][: token_budget(float(clip["duration_s"]))]
+        ids = result.sequences_ids[0][
+            : token_budget(float(clip["duration_s"]), language=str(clip["language"]) or token)
+        ]
         texts.append(tokenizer.decode(ids, skip_special_tokens=True).strip())
     return texts, engine.compute_type

@@ -73,7 +73,8 @@ def _decode(model, processor, split, rows: np.ndarray, context: Context, token: 
     batch = split.with_format("numpy")[[int(row) for row in rows]]
     windows = stack([context.window(len(features)) for features in batch["features"]])
     mels = np.stack([pad_to(features.T, windows.n_frames) for features in batch["features"]])
-    budgets = [token_budget(seconds) for seconds in batch["duration_s"]]
+    clips = zip(batch["duration_s"], batch["language"], strict=True)
+    budgets = [token_budget(seconds, language=str(tag) or token) for seconds, tag in clips]
     with ContextSeam.on(model).of(windows):
         ids = model.generate(
             input_features=torch.from_numpy(mels).to(model.device, model.dtype),
