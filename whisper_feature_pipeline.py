@@ -29,14 +29,18 @@
 # %%
 # On Colab, fetch the repository and what it needs; elsewhere `make` or pip has done so already.
 import importlib.util
+import os
 import subprocess
 import sys
 
-if importlib.util.find_spec("cantowhisper") is None:
-    repository = "https://github.com/cantowhisper/cantowhisper"
-    subprocess.run(["git", "clone", "--depth", "1", repository], check=True)
+found = importlib.util.find_spec("cantowhisper")
+if found is None or found.origin is None:  # no origin: only the clone's folder, which lies here and is no package
+    if not os.path.isdir("cantowhisper"):
+        repository = "https://github.com/cantowhisper/cantowhisper"
+        subprocess.run(["git", "clone", "--depth", "1", repository], check=True)
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-e", "cantowhisper[features]"], check=True)
-    sys.path.insert(0, "cantowhisper")  # the install is seen from the next start of the kernel on
+    sys.path.insert(0, os.path.abspath("cantowhisper"))  # the install is seen from the next start of the kernel on
+    importlib.invalidate_caches()
 
 # %% tags=["parameters"]
 import os

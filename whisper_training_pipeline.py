@@ -28,14 +28,18 @@
 # %%
 # On Colab, fetch the repository and what it needs; elsewhere `make` or pip has done so already.
 import importlib.util
+import os
 import subprocess
 import sys
 
-if importlib.util.find_spec("cantowhisper") is None:
-    repository = "https://github.com/cantowhisper/cantowhisper"
-    subprocess.run(["git", "clone", "--depth", "1", repository], check=True)
+found = importlib.util.find_spec("cantowhisper")
+if found is None or found.origin is None:  # no origin: only the clone's folder, which lies here and is no package
+    if not os.path.isdir("cantowhisper"):
+        repository = "https://github.com/cantowhisper/cantowhisper"
+        subprocess.run(["git", "clone", "--depth", "1", repository], check=True)
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-e", "cantowhisper[training,serving]"], check=True)
-    sys.path.insert(0, "cantowhisper")  # the install is seen from the next start of the kernel on
+    sys.path.insert(0, os.path.abspath("cantowhisper"))  # the install is seen from the next start of the kernel on
+    importlib.invalidate_caches()
 
 # %% tags=["parameters"]
 import json
@@ -47,7 +51,7 @@ FEATURES = os.environ.get("CANTOWHISPER_FEATURES") or str(OUT / "features")  # o
 PRESET = os.environ.get("CANTOWHISPER_PRESET", "demo")  # "t4" fine-tunes whisper-small on a free Colab GPU
 MODEL = os.environ.get("CANTOWHISPER_MODEL")  # None: what the preset says; or "openai/whisper-tiny" …
 CHANGES = json.loads(os.environ.get("CANTOWHISPER_CHANGES", "{}"))  # to the preset, such as {"max_steps": 8000}
-CLIPS = Path(os.environ.get("CANTOWHISPER_CLIPS", "samples/corpus/clips"))  # the recordings, to listen to the worst
+CLIPS = os.environ.get("CANTOWHISPER_CLIPS", "")  # folder of the recordings, to hear the worst; "": the samples' own
 LANGUAGE = "yue"  # Cantonese; decoded as <|zh|> where the tokenizer has no token of its own for it
 PUSH_TO = os.environ.get("CANTOWHISPER_PUSH_TO", "")  # "owner/name": the finished model goes to this private repository
 
@@ -126,7 +130,10 @@ plt.show()
 
 # %%
 import shutil
+import signal
 import time
+
+import torch
 
 from cantowhisper.training.run.checkpoints import is_whole
 from cantowhisper.training.trainer import train
@@ -143,7 +150,10 @@ if SHOWN:
     while run.poll() is None and not is_whole(KILLED / "checkpoints" / "checkpoint-2"):
         time.sleep(0.05)
     run.kill()
-    print(f"killed with code {run.wait()}")
+    code = run.wait()
+    assert code == -signal.SIGKILL, f"the run was to be killed, and ended by itself with code {code}"
+    assert is_whole(KILLED / "checkpoints" / "checkpoint-2"), "the run was to leave a whole checkpoint"
+    print(f"killed with code {code}, after a whole checkpoint")
 
 # %%
 if SHOWN:
@@ -153,7 +163,8 @@ if SHOWN:
         curves[folder.name] = [entry["loss"] for entry in entries if "loss" in entry]
         print(f"{folder.name:8}", *(f"{loss:.4f}" for loss in curves[folder.name]))
     same = (KILLED / "model.safetensors").read_bytes() == (WHOLE / "model.safetensors").read_bytes()
-    print("the same weights to the last bit" if same else "other weights")
+    assert same or torch.cuda.is_available(), "a run that went on has other weights than one in peace"
+    print("the same weights to the last bit" if same else "other weights: on a GPU sums come in any order")
     shutil.rmtree(OUT / "resume")
 
 # %% [markdown]
@@ -227,12 +238,17 @@ print(f"the test split was read {reads} time(s) for this model")
 import pandas as pd
 from IPython.display import Audio
 
+from cantowhisper.repository import repository_file
+
+folder = Path(CLIPS) if CLIPS else repository_file("samples/corpus/clips")
 worst = pd.read_csv(MODEL_FOLDER / "test_transcripts.tsv", sep="\t", quoting=3).head(5)
 display(worst)
 for clip in worst["id"].head(3):
-    recording = CLIPS / f"{clip}.mp3"
+    recording = folder / f"{clip}.mp3"
     if recording.exists():
         display(Audio(filename=str(recording)))
+    else:
+        print(f"{recording} is not here: set CLIPS in the parameters to hear it")
 
 # %% [markdown]
 # ## For the web page
