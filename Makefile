@@ -37,8 +37,10 @@ test: $(VENV)/.ready ## all tests but the slow ones
 test-slow: $(VENV)/.ready ## longer proofs: real weights and recordings (REAL_WEIGHTS, REAL_SPEECH), minutes each
 	$(RUN)/python -m pytest -m slow
 
-lint: $(VENV)/.ready ## style and formatting
+lint: $(VENV)/.ready ## style, formatting, and whether workflows and issue forms are valid
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .
+	$(RUN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(RUN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
 
 notebooks: $(VENV)/.ready ## write the notebooks from their paired scripts, which are the source
 	for name in whisper_feature_pipeline whisper_training_pipeline; do \

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import jupytext
 import pytest
+import yaml
 
 from benchmarks.readme import render
+from cantowhisper import __version__
 from cantowhisper.cli.main import parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,3 +111,24 @@ def test_make_alone_lists_every_target_in_a_line():
     assert alone.returncode == 0 and alone.stdout == asked.stdout and not alone.stderr
     (phony,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert re.findall(r"^make (\S+) +\S", alone.stdout, re.MULTILINE) == phony.split()
+
+
+def test_the_newest_changes_and_the_citation_are_of_this_version():
+    newest = re.search(r"^## (\S+) \((\d{4}-\d\d-\d\d)\)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert newest.groups() == (__version__, str(cited["date-released"]))
+    assert cited["version"] == __version__ and cited["license"] == project()["license"]
+
+
+def test_the_workflow_runs_on_every_supported_python_with_few_rights():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text("utf-8"))
+    versions = workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
+    first, after = re.fullmatch(r">=3\.(\d+),<3\.(\d+)", project()["requires-python"]).groups()
+    assert versions == [f"3.{minor}" for minor in range(int(first), int(after))]
+    assert workflow["permissions"] == {"contents": "read"}
+
+
+def test_a_report_of_a_fault_holds_the_traceback():
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml").read_text("utf-8"))
+    (field,) = [field for field in form["body"] if "--debug" in field["attributes"]["label"]]
+    assert field["validations"]["required"]
