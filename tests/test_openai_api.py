@@ -98,6 +98,46 @@ def test_every_format_of_the_openai_endpoint(url, tmp_path):
     assert verbose["words"] == [{"word": "3", "start": 0, "end": 0.5}, {"word": "3", "start": 1, "end": 1.5}]
 
 
+def test_a_stream_sends_each_segment_as_it_is_ready(url, tmp_path):
+    told = [json.loads(line[6:]) for line in ask(url, recording(tmp_path), stream="true").text.splitlines() if line]
+    deltas = [event["delta"] for event in told if event["type"] == "transcript.text.delta"]
+    assert len(deltas) == 2 and told[-1]["type"] == "transcript.text.done"
+    assert told[-1]["text"] == "".join(deltas) == ask(url, recording(tmp_path)).json()["text"]
+
+
+def test_what_cannot_be_done_is_refused_by_name(url, tmp_path):
+    path = recording(tmp_path)
+    wrong = [
+        ({"include[]": "logprobs"}, "include"),
+        ({"prompt": "names"}, "prompt"),
+        ({"temperature": "0.7"}, "temperature"),
+    ]
+    wrong += [
+        ({"timestamp_granularities[]": "word"}, "timestamp_granularities"),
+        ({"stream": "true", "response_format": "srt"}, "stream"),
+    ]
+    for fields, name in wrong:
+        answer = ask(url, path, **fields)
+        assert answer.status_code == 400 and answer.json()["error"]["param"] == name, answer.text
+    assert ask(url, path, temperature="0.0", prompt="").status_code == 200
+    assert "longer than 10 kB" in ask(url, path, prompt="x" * 10_001).json()["error"]["message"]
+
+
+def test_two_files_and_too_many_requests_get_true_messages(app, echo, tmp_path):
+    import httpx
+
+    service, path = Service(echo, limits=replace(LIMITS, max_under_way_per_visitor=1), name="echo"), recording(tmp_path)
+    with serving(app.build_page(service, examples=[]), **app.launch_options(service)) as address:
+        two = [("file", ("a.wav", path.read_bytes())), ("file", ("b.wav", path.read_bytes()))]
+        assert "At most 1 file" in httpx.post(f"{address}v1/audio/transcriptions", files=two).json()["error"]["message"]
+        assert httpx.get(f"{address}v1/models/echo").json()["id"] == "echo"
+        assert httpx.get(f"{address}v1/models/other").json()["error"]["type"] == "invalid_request_error"
+        with service.under_way.one("127.0.0.1"):
+            answer = ask(address.rstrip("/"), path)
+    assert answer.status_code == 429 and answer.headers["retry-after"] == "30"
+    assert answer.json()["error"]["type"] == "requests" and answer.json()["error"]["code"] == "rate_limit_exceeded"
+
+
 def test_the_models_are_listed(url):
     import httpx
 
