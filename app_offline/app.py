@@ -21,6 +21,7 @@ from starlette.concurrency import run_in_threadpool
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.serving.engines import zero_gpu
+from cantowhisper.serving.menus import language_choices
 from cantowhisper.serving.offline import openai_api, view
 from cantowhisper.serving.offline.addresses import Reach
 from cantowhisper.serving.offline.download import MAX_URL_CHARACTERS
@@ -44,7 +45,6 @@ EXAMPLE_CLIPS = {
     "video_news.mp4": "短片 Video (MP4)",
     "street_noise.mp3": "嘈雜 With noise (MP3)",
 }
-LANGUAGES = {"yue": "粵語 Cantonese", "zh": "普通話 Mandarin", "en": "英文 English"}
 SCRIPTS = [("原樣 As is", ""), ("繁體 Traditional", "traditional"), ("简体 Simplified", "simplified")]
 CARE = [("快 Fast", 1), ("小心，慢一倍 Careful, half the speed", 5)]
 AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}  # for events that compute nothing
@@ -225,9 +225,8 @@ def _inputs(go: gr.Button, examples: list[Path]) -> list:
 
 def _choices(service: Service) -> list:
     recognizer = service.recognizer
-    trained = recognizer.facts.language_token
-    choices = [("預設 Default", ""), ("自動 Detect", "auto")]
-    choices += [(n, c) for c, n in LANGUAGES.items() if c in recognizer.languages and f"<|{c}|>" != trained]
+    languages = language_choices(recognizer.facts, recognizer.languages)
+    choices = [(name, code) for code, name in languages.items()]
     with gr.Row():
         language = gr.Dropdown(choices, value="", label="語言 Language", min_width=150, elem_id="language")
         script = gr.Dropdown(SCRIPTS, value="", label="字體 Script", min_width=150, elem_id="script")

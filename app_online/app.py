@@ -16,6 +16,7 @@ import gradio as gr
 from cantowhisper.serving.engines import zero_gpu
 from cantowhisper.serving.live.engine import LiveEngine, LiveLimits
 from cantowhisper.serving.live.service import LiveService
+from cantowhisper.serving.menus import language_choices
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
 from cantowhisper.serving.web.filter import Open
@@ -27,7 +28,6 @@ HERE = Path(__file__).resolve().parent
 SCRIPTS = ("recorder.js", "transport.js", "transcript.js", "page.js")  # one after the other, as one program
 KEEP_FILES_S = 3600  # nothing is uploaded; what Gradio itself writes goes soon
 THREADS = 2  # a free Space has two virtual cores
-LANGUAGES = {"yue": "粵語 Cantonese", "zh": "普通話 Mandarin", "en": "英文 English"}
 SCRIPT_CHOICES = {"": "原樣 As is", "traditional": "繁體 Traditional", "simplified": "简体 Simplified"}
 
 
@@ -97,9 +97,7 @@ def unused() -> None:
 
 
 def _body(recognizer: Recognizer) -> str:
-    trained = recognizer.facts.language_token.strip("<|>")
-    languages = {"": "預設 Default"}
-    languages |= {c: n for c, n in LANGUAGES.items() if c in recognizer.languages and c != trained}
+    languages = language_choices(recognizer.facts, recognizer.languages)
     text = (HERE / "page.html").read_text(encoding="utf-8")
     return text.replace("@languages", _options(languages)).replace("@scripts", _options(SCRIPT_CHOICES))
 

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from cantowhisper.contracts import ModelFacts, UsageError
 from cantowhisper.serving.detection import first_speech, likeliest
+from cantowhisper.serving.live.engine import LiveEngine
+from cantowhisper.serving.menus import language_choices
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.segments import Span
 from cantowhisper.speech.audio import load_audio
@@ -42,3 +45,27 @@ def test_what_is_heard_for_the_language_is_the_first_speech_with_a_voice():
     assert first_speech(waveform, spans[:1])[0] == 0, "without any voice, what is loud"
     assert first_speech(waveform, [Span(0, 40 * SAMPLE_RATE)]).size == 30 * SAMPLE_RATE
     assert likeliest({"<|en|>": 0.2, "<|yue|>": 0.8}, ["en", "zh"]) == "<|en|>" and likeliest({}, ["en"]) == ""
+
+
+def test_menus_offer_what_the_model_has_and_name_the_default():
+    stock = language_choices(ModelFacts(), ["de", "en", "jw", "zh"])
+    assert stock == {
+        "": "自動 Detect",
+        "yue": "粵語 Cantonese",
+        "zh": "中文 Chinese",
+        "en": "English",
+        "de": "Deutsch German",
+        "jw": "Jawa Javanese",
+    }
+    tuned = language_choices(ModelFacts(language="yue", language_token="<|zh|>"), ["en", "zh"])
+    assert tuned[""].startswith("粵語 Cantonese") and list(tuned) == ["", "auto", "zh", "en"]
+
+
+@pytest.mark.parametrize("language", ["yue", "cantonese", "zh-HK", "Chinese", "auto", "", None])
+def test_live_sessions_take_every_name_of_a_language(language):
+    class Model:
+        languages, facts = ["en", "zh"], ModelFacts()
+
+    assert LiveEngine(Model()).start(language=language)
+    with pytest.raises(UsageError, match="no token"):
+        LiveEngine(Model()).start(language="ko")

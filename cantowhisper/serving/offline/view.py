@@ -13,7 +13,7 @@ from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Result, Standing
 from cantowhisper.serving.offline.transcription import friendly
 from cantowhisper.serving.subtitles import clock
-from cantowhisper.speech.language import language_name
+from cantowhisper.speech.language import both_names, language_name
 
 CUT_SHORT = {
     "time": "時間到，只轉咗前面部分。 The time allowed was used up: this is the first part only.",
@@ -87,7 +87,9 @@ def describe(standing: Standing) -> str:
         return status(CUT_SHORT[last.progress.cut_short], share=1.0)
     seconds = sum(r.progress.duration_s for r in standing.results)
     work_s = sum(r.progress.work_s for r in standing.results)
-    return status(f"完成 Done · {seconds:.0f} s · {work_s:.1f} s 處理 to transcribe", share=1.0)
+    heard = " · ".join(dict.fromkeys(both_names(r.heard) for r in standing.results if r.heard))
+    spoken = f" · {heard}" if heard else ""
+    return status(f"完成 Done{spoken} · {seconds:.0f} s · {work_s:.1f} s 處理 to transcribe", share=1.0)
 
 
 def _minutes(seconds: float) -> str:
