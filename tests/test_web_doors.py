@@ -51,7 +51,7 @@ SHUT = {
     *(f"POST {GRADIO}/{name}" for name in ("component_server", "process_recording", "vibe-edit", "undo-vibe-edit")),
     *(f"POST {GRADIO}/{name}" for name in ("vibe-code", "vibe-starter-queries")),
 }
-OURS = {"POST /v1/audio/transcriptions", "GET /v1/models"}
+OURS = {"POST /v1/audio/transcriptions", "GET /v1/models", "GET /v1/models/{name:path}", "GET /healthz"}
 
 
 http = httpx.Client(timeout=60)  # one for all: making a client takes longer than a request
@@ -72,7 +72,7 @@ def page():
     service = Service(Waits(), limits=LIMITS)
     built = app.build_page(service, examples=[])
     with serving(built, **app.launch_options(service)) as address:
-        yield SimpleNamespace(url=address.rstrip("/"), gradio=built.app)
+        yield SimpleNamespace(url=address.rstrip("/"), gradio=built.app, site=service.site)
 
 
 def all_routes(routes) -> set[str]:
@@ -241,6 +241,17 @@ def test_the_pages_upload_bar_moves(page):
     thread.join()
     sizes = [int(n) for n in re.findall(r'"orig_name": "x.wav", "chunk_size": (\d+)', told)]
     assert sum(sizes) == 50_000 and len(sizes) >= 2 and told.rstrip().endswith('{"msg": "done"}')
+
+
+def test_a_page_that_is_being_stopped_lets_nobody_in_and_says_so(page):
+    assert http.get(f"{page.url}/healthz").json() == {"status": "ok"}
+    page.site.closing.set()
+    try:
+        health, config = http.get(f"{page.url}/healthz"), http.get(f"{page.url}/config")
+    finally:
+        page.site.closing.clear()
+    assert health.status_code == 503 and health.json() == {"status": "stopping"}
+    assert config.status_code == 503 and config.headers["retry-after"] == "60" and "restarted" in config.text
 
 
 def test_the_live_page_fetches_nothing_and_takes_no_upload(other):

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.routing import BaseRoute
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from cantowhisper.serving.web import uploads
 from cantowhisper.serving.web.filter import Open, RequestFilter
@@ -38,11 +39,16 @@ class Site:
 
     def app_kwargs(self, routes: Sequence[BaseRoute] = ()) -> dict:
         """What Gradio's `launch(app_kwargs=…)` takes: routes before its own, and the filter before all."""
-        routes = list(routes)
+        routes = [*routes, Route("/healthz", self._health, methods=["GET"])]
         if self.forms:
             routes += uploads.routes(self.forms, admit=self.count_upload)
         keep_out = Middleware(RequestFilter, doors=self.doors, closing=self.closing.is_set)
         return {"routes": routes, "middleware": [keep_out]}
+
+    async def _health(self, request: Request) -> Response:
+        """For whoever looks after the page: 200 while it lets visitors in, 503 once it is being stopped."""
+        closing = self.closing.is_set()
+        return JSONResponse({"status": "stopping" if closing else "ok"}, 503 if closing else 200)
 
     def keeping(self, paths) -> contextlib.AbstractContextManager:
         """Files that somebody waits for are not swept meanwhile."""
