@@ -20,7 +20,8 @@ def build_random(folder: Path, shape: str = "small") -> Path:
     import torch
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-    from cantowhisper.training.model import build_miniature, save_model
+    from cantowhisper.training.miniature import build_miniature
+    from cantowhisper.training.model import save_model
     from cantowhisper.training.results.export import export_model
 
     if (folder / "ct2" / "model.bin").exists():

@@ -197,7 +197,8 @@ def make_model(name: str, seed: int):
     from safetensors.torch import load_file
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-    from cantowhisper.training.model import build_miniature, set_language
+    from cantowhisper.training.miniature import build_miniature
+    from cantowhisper.training.model import set_language
 
     small, processor = build_miniature(["0123456789"], seed=seed, language="en")
     shape = {"d_model": 512, "encoder_layers": 6, "encoder_ffn_dim": 2048, "encoder_attention_heads": 8}

@@ -1,4 +1,4 @@
-"""What passes between the rooms: feature columns, model facts, segments, live updates, and the one error.
+"""What passes between the rooms: feature columns, model facts, segments, and the one error.
 
 The rooms meet only here: `features` writes what FEATURE_COLUMNS names, `training` reads it and writes a model
 folder with `cantowhisper.json`, `serving` reads that folder and yields segments.
@@ -106,12 +106,3 @@ class Segment:
     flags: tuple[str, ...] = ()  # e.g. "repetition", "low_confidence"
     characters: tuple[tuple[str, float, float], ...] = ()  # (character, start_s, end_s), where they were asked for
     language: str = ""  # the code of what it was decoded as
-
-
-@dataclass(frozen=True)
-class LiveUpdate:
-    """What a live page shows after a step: text that will never change, and the tail that still may."""
-
-    committed: str
-    tentative: str
-    lag_s: float  # how far the committed text is behind the microphone

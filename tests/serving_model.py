@@ -23,7 +23,8 @@ def random_model() -> Path:
     """Folder of the throw-away model, trained on "variable" contexts as far as its facts go; made once a process."""
     for package in ("torch", "transformers", "ctranslate2"):
         pytest.importorskip(package)
-    from cantowhisper.training.model import build_miniature, save_model
+    from cantowhisper.training.miniature import build_miniature
+    from cantowhisper.training.model import save_model
     from cantowhisper.training.results.export import export_model
 
     _keep.append(tempfile.TemporaryDirectory(prefix="cantowhisper-test-"))

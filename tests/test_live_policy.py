@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.serving.live.agreement import Heard, agreed
-from cantowhisper.serving.live.policy import CHARACTERS_PER_SECOND, LiveOptions, LivePolicy, Pass
+from cantowhisper.serving.live.options import LiveOptions
+from cantowhisper.serving.live.policy import CHARACTERS_PER_SECOND, LivePolicy, Pass
 from cantowhisper.serving.segments import WINDOW
 from cantowhisper.speech.mel import SAMPLE_RATE
 

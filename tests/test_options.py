@@ -14,8 +14,8 @@ from cantowhisper.contracts import UsageError
 from cantowhisper.features.config import FeatureConfig
 from cantowhisper.options import Options, describe
 from cantowhisper.serving.live.engine import LiveLimits
+from cantowhisper.serving.live.options import LiveOptions
 from cantowhisper.serving.live.pace import PaceOptions
-from cantowhisper.serving.live.policy import LiveOptions
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.segments import SegmentOptions
 from cantowhisper.training.adapt import AdaptConfig

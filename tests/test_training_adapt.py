@@ -14,7 +14,8 @@ from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.speech.context import context_of
 from cantowhisper.training import teacher
 from cantowhisper.training.adapt import AdaptConfig, adapt
-from cantowhisper.training.model import build_miniature, load_untrained, save_model
+from cantowhisper.training.miniature import build_miniature
+from cantowhisper.training.model import load_untrained, save_model
 
 QUICK = AdaptConfig(steps=12, batch_clips=3, learning_rate=3e-4, groups=4, margin_frames=0, max_clips=8)
 

@@ -17,7 +17,8 @@ from cantowhisper.speech.context import stack
 from cantowhisper.speech.mel import N_FRAMES, n_frames, pad_to
 from cantowhisper.training.data.collator import IGNORED, Collator, FeatureRows, check_mels
 from cantowhisper.training.data.sampling import BucketBatchSampler, Key, clip_context, frame_counts
-from cantowhisper.training.model import build_miniature, set_language
+from cantowhisper.training.miniature import build_miniature
+from cantowhisper.training.model import set_language
 from cantowhisper.training.presets import TrainConfig
 
 TEXTS = ["你好呀我哋今日去邊度食飯", "唔該畀碗雲吞麵我呀多謝", "電話係二三四五六七八九"]

@@ -20,12 +20,13 @@ from cantowhisper.speech.torch_context import ContextSeam
 from cantowhisper.training.data.collator import IGNORED, Collator, FeatureRows, windows_and_inputs
 from cantowhisper.training.data.sampling import BucketBatchSampler, run_batches
 from cantowhisper.training.lora import add_lora, merge_lora
-from cantowhisper.training.model import build_miniature, save_model
+from cantowhisper.training.miniature import build_miniature
+from cantowhisper.training.model import save_model
 from cantowhisper.training.presets import TrainConfig
+from cantowhisper.training.run.callbacks import evaluations_since_best
 from cantowhisper.training.run.checkpoints import checkpoint_steps
 from cantowhisper.training.run.optimizer import RATES, pick_learning_rate, pick_optimizer
 from cantowhisper.training.run.partwise_trainer import parts_of
-from cantowhisper.training.run.stopping import evaluations_since_best
 from cantowhisper.training.schedules import Accumulated, read_accumulation, step_sizes
 from cantowhisper.training.trainer import WhisperTrainer, prepare_model, train
 

@@ -14,13 +14,8 @@ from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.speech.context import Context, plain_window, stack
 from cantowhisper.speech.mel import N_FRAMES
 from cantowhisper.speech.torch_context import ContextSeam
-from cantowhisper.training.model import (
-    TIMESTAMPS,
-    build_miniature,
-    load_model,
-    save_model,
-    set_language,
-)
+from cantowhisper.training.miniature import TIMESTAMPS, build_miniature
+from cantowhisper.training.model import load_model, save_model, set_language
 
 TEXTS = ["你好呀我哋今日去邊度食飯", "唔該畀碗雲吞麵我呀多謝", "電話係二三四五六七八九"]
 LENGTHS = (2, 64, 200, 412, 1500, 2998)  # every even number of frames will do

@@ -18,7 +18,8 @@ from cantowhisper.speech.mel import N_FRAMES, pad_to
 from cantowhisper.speech.text import cer
 from cantowhisper.speech.torch_context import ContextSeam
 from cantowhisper.training.data.sampling import frame_counts
-from cantowhisper.training.model import build_miniature, load_model, save_model
+from cantowhisper.training.miniature import build_miniature
+from cantowhisper.training.model import load_model, save_model
 from cantowhisper.training.presets import PRESETS
 from cantowhisper.training.results.analysis import Transcript
 from cantowhisper.training.results.export import export_model

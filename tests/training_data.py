@@ -87,7 +87,7 @@ def tiny_whisper(tokenizer, **overrides):
     import torch
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-    from cantowhisper.training.model import _generation_config
+    from cantowhisper.training.miniature import _generation_config
 
     ids = tokenizer.convert_tokens_to_ids
     end = ids("<|endoftext|>")

@@ -19,7 +19,6 @@ N_SAMPLES = CHUNK_SECONDS * SAMPLE_RATE  # 480,000
 N_FRAMES = N_SAMPLES // HOP_LENGTH  # 3,000
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP_LENGTH  # 100
 FRAMES_PER_POSITION = 2  # the encoder's second convolution halves the time axis
-POSITIONS_PER_SECOND = FRAMES_PER_SECOND // FRAMES_PER_POSITION  # 50
 
 # A window centred up to 200 samples (N_FFT / 2) behind the last sample still sees it: that is two frames more than
 # ceil(n / 160). All frames after those see digital silence only.

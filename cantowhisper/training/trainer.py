@@ -23,18 +23,18 @@ from cantowhisper.training.data.load import amounts, evenly, load_split
 from cantowhisper.training.data.sampling import frame_counts, run_batches
 from cantowhisper.training.data.streaming import training_rows
 from cantowhisper.training.lora import add_lora, merge_lora
-from cantowhisper.training.model import build_miniature, load_model, save_model, set_dropout
+from cantowhisper.training.miniature import build_miniature
+from cantowhisper.training.model import load_model, save_model, set_dropout
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.results.scoring import METRICS_FILE, summarize, transcribe_split
 from cantowhisper.training.run import processes
-from cantowhisper.training.run.callbacks import CheckpointKeeper, StatusLine, StopSignal, best_evaluation
+from cantowhisper.training.run.callbacks import CheckpointKeeper, EarlyStop, StatusLine, StopSignal, best_evaluation
 from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER, checkpoint_steps
 from cantowhisper.training.run.device import memory_is_kept, pick_precision, reproducible
 from cantowhisper.training.run.folder import claim, finished, resume_point
 from cantowhisper.training.run.hub_checkpoints import HubCheckpoints, Uploads
 from cantowhisper.training.run.optimizer import optimizer_arguments, set_encoder_rate
 from cantowhisper.training.run.partwise_trainer import PartwiseTrainer
-from cantowhisper.training.run.stopping import EarlyStop
 
 
 def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainConfig, progress: bool = True) -> dict:

@@ -17,8 +17,9 @@ import numpy as np
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.options import Options, option
 from cantowhisper.serving.live.agreement import Heard
+from cantowhisper.serving.live.options import LiveOptions
 from cantowhisper.serving.live.pace import Pace, PaceOptions
-from cantowhisper.serving.live.policy import LiveOptions, Pass
+from cantowhisper.serving.live.policy import Pass
 from cantowhisper.serving.live.session import Session
 from cantowhisper.speech.language import language_token
 from cantowhisper.speech.mel import SAMPLE_RATE

@@ -14,55 +14,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cantowhisper.contracts import UsageError
-from cantowhisper.options import Options, option
 from cantowhisper.serving import hallucination
 from cantowhisper.serving.live.agreement import Heard, common, letters_of
-from cantowhisper.serving.segments import WINDOW, SegmentOptions
+from cantowhisper.serving.live.options import LiveOptions
+from cantowhisper.serving.segments import WINDOW
 from cantowhisper.speech.mel import SAMPLE_RATE
 
 CHARACTERS_PER_SECOND = 25  # of the fastest English with its spaces; Cantonese has at most 8
 CHARACTERS_TO_SPARE = 16
 UNFINISHED = "\ufffd"  # what a decoder writes for a part of a character's UTF-8 bytes
-
-
-@dataclass(frozen=True)
-class LiveOptions(Options):
-    """When text is agreed on and cut. What is not here is as for recordings (SegmentOptions)."""
-
-    stage = "live text"
-
-    agree_s: float = option(
-        1.2,
-        "new sound in which all passes say the same, where they are not sure of it",
-        unit="seconds",
-        least=0,
-    )
-    short_pause_s: float = option(
-        0.7,
-        "a stretch under `short_s` waits this long: alone it is hard to understand",
-        unit="seconds",
-        least=0,
-    )
-    trim_over_s: float = option(
-        8.0,
-        "speech without a pause: from here on, what is committed is no longer listened to",
-        unit="seconds",
-        least=2,
-        most=28,  # Whisper takes 30 s
-    )
-    max_buffer_s: float = option(
-        15.0,
-        "… and if nothing was agreed on by here, it is cut where it is softest",
-        unit="seconds",
-        least=2,
-        most=28,
-    )
-    speech: SegmentOptions = field(default_factory=SegmentOptions)
-
-    def check(self) -> None:
-        if self.trim_over_s > self.max_buffer_s:
-            raise UsageError(f"trim_over_s {self.trim_over_s:g} is over max_buffer_s {self.max_buffer_s:g}")
 
 
 class Pass(NamedTuple):

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cantowhisper.contracts import CantowhisperError, LiveUpdate
+from cantowhisper.contracts import CantowhisperError
 from cantowhisper.serving.live.agreement import Heard
-from cantowhisper.serving.live.policy import Line, LiveOptions, LivePolicy, Pass
+from cantowhisper.serving.live.options import LiveOptions
+from cantowhisper.serving.live.policy import Line, LivePolicy, Pass
 from cantowhisper.serving.live.vad import VoiceDetector
 from cantowhisper.serving.segments import WINDOW
 from cantowhisper.speech.mel import SAMPLE_RATE
@@ -122,12 +123,6 @@ class Session:
                 "gaps": [[a, b] for a, b in self.gaps],
                 "final": self.final,
             }
-
-    @property
-    def update(self) -> LiveUpdate:
-        """The whole text as it stands."""
-        text = "".join(event.get("before", "") + event.get("text", "") for event in self.events)
-        return LiveUpdate(text.strip(), self.tentative, self.lag_s)
 
     # ------------------------------------------------------------------------------------------------- from the worker
 
