@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from cantowhisper.speech.audio import SAMPLE_RATE, AudioError, read_sound
-from cantowhisper.speech.mixing import speaks, to_mono
+from cantowhisper.speech.decoding.mixing import speaks, to_mono
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg makes these recordings")
 LOW, HIGH = 440, 880  # Hz

@@ -16,8 +16,8 @@ from typing import BinaryIO
 import numpy as np
 import soxr
 
-from cantowhisper.speech.containers import Part, mended, parts
-from cantowhisper.speech.decoders import (
+from cantowhisper.speech.decoding.containers import Part, mended, parts
+from cantowhisper.speech.decoding.decoders import (
     UNKNOWN_FRAMES,
     AudioError,
     Block,
@@ -25,9 +25,9 @@ from cantowhisper.speech.decoders import (
     open_soundfile,
     soundfile_blocks,
 )
-from cantowhisper.speech.ffmpeg import ffmpeg_blocks, sound_tracks, stated_seconds
+from cantowhisper.speech.decoding.ffmpeg import ffmpeg_blocks, sound_tracks, stated_seconds
+from cantowhisper.speech.decoding.mixing import speaks
 from cantowhisper.speech.mel import SAMPLE_RATE
-from cantowhisper.speech.mixing import speaks
 
 __all__ = ["SAMPLE_RATE", "AudioError", "Sound", "load_audio", "read_sound", "sound_seconds"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.speech.mixing import to_mono
+from cantowhisper.speech.decoding.mixing import to_mono
 
 BLOCK_SECONDS = 30  # long enough that a Common Voice clip is one block, short enough to stop early
 BLOCK_VALUES = 4 << 20  # samples × channels, 16 MiB

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from cantowhisper.speech.decoders import (
+from cantowhisper.speech.decoding.decoders import (
     TOLERANCE_SECONDS,
     AudioError,
     Block,
@@ -18,7 +18,7 @@ from cantowhisper.speech.decoders import (
     block_frames,
     check_format,
 )
-from cantowhisper.speech.mixing import STANDARD_CENTRE, to_mono
+from cantowhisper.speech.decoding.mixing import STANDARD_CENTRE, to_mono
 
 # Containers that hold exactly their own sound. Not in the list, on purpose: hls, dash, concat, imf, sdp, image lists.
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,flac,mp3,wav,w64,aac,amr,aiff,au,caf,asf,avi,flv,mpegts,mpeg"
