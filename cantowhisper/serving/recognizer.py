@@ -7,12 +7,13 @@ its encoder then does a seventh of the work. Nothing here imports torch or trans
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, Segment, UsageError
 from cantowhisper.serving import hallucination
+from cantowhisper.serving.attempt import Attempt
 from cantowhisper.serving.batches import Job, batches
 from cantowhisper.serving.characters import character_times
 from cantowhisper.serving.detection import first_speech, likeliest
@@ -214,16 +215,16 @@ class Recognizer:
                 tries[i] = self._second_try(batch[i], mels[i : i + 1], prompt, first)
             elif hallucination.known_invention(first.text) and self._silent(batch[i], mels[i], prompt, first):
                 tries[i] = replace(first, text="")
-        return [_segment(job, one) for job, one in zip(batch, tries, strict=True)]
+        return [one.segment(job) for job, one in zip(batch, tries, strict=True)]
 
-    def _silent(self, job: Job, mel: np.ndarray, prompt: list[int], one: "_Try") -> bool:
+    def _silent(self, job: Job, mel: np.ndarray, prompt: list[int], one: Attempt) -> bool:
         """Evidence that nobody speaks: VAD heard no voice, the model is unsure, or it says so itself."""
         if job.span.by_level or one.confidence < hallucination.MIN_CONFIDENCE:
             return True
         ask = getattr(self.engine, "no_speech_probability", None)
         return ask is not None and ask(mel, prompt) > hallucination.NO_SPEECH
 
-    def _second_try(self, job: Job, mel: np.ndarray, prompt: list[int], first: "_Try") -> "_Try":
+    def _second_try(self, job: Job, mel: np.ndarray, prompt: list[int], first: Attempt) -> Attempt:
         """Decode a piece once more, by a search that avoids repetition."""
         (decoded,) = self.engine.decode(
             mel,
@@ -269,38 +270,12 @@ class Recognizer:
         at = [min(first_s + t, last_s) for t in times]
         return tuple(character_times(self._tokenizer.decode, ids, at))
 
-    def _judge(self, job: Job, decoded: Decoded) -> "_Try":
+    def _judge(self, job: Job, decoded: Decoded) -> Attempt:
         ids = [i for i in decoded.token_ids if i not in self._not_text]
         text = normalize(self._tokenizer.decode(ids[: job.budget]))
         looped = len(ids) >= job.budget or hallucination.repeats(text)
-        return _Try(text, min(float(np.exp(decoded.mean_log_prob)), 1.0), looped)
+        return Attempt(text, min(float(np.exp(decoded.mean_log_prob)), 1.0), looped)
 
     def _mel(self, waveform: np.ndarray, job: Job) -> np.ndarray:
         piece = waveform[job.span.start : job.span.end]
         return pad_to(log_mel(piece, n_mels=self.engine.n_mels, engine="numpy"), job.frames)
-
-
-@dataclass(frozen=True)
-class _Try:
-    """One decoding of a piece. `looped`: it repeats itself, or was still going when its tokens were used up."""
-
-    text: str
-    confidence: float
-    looped: bool
-    retried: bool = False
-
-
-def _segment(job: Job, one: _Try) -> Segment:
-    signs = {
-        "repetition": one.looped,
-        "second_try": one.retried,
-        "low_confidence": one.confidence < hallucination.MIN_CONFIDENCE,
-        "no_voice_detected": job.span.by_level,
-    }
-    return Segment(
-        start_s=job.span.start / SAMPLE_RATE,
-        end_s=job.span.end / SAMPLE_RATE,
-        text=one.text,
-        confidence=one.confidence,
-        flags=tuple(name for name, seen in signs.items() if seen),
-    )
