@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from cantowhisper.speech.metric import bootstrap_interval
 from cantowhisper.speech.text import CER_VIEWS, cer
 from cantowhisper.training.results.analysis import Transcript, confusions, is_loop, measure, worst_clips
+from cantowhisper.training.results.scoring import score_table
 
 CHARACTERS = "我你佢食飯呀，。"
 texts = st.text(CHARACTERS, max_size=8)
@@ -98,3 +99,17 @@ def test_loops_are_the_predictions_own(reference, prediction, loops):
 def test_the_worst_come_first_and_none_is_lost():
     ranked = worst_clips(transcripts([("你好", "你好"), ("好", "唔好"), ("……", "啊"), ("食飯呀", "食飯")]))
     assert [(t.id, round(error, 2)) for t, error in ranked] == [("1", 1.0), ("3", 0.33), ("0", 0.0), ("2", 0.0)]
+
+
+def test_languages_with_spaces_have_a_word_error_rate_too():
+    spoken = [
+        Transcript("a", "Ask not what your country can do.", "ask what your country can do", 2.0, "en"),
+        Transcript("b", "你好", "你好", 1.0, "yue"),
+    ]
+    report = measure(spoken)
+    assert (report["n"], report["words"]) == (2, 7), "words are those of English alone"
+    assert report["wer_no_punctuation"] == pytest.approx(1 / 7, abs=1e-6) and report["wer_raw"] > 1 / 7
+    assert len(report["wer_no_punctuation_interval"]) == 2
+    assert not [name for name in measure(spoken[1:]) if "wer" in name or name == "words"]
+    assert "WER, no punctuation" in score_table({"after": {"all": report}})
+    assert "WER" not in score_table({"after": {"all": measure(spoken[1:])}})

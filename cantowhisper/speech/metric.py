@@ -12,7 +12,7 @@ import evaluate
 import numpy as np
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.speech.text import CER_VIEWS, cer_edits
+from cantowhisper.speech.text import CER_VIEWS, WER_VIEWS, cer_edits, word_edits
 
 N_RESAMPLES = 1000  # the ends of a 95 % interval then vary by a few hundredths of its width
 
@@ -70,6 +70,21 @@ class CharacterErrorRate(ErrorRate):
 
     def edits(self, prediction: str, reference: str, view: str) -> tuple[int, int] | None:
         return cer_edits(prediction, reference, view=view)
+
+
+class WordErrorRate(ErrorRate):
+    """Word error rate: all edits of words over all words of the references, for languages that put spaces between.
+
+    >>> metric = WordErrorRate(keep_in_memory=True)
+    >>> result = metric.compute(predictions=["ask what"], references=["Ask not what!"])
+    >>> result["n"], result["words"], round(result["wer_no_punctuation"], 2), round(result["wer_raw"], 2)
+    (1, 3, 0.33, 1.0)
+    """
+
+    short, unit, views, main_view = "wer", "words", WER_VIEWS, "no_punctuation"
+
+    def edits(self, prediction: str, reference: str, view: str) -> tuple[int, int] | None:
+        return word_edits(prediction, reference, view=view)
 
 
 def bootstrap_interval(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import jiwer
 
+from cantowhisper.speech.language import written_with_spaces
 from cantowhisper.speech.text import cer_edits, cer_view, has_loop
 
 NOTHING = ""  # stands for the character that is not there, in an insertion or a deletion
@@ -26,20 +27,29 @@ def measure(transcripts: Sequence[Transcript]) -> dict:
     """What `metrics.json` keeps of a list of transcripts.
 
     n and characters (those with a reference), empty_outputs, loops, and for each view cer_VIEW with
-    cer_VIEW_interval: the 95 % bootstrap interval [low, high] over clips.
+    cer_VIEW_interval: the 95 % bootstrap interval [low, high] over clips. Where there are clips in a language that is
+    written with spaces, of those words and wer_VIEW with its interval besides.
     """
-    from cantowhisper.speech.metric import CharacterErrorRate  # a second to import; needed when scores are due
+    from cantowhisper.speech.metric import CharacterErrorRate, WordErrorRate  # a second to import; needed late
 
-    found = CharacterErrorRate(keep_in_memory=True).compute(
-        predictions=[t.prediction for t in transcripts], references=[t.reference for t in transcripts]
-    )
+    found = _computed(CharacterErrorRate, transcripts)
+    spaced = [t for t in transcripts if t.language and written_with_spaces(t.language)]
+    words = _computed(WordErrorRate, spaced) if any(cer_view(t.reference) for t in spaced) else {}
+    words.pop("n", None)
     return {
         "n": found.pop("n"),
         "characters": found.pop("characters"),
         "empty_outputs": sum(not t.prediction for t in transcripts),
         "loops": sum(is_loop(t) for t in transcripts),
         **{name: _rounded(value) for name, value in found.items()},
+        **{name: value if name == "words" else _rounded(value) for name, value in words.items()},
     }
+
+
+def _computed(metric, transcripts: Sequence[Transcript]) -> dict:
+    return metric(keep_in_memory=True).compute(
+        predictions=[t.prediction for t in transcripts], references=[t.reference for t in transcripts]
+    )
 
 
 def _rounded(value: float | Sequence[float]) -> float | list[float]:

@@ -158,9 +158,15 @@ def _scores(metrics: dict) -> str:
         "|---" * 7 + "|",
     ]
     for name, row in rows.items():
-        cells = [f"{row[key]:.2%} ({row[f'{key}_interval'][0]:.2%}–{row[f'{key}_interval'][1]:.2%})" for key in VIEWS]
+        cells = [_percent(row, key) for key in VIEWS]
         lines.append(f"| {name} | {row['n']} | {' | '.join(cells)} | {row['loops']} | {row['empty_outputs']} |")
-    lines += ["", "In brackets: 95 % bootstrap interval over clips. WER means nothing for a language without spaces."]
+    spaced = {name: row for name, row in rows.items() if "wer_no_punctuation" in row}
+    if spaced:
+        lines += ["", "Word error rates, without punctuation (NFKC, lower case; not Whisper's normaliser):", ""]
+        lines += [f"- {name}: {_percent(row, 'wer_no_punctuation')}" for name, row in spaced.items()]
+    lines += ["", "In brackets: 95 % bootstrap interval over clips."]
+    if not spaced:
+        lines[-1] += " WER means nothing for a language without spaces."
     reads = f"The test split was read {test['reads']} time(s) for this model." if test else "Test was not read."
     lines.append(reads)
     if same := metrics.get("export_parity"):
@@ -169,6 +175,11 @@ def _scores(metrics: dict) -> str:
             f"{same['n']} validation clips ({same['cer']:.1%} of the characters differ)."
         )
     return "\n".join(lines)
+
+
+def _percent(row: dict, key: str) -> str:
+    low, high = row[f"{key}_interval"]
+    return f"{row[key]:.2%} ({low:.2%}–{high:.2%})"
 
 
 def _run(metrics: dict) -> str:

@@ -234,12 +234,15 @@ def score_table(columns: Mapping[str, Mapping[str, Mapping]]) -> str:
     for group in [*groups[1:], groups[0]]:
         n = next(iter(columns.values()))[group]["n"]
         lines.append(group.ljust(22) + str(n).rjust(6) + "".join(_cell(c[group]).rjust(24) for c in columns.values()))
+    if all("wer_no_punctuation" in column["all"] for column in columns.values()):
+        cells = "".join(_cell(column["all"], "wer").rjust(24) for column in columns.values())
+        lines.append("WER, no punctuation".ljust(28) + cells)
     for name, label in (("loops", "loops"), ("empty_outputs", "empty outputs")):
         counts = "".join(str(column["all"][name]).rjust(24) for column in columns.values())
         lines.append(label.ljust(28) + counts)
     return "\n".join(lines)
 
 
-def _cell(row: Mapping) -> str:
-    low, high = row["cer_no_punctuation_interval"]
-    return f"{row['cer_no_punctuation']:.1%} ({low:.1%}–{high:.1%})"
+def _cell(row: Mapping, short: str = "cer") -> str:
+    low, high = row[f"{short}_no_punctuation_interval"]
+    return f"{row[f'{short}_no_punctuation']:.1%} ({low:.1%}–{high:.1%})"
