@@ -19,6 +19,11 @@ class ModelHandler(Handler):
         if self.path == "/api/validate-yaml":
             self._body()
             return self._answer(200, {"warnings": [], "errors": []})
+        if self.path == "/api/repos/create" and self.server.wants_pro:
+            asked = json.loads(self._body())
+            if asked.get("type") == "space" and not asked.get("hardware"):
+                return self._answer(402, {"error": "Creating this Space needs a PRO subscription"})
+            return self._create(asked)
         if (match := re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/variables", self.path)) and self._token() == WRITER:
             return self._set_variable(match[1], json.loads(self._body()))
         return super().do_POST()
@@ -32,7 +37,7 @@ class ModelHandler(Handler):
 @contextmanager
 def running_model_hub():
     with running_hub() as hub:
-        hub.RequestHandlerClass = ModelHandler
+        hub.RequestHandlerClass, hub.wants_pro = ModelHandler, False
         yield hub
 
 

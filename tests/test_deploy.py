@@ -136,6 +136,14 @@ def test_a_space_that_is_there_is_renewed_whole_in_one_commit_after_its_variable
     capsys.readouterr()
 
 
+def test_a_free_account_is_told_of_zero_gpu(hub, capsys):
+    hub.wants_pro = True
+    assert cli.main(["deploy", BUILT[0], "me/page", "--model", "me/model"]) == 1
+    said = capsys.readouterr().err
+    assert "PRO accounts only" in said and "--zero-gpu" in said and said.count("\n") == 1 and not hub.repos
+    assert cli.main(["deploy", BUILT[0], "me/page", "--model", "me/model", "--zero-gpu"]) == 0
+
+
 def test_without_the_right_to_write_the_space_stays_as_it_is(hub, monkeypatch, capsys):
     monkeypatch.setenv("HF_TOKEN", READER)
     space = hub.add("me/page", {"app.py": b"old"})

@@ -142,7 +142,7 @@ def deploy(page: str, space: str, *, variables: dict[str, str], private: bool = 
         if zero_gpu:
             kind["space_hardware"] = ZERO_GPU_HARDWARE
         with hub_errors("cannot deploy to", space):
-            address = api.create_repo(space, private=private, exist_ok=True, **kind)
+            address = _make(api, space, private=private, **kind)
             for name, value in variables.items():
                 api.add_space_variable(space, name, value)
             # One commit for everything; what an earlier version had and this one has not goes with it.
@@ -154,3 +154,22 @@ def deploy(page: str, space: str, *, variables: dict[str, str], private: bool = 
                 commit_message=f"cantowhisper {cantowhisper.__version__}: {page} page",
             )
     return str(address)
+
+
+def _make(api, space: str, **how) -> str:
+    """Make the Space, unless it is there.
+
+    Raises
+    ------
+    CantowhisperError : the account has to pay for one of this kind
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return api.create_repo(space, exist_ok=True, **how)
+    except HfHubHTTPError as error:
+        if getattr(error.response, "status_code", None) != 402:
+            raise
+        zero_gpu = "space_hardware" in how
+        advice = "free accounts have two" if zero_gpu else "free accounts get two on ZeroGPU: add --zero-gpu"
+        raise CantowhisperError(f"the Hub makes {space} of this kind for PRO accounts only; {advice}") from error
