@@ -52,7 +52,6 @@ PRESET = os.environ.get("CANTOWHISPER_PRESET", "demo")  # "t4" fine-tunes whispe
 MODEL = os.environ.get("CANTOWHISPER_MODEL")  # None: what the preset says; or "openai/whisper-tiny" …
 CHANGES = json.loads(os.environ.get("CANTOWHISPER_CHANGES", "{}"))  # to the preset, such as {"max_steps": 8000}
 CLIPS = os.environ.get("CANTOWHISPER_CLIPS", "")  # folder of the recordings, to hear the worst; "": the samples' own
-LANGUAGE = "yue"  # Cantonese; decoded as <|zh|> where the tokenizer has no token of its own for it
 PUSH_TO = os.environ.get("CANTOWHISPER_PUSH_TO", "")  # "owner/name": the finished model goes to this private repository
 
 # %%
@@ -60,7 +59,7 @@ from cantowhisper.training.run import processes
 from cantowhisper.training.presets import PRESETS
 
 processes.quiet_unless_main()  # `accelerate launch whisper_training_pipeline.py` runs these cells once a GPU
-config = PRESETS[PRESET].with_overrides(language=LANGUAGE, **({"model": MODEL} if MODEL else {}), **CHANGES)
+config = PRESETS[PRESET].with_overrides(**({"model": MODEL} if MODEL else {}), **CHANGES)
 print(f"{config.model}: {config.max_steps} steps of {config.batch_size} clips")
 
 # %% [markdown]
@@ -70,11 +69,13 @@ print(f"{config.model}: {config.max_steps} steps of {config.batch_size} clips")
 # %%
 from IPython.display import display
 
+from cantowhisper.training.data.languages import with_language
 from cantowhisper.training.data.load import load_split
 
 # with {"streaming": true} among the CHANGES, features of `train` stay on the Hub: only its sentences are read here
 train_split = load_split(FEATURES, "train", streaming=config.streaming)
 validation = load_split(FEATURES, "validation")
+config = with_language(config, train_split)  # which the features say
 print(
     f"train {len(train_split)} clips, {sum(train_split['duration_s']) / 3600:.2f} h; validation {len(validation)} clips"
 )
@@ -140,7 +141,7 @@ from cantowhisper.training.trainer import train
 
 KILLED, WHOLE = OUT / "resume" / "killed", OUT / "resume" / "whole"
 SHORT = {"max_steps": 6, "save_every_steps": 2, "evaluate_every_steps": 6, "log_every_steps": 1, "warmup_steps": 1}
-SHORT |= {"batch_size": 4, "validation_clips": 2, "language": LANGUAGE, "streaming": config.streaming}
+SHORT |= {"batch_size": 4, "validation_clips": 2, "streaming": config.streaming}
 SHOWN = processes.count() == 1 and n_mels == 80  # the miniature takes 80 Mel channels
 if SHOWN:
     shutil.rmtree(OUT / "resume", ignore_errors=True)
@@ -200,7 +201,7 @@ from cantowhisper.training.results.scoring import CONTEXTS, score_model, score_t
 
 test = load_split(FEATURES, "test")
 groups = sample_voices(test["id"])
-tuned, _ = load_model(MODEL_FOLDER, language=LANGUAGE)
+tuned, _ = load_model(MODEL_FOLDER, language=config.language_token or config.language)
 tuned = tuned.to(model.device)
 known = "variable" if config.model == "miniature" else "full"
 transcripts = {}
