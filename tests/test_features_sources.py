@@ -210,7 +210,7 @@ def test_an_hour_of_silence_a_playlist_and_a_page_are_rejects(tmp_path):
     }
     assert stats["n_kept"] == 1 and stats["n_rejected"] == 7
     for again in (tmp_path / "out", tmp_path / "new"):
-        with pytest.raises(CantowhisperError, match="--strict: hour "):
+        with pytest.raises(CantowhisperError, match="--strict: gone "):
             build_features(str(folder), again, config=config.with_overrides(strict=True), progress=False)
 
 
