@@ -8,6 +8,10 @@ import soundfile
 from test_features_release import sound
 
 from cantowhisper.contracts import CantowhisperError, UsageError
+from cantowhisper.features.pipeline import FeatureConfig, build_features
+from cantowhisper.features.plan import make_plan
+from cantowhisper.features.sources.clip import Clip
+from cantowhisper.features.sources.hub import _wanted_splits
 from cantowhisper.features.sources.open import open_source
 from cantowhisper.features.sources.rows import as_text
 
@@ -240,3 +244,70 @@ def test_m4a_counts_as_wav_does(real_cases):
     for clip in open_source(both).clips(split_policy="official"):
         kept_seconds[clip.source] += (clip.objection is None) * {"m4a_src": 3, "wav_src": 2}[clip.source]
     assert kept_seconds["m4a_src"] == kept_seconds["wav_src"] > 0
+
+
+class Listed:
+    """A source of clips that are never read."""
+
+    name, language, license, about, terms = "listed", "yue", "cc0-1.0", "", ""
+
+    def __init__(self, n_speakers: int, **splits: int):
+        self.rows = [(split, i) for split, n in splits.items() for i in range(n)]
+        self.n_speakers = n_speakers
+
+    def clips(self, *, split_policy: str):
+        for split, i in self.rows:
+            speaker = f"{split}{i % self.n_speakers}" if self.n_speakers else ""
+            yield Clip(f"{split}{i}", split, f"{split}第{i}句", speaker, recording=None, source="listed")
+
+
+@pytest.mark.parametrize("n_speakers", [20, 0], ids=["speakers", "unknown speakers"])
+def test_a_source_without_held_out_splits_gets_some(n_speakers):
+    config = FeatureConfig(language="yue")
+    plan = make_plan(Listed(n_speakers, train=100), config)
+    voices = {s.split: {c.speaker or c.id for c in s.clips} for s in plan.shards}
+    share = n_speakers or 100
+    assert {split: len(found) for split, found in voices.items()} == {
+        "train": share - 2 * round(share / 20),
+        "validation": round(share / 20),
+        "test": round(share / 20),
+    }
+    assert len(set().union(*voices.values())) == share and plan.n_planned == 100 and not plan.rejects
+    assert len(plan.notes) == 1 and "no validation and no test clips" in plan.notes[0]
+    again = make_plan(Listed(n_speakers, train=100), config)
+    assert [[c.id for c in s.clips] for s in again.shards] == [[c.id for c in s.clips] for s in plan.shards]
+
+
+def test_nothing_is_held_out_where_there_is_enough_or_too_little():
+    config = FeatureConfig(language="yue")
+    assert not make_plan(Listed(20, train=100, validation=2, test=2), config).notes
+    assert not make_plan(Listed(9, train=100), config).notes
+    assert not make_plan(Listed(20, train=100), config.with_overrides(hold_out=0)).notes
+    only_test = make_plan(Listed(20, train=100, validation=2), config)
+    assert "no test clips" in only_test.notes[0] and "validation" not in only_test.notes[0]
+
+
+def test_a_source_without_training_clips_stops_before_the_work(folder, tmp_path):
+    put(folder, test__csv="file,text\nr0.wav,甲\nr1.wav,乙\nr2.wav,丙\n")
+    config = FeatureConfig(workers=1, language="yue")
+    with pytest.raises(UsageError, match=r"no training clip .*test 3.*SOURCE,train=NAME"):
+        build_features(str(folder), tmp_path / "out", config=config, progress=False)
+    assert not (tmp_path / "out").exists()
+    stats = build_features(
+        str(folder), tmp_path / "out", config=config.with_overrides(scoring_only=True), progress=False
+    )
+    assert list(stats["splits"]) == ["test"]
+
+
+def test_splits_of_the_hub_are_mapped_by_name():
+    names = ["train.100", "train.360", "validation", "test.clean", "other"]
+    assert [split for split, _ in _wanted_splits(names, "official", {})] == ["validation"]
+    mapping = {"train": "train.100:train.360", "test": "test.clean"}
+    assert _wanted_splits(names, "official", mapping) == [
+        ("train", "train.100"),
+        ("train", "train.360"),
+        ("validation", "validation"),
+        ("test", "test.clean"),
+    ]
+    with pytest.raises(UsageError, match=r"no split train\.500; there are: train\.100"):
+        _wanted_splits(names, "official", {"train": "train.500"})

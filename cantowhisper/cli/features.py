@@ -22,6 +22,15 @@ def features_command(commands) -> argparse.ArgumentParser:
     add_set(command)
     for name in SHORTCUTS:
         add_shortcut(command, FeatureConfig, name)
+    command.add_argument(
+        "--hold-out",
+        default=[],
+        dest="set",
+        action="append",
+        metavar="SHARE",
+        type=lambda text: f"hold_out={float(text.rstrip('%')) / 100 if text.endswith('%') else text}",
+        help="such as 5%% of the speakers: see hold_out below",
+    )
     command.add_argument("--push", metavar="OWNER/NAME", help="then upload to the Hugging Face Hub, privately")
     command.add_argument("--public", action="store_true", help="with --push: let everybody read it")
     command.more_help = lambda: f"options, as --set takes them:\n\n{FeatureConfig.help()}"

@@ -32,6 +32,14 @@ class FeatureConfig(Options):
         "the release's own splits, or train on all validated clips whose sentence and speaker dev and test leave free",
         choices=SPLIT_POLICIES,
     )
+    hold_out: float = option(
+        0.05,
+        "where a source has no validation or no test clips, training clips of so many speakers become them; 0: none",
+        unit="of the speakers",
+        least=0,
+        most=0.5,
+    )
+    scoring_only: bool = option(False, "a source without training clips is meant, and no mistake")
     max_hours: float | None = option(
         None, "of training clips, by whole speakers in a seeded order; null takes all", unit="hours", above=0
     )

@@ -74,10 +74,26 @@ def build_features(
         return stats
     if not plan.n_planned:
         raise CantowhisperError(f"{opened.name} has no usable clip ({_reasons(plan.rejects)})")
+    if not config.scoring_only:
+        _refuse_without_training_clips(opened, plan)
+    if progress:
+        for note in plan.notes:
+            tqdm.write(note)
     try:
         return _build(opened, plan, identity, out, config, progress)
     except OSError as error:
         raise CantowhisperError(f"cannot write {out}: {_why(error)}; the finished files are kept") from error
+
+
+def _refuse_without_training_clips(source: Source, plan: Plan) -> None:
+    n_clips = Counter(shard.split for shard in plan.shards for _ in shard.clips)
+    if not n_clips["train"]:
+        has = ", ".join(f"{split} {n}" for split, n in n_clips.items() if n)
+        rejects = f"; rejects: {_reasons(plan.rejects)}" if plan.rejects else ""
+        raise UsageError(
+            f"{source.name} has no training clip (it has: {has}{rejects}); say which split is for training: "
+            "SOURCE,train=NAME, or that none is: --set scoring_only=true"
+        )
 
 
 def _refuse_another_language(source: Source, plan: Plan, config: FeatureConfig) -> None:
@@ -99,6 +115,8 @@ def _build(source: Source, plan: Plan, identity: dict, out: Path, config: Featur
         _write_shards(to_do, journal, config, bar)
     rejects = plan.rejects + [reject for shard in plan.shards for reject in journal.finished[shard.name]]
     stats = collect_stats(journal.data, source, identity, rejects)
+    if plan.notes:
+        stats["notes"] = plan.notes
     assert stats["n_kept"] + stats["n_rejected"] == plan.n_source_clips, "a clip is neither kept nor rejected"
     if not stats["n_kept"]:
         raise CantowhisperError(f"{source.name} has no usable clip ({_reasons(rejects)})")

@@ -70,6 +70,7 @@ class Plan:
     shards: list[Shard] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     n_source_clips: int = 0
+    notes: list[str] = field(default_factory=list)  # what was decided that the source does not say
     checksum: str = ""  # over everything that the source said about its clips
     languages: Counter = field(default_factory=Counter)  # planned clips of each language tag
 
@@ -87,6 +88,7 @@ def make_plan(source: Source, config: FeatureConfig) -> Plan:
         digest.update("\t".join(said).encode() + b"\n")
         by_split[clip.split].append(_candidate(clip, config))  # the row itself, five times as large, is let go
     plan = Plan(n_source_clips=sum(map(len, by_split.values())), checksum=digest.hexdigest())
+    _hold_out(by_split, config, plan)
     seen = _Seen()
     for split in HARDEST_TO_REPLACE_FIRST:
         kept = _settled(by_split.pop(split), split, seen, plan.rejects)
@@ -96,6 +98,32 @@ def make_plan(source: Source, config: FeatureConfig) -> Plan:
         plan.languages.update(clip.language for clip, _ in kept)
     assert plan.n_planned + len(plan.rejects) == plan.n_source_clips
     return plan
+
+
+def _hold_out(by_split: dict[str, list["_Candidate"]], config: FeatureConfig, plan: Plan) -> None:
+    """Give a source without validation or test clips some of its own: whole speakers, in an order by hash.
+
+    A sentence of an unknown speaker counts as a speaker.
+    """
+    missing = [split for split in ("validation", "test") if not by_split[split]]
+    voices = {_voice(clip) for clip, _, fault in by_split["train"] if not fault}
+    n_each = round(config.hold_out * len(voices))
+    if not missing or not n_each:
+        return
+    ordered = sorted(voices, key=lambda voice: hashlib.sha256(f"hold-out/{voice}".encode()).digest())
+    place = {voice: missing[i // n_each] for i, voice in enumerate(ordered[: n_each * len(missing)])}
+    candidates, by_split["train"] = by_split["train"], []
+    for candidate in candidates:
+        by_split["train" if candidate[2] else place.get(_voice(candidate[0]), "train")].append(candidate)
+    kind = "speakers" if any(clip.speaker for clip, _, _ in candidates) else "sentences"
+    plan.notes.append(
+        f"the source has no {' and no '.join(missing)} clips: {n_each} of its {len(voices)} {kind} are held out for "
+        f"{'each' if len(missing) > 1 else 'it'} (hold_out {config.hold_out:g})"
+    )
+
+
+def _voice(clip: PlannedClip) -> str:
+    return clip.speaker or f"sentence {sentence_key(clip.text)}"
 
 
 # What two splits share stays in the one that is harder to replace, and the training clip goes: otherwise a score would

@@ -111,6 +111,7 @@ def card(source: Source, stats: dict) -> str:
         source=source.name,
         checksum=config["source_checksum"],
         splits="\n".join(_split_rows(stats)),
+        notes="".join(f"\n{note[0].upper()}{note[1:]}.\n" for note in stats.get("notes", ())),
         n_rejected=stats["n_rejected"],
         n_source=stats["n_kept"] + stats["n_rejected"],
         rejects="\n".join(_reject_rows(stats)),
@@ -170,7 +171,7 @@ store. They hold no sound, and the speakers' identifiers are salted hashes: do n
 {splits}
 
 No split shares a speaker or a sentence (compared without punctuation and spaces) with another.
-
+{notes}
 ## Reading it
 
 ```python

@@ -75,9 +75,14 @@ class HubDataset:
         with hub_errors("cannot read the dataset", self.repo):
             builder = datasets.load_dataset_builder(self.repo, self.config, revision=self.revision)
         files = {str(split): list(paths) for split, paths in (builder.config.data_files or {}).items()}
-        wanted = _wanted_splits(list(files), split_policy)
-        if not wanted:
-            raise UsageError(f"{self.name} has no split that can be trained on (it has: {', '.join(files) or 'none'})")
+        wanted = _wanted_splits(list(files), split_policy, self.options)
+        others = [name for name in files if name not in SPLIT_NAMES]
+        if not wanted or ("train" not in [ours for ours, _ in wanted] and others):
+            has = ", ".join(files) or "none"
+            raise UsageError(
+                f"{self.name} has no split of a known name that can be trained on (it has: {has}); "
+                f"say which is: hub:{self.repo},train=NAME (several joined by ':')"
+            )
         if not all(path.endswith(".parquet") for _, theirs in wanted for path in files[theirs]):
             raise UsageError(f"{self.repo} is not stored as Parquet; try hub:{self.repo}@refs/convert/parquet")
         for split, theirs in wanted:
@@ -116,15 +121,20 @@ class HubDataset:
         )
 
 
-def _wanted_splits(names: list[str], split_policy: str) -> list[tuple[str, str]]:
-    """(our split, theirs), train first. Splits of other names ("other", "invalidated") are not part of the source."""
+def _wanted_splits(names: list[str], split_policy: str, mapping: dict[str, str]) -> list[tuple[str, str]]:
+    """(our split, theirs), train first. Splits of other names ("other", "invalidated") are not part of the source,
+    unless `mapping` ({our split: their names joined by ":"}) says so."""
     ours = {}
     for name in names:
         if name in SPLIT_NAMES:
-            ours.setdefault(SPLIT_NAMES[name], name)
+            ours.setdefault(SPLIT_NAMES[name], [name])
     if "validated" in names and (split_policy == "validated" or "train" not in ours):
-        ours["train"] = "validated"
-    return [(split, ours[split]) for split in ("train", "validation", "test") if split in ours]
+        ours["train"] = ["validated"]
+    for split in mapping.keys() & {"train", "validation", "test"}:
+        ours[split] = mapping[split].split(":")
+        if unknown := [name for name in ours[split] if name not in names]:
+            raise UsageError(f"there is no split {', '.join(unknown)}; there are: {', '.join(names)}")
+    return [(split, name) for split in ("train", "validation", "test") for name in ours.get(split, ())]
 
 
 def _only(value) -> str | None:
