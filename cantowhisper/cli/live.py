@@ -20,7 +20,7 @@ def add_live(commands):
         choices=("real", "simulated"),
         help="simulated (default) leaves out the waiting; computation counts in both",
     )
-    command.add_argument("--language", help="default: what the model was trained for")
+    command.add_argument("--language", help="code or name, or auto; default: what the model was trained for, or hears")
     command.add_argument("--script", choices=("traditional", "simplified"), help="default: as the model writes")
     command.add_argument(
         "--threads", type=whole_number, default=2, help="CPU threads (default: 2, as a free Space has)"

@@ -73,7 +73,7 @@ def _transcribe(commands) -> argparse.ArgumentParser:
     command.add_argument("--model", required=True, help="model folder or Hub id")
     command.add_argument("--format", default="txt", choices=FORMATS)
     command.add_argument("--out", type=Path, help="folder for one file an input (default: print)")
-    command.add_argument("--language", help="default: what the model was trained for")
+    command.add_argument("--language", help="code or name, or auto; default: what the model was trained for, or hears")
     command.add_argument("--script", choices=("traditional", "simplified"), help="default: as the model writes")
     command.add_argument(
         "--beam-size", type=whole_number, default=1, help="1 (default) is greedy; 5 costs twice the time"
