@@ -299,7 +299,7 @@ def test_a_video_that_grows_over_the_limit_is_stopped():
     with pytest.raises(LinkError, match="too large"):
         watch.stop_midway({"downloaded_bytes": LIMITS.max_url_bytes + 1})
     with pytest.raises(LinkError, match="slowly"):
-        youtube._Watch(replace(LIMITS, max_download_s=-1)).stop_midway({})
+        youtube._Watch(replace(LIMITS, max_download_s=1e-9)).stop_midway({})
 
 
 def test_yt_dlp_says_nothing_to_the_logs(tmp_path, capfd, caplog):
