@@ -19,6 +19,9 @@ from cantowhisper.training.run.hub_checkpoints import HubCheckpoints
 # Where things lie changes no weight: a run may go on with its features or its copies elsewhere.
 PLACES = ("features", "hub_checkpoints")
 
+# What the runs of version 0.1.0 did before it was an option; other options that they lack change nothing.
+BEFORE_THEY_WERE_OPTIONS = {"context_kind": "plain"}
+
 
 def finished(out: Path, config: TrainConfig) -> dict | None:
     """The metrics of a run that has come to its end here, or None; another configuration's are refused."""
@@ -52,13 +55,14 @@ def _changed(mine: dict, theirs: dict) -> list[str]:
     told = [
         key for key in mine if key not in PLACES and not (key == "language" and not (mine[key] and theirs.get(key)))
     ]
-    return sorted(key for key in told if mine[key] != theirs.get(key))
+    before = {**mine, **BEFORE_THEY_WERE_OPTIONS, **theirs}
+    return sorted(key for key in told if mine[key] != before[key])
 
 
 def _refuse_other(mine: dict, theirs: dict | None, place: str, instead: str) -> None:
     changed = _changed(mine, theirs) if theirs else []
     if changed:
-        what = ", ".join(f"{key} was {theirs.get(key)!r}" for key in changed[:3])
+        what = ", ".join(f"{key} was {theirs.get(key, BEFORE_THEY_WERE_OPTIONS.get(key))!r}" for key in changed[:3])
         raise CantowhisperError(f"{place} holds a run with other options ({what}); choose {instead} or delete it")
 
 
