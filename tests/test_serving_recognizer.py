@@ -208,7 +208,7 @@ def test_weights_without_an_export_run_on_transformers(model, market, tmp_path, 
     opened = Recognizer.open(tmp_path / "model", threads=2)
     assert opened.engine.name == "transformers"
     assert opened.context_frames(400) == 3000  # stock weights take nothing else
-    monkeypatch.setattr(recognizer, "token_budget", lambda seconds: 5)
+    monkeypatch.setattr(recognizer, "token_budget", lambda seconds, **_: 5)
     monkeypatch.setattr(opened, "_second_try", lambda job, mel, prompt, first: first)
     (segment,) = opened.transcribe(market[: 3 * SAMPLE_RATE])
     assert 0 < segment.confidence < 1
