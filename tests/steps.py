@@ -1,18 +1,24 @@
-"""Asynchronous iterators, one step at a time, for tests that are not asynchronous."""
+"""Asynchronous iterators, one step at a time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 
 def in_steps(iterator: AsyncIterator) -> Iterator:
-    """The same as an ordinary iterator, in an event loop of its own that runs while a step is waited for."""
+    """The same as an ordinary iterator, in an event loop of its own that runs while a step is waited for.
+
+    The loop has a thread of its own as well: Playwright keeps one running in the thread of the tests.
+    """
     loop = asyncio.new_event_loop()
-    try:
-        while True:
-            try:
-                yield loop.run_until_complete(anext(iterator))
-            except StopAsyncIteration:
-                return
-    finally:
-        loop.run_until_complete(iterator.aclose())
-        loop.close()
+    with ThreadPoolExecutor(1) as thread:
+        wait_for = lambda awaitable: thread.submit(loop.run_until_complete, awaitable).result()
+        try:
+            while True:
+                try:
+                    yield wait_for(anext(iterator))
+                except StopAsyncIteration:
+                    return
+        finally:
+            wait_for(iterator.aclose())
+            loop.close()

@@ -235,7 +235,7 @@ def test_nothing_is_named_out_before_all_of_it_is_written(release, tmp_path, doc
         build_features(source, out, config=ONE, progress=False)
     assert not out.exists() and not (part / document).exists()
     assert len(list((part / "data").glob("*.parquet"))) == 3
-    (part / f"{document}.part").unlink()
+    (part / f"{document}.part").unlink(missing_ok=True)
     assert build_features(source, out, config=ONE, progress=False)["n_kept"] == 5
     assert (out / document).is_file() and not part.exists()
 

@@ -171,8 +171,8 @@ def test_wrong_sources_are_refused_in_one_line(release, tmp_path):
     (release.folder.parent / "zh-CN" / "train.tsv").write_text("client_id\tpath\tsentence\n")
     cases = {
         str(tmp_path / "nowhere"): "there is no folder",
-        str(release.folder / "train.tsv"): r"is no \.tar\.gz archive",
-        str(release.folder / "clips"): "is no Common Voice release",
+        str(release.folder / "train.tsv"): "does not say what language it is",
+        str(release.folder / "clips"): "is in no layout that is read",
         str(release.folder.parent): r"several languages \(yue, zh-CN\)",
         str(release.folder.parent / "zh-CN"): "no usable clip",
     }
