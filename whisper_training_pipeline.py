@@ -253,20 +253,22 @@ for clip in worst["id"].head(3):
 
 # %% [markdown]
 # ## For the web page
-# CTranslate2 in int8: a quarter of the size, several times the speed of PyTorch on a CPU. Rounded weights may write
-# another character here and there; a few validation clips through both say how often.
+# ONNX graphs with weights of 8 bits: a quarter of the size, several times the speed of PyTorch on a CPU. Rounded
+# weights may write another character here and there; a few validation clips through both say how often. The same in
+# CTranslate2's format, in `ct2/`, is for users of faster-whisper.
 
 # %%
 from cantowhisper.training.results.export import export_model
 
-export = export_model(MODEL_FOLDER)
-megabytes = sum(path.stat().st_size for path in export.iterdir()) / 1e6
-print(f"{export}: {megabytes:.0f} MB")
+for export in export_model(MODEL_FOLDER):
+    megabytes = sum(path.stat().st_size for path in export.iterdir()) / 1e6
+    print(f"{export}: {megabytes:.0f} MB")
 
 # %%
+from cantowhisper.serving.engines.open import open_engine
 from cantowhisper.training.results.parity import export_parity
 
-same = export_parity(MODEL_FOLDER, FEATURES)
+same = export_parity(MODEL_FOLDER, FEATURES, open_engine(MODEL_FOLDER, threads=2))
 print(f"{same['identical']} of {same['n']} clips give the same text; {same['cer']:.1%} of the characters differ")
 
 # %% [markdown]

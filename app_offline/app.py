@@ -297,6 +297,7 @@ def main(
     base: str | None = None,
     *,
     threads: int = THREADS,
+    context: str | None = None,
     limits: Limits | None = None,
     where: Whereabouts | None = None,
 ) -> None:
@@ -306,6 +307,7 @@ def main(
     base : the model before fine-tuning, to compare with; by default BASE_MODEL_ID, if that is set
     host, port : by default what Gradio takes: 127.0.0.1:7860, or what a Space sets in its environment
     threads : of the CPU, for the model
+    context : as in Recognizer.open
     limits, where : by default what the environment says
     """
     model, base = model or os.environ.get("MODEL_ID"), base or os.environ.get("BASE_MODEL_ID")
@@ -313,7 +315,7 @@ def main(
         raise SystemExit("no model: give --model FOLDER_OR_HUB_ID, or set MODEL_ID (on a Space: Settings, Variables)")
     limits, where = limits or from_environment(Limits), where or from_environment(Whereabouts)
     host, port = require_port(host, port)
-    load = partial(Recognizer.open, threads=threads, backend=zero_gpu.backend())
+    load = partial(Recognizer.open, threads=threads, backend=zero_gpu.backend(), context=context)
     keep = {"keep_s": limits.keep_files_s, "sweep_every_s": limits.look_for_old_files_s}
     with opened(where, **keep) as storage:
         service = Service(

@@ -148,6 +148,7 @@ def main(
     port: int | None = None,
     *,
     threads: int = THREADS,
+    context: str | None = None,
     limits: LiveLimits | None = None,
     where: Whereabouts | None = None,
 ) -> None:
@@ -156,6 +157,7 @@ def main(
     model : folder or Hub id; by default what the environment variable MODEL_ID says
     host, port : by default what Gradio takes: 127.0.0.1:7860, or what a Space sets in its environment
     threads : of the CPU, for the model
+    context : as in Recognizer.open
     limits, where : by default what the environment says
     """
     model = model or os.environ.get("MODEL_ID")
@@ -164,7 +166,7 @@ def main(
     limits, where = limits or from_environment(LiveLimits), where or from_environment(Whereabouts)
     host, port = require_port(host, port)
     with opened(where, keep_s=KEEP_FILES_S, sweep_every_s=KEEP_FILES_S / 6):
-        page = build_page(Recognizer.open(model, threads=threads), limits=limits)
+        page = build_page(Recognizer.open(model, threads=threads, context=context), limits=limits)
         options = {"server_name": host, "server_port": port, "root_path": where.root_path or None}
         # _frontend=False: no request of the page to itself, which a busy machine answers too late.
         start = partial(page.launch, prevent_thread_lock=True, _frontend=False, **options, **launch_options(limits))

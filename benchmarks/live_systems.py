@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cantowhisper.serving.engines.open import Decoded
+from cantowhisper.serving.engines.engine import Decoded
 from cantowhisper.serving.live.agreement import Heard, agreed, same_beginning
 from cantowhisper.serving.live.engine import LiveEngine
 from cantowhisper.serving.live.policy import Pass
@@ -51,13 +51,11 @@ class FixedLength:
     def __init__(self, engine, end_token: int):
         self._engine, self._end = engine, end_token
         self.n_tokens = 1
-        self.name, self.n_mels, self.takes_short_input = engine.name, engine.n_mels, engine.takes_short_input
+        self.name, self.n_mels = engine.name, engine.n_mels
 
-    def decode(self, mels, prompt, *, max_new_tokens, suppress, n_written=0, **options) -> list[Decoded]:
+    def decode(self, mels, windows, prompt, *, max_new_tokens, suppress, **options) -> list[Decoded]:
         suppress = [*suppress, self._end]
-        return self._engine.decode(
-            mels, prompt, max_new_tokens=self.n_tokens, suppress=suppress, n_written=n_written, **options
-        )
+        return self._engine.decode(mels, windows, prompt, max_new_tokens=self.n_tokens, suppress=suppress, **options)
 
 
 class Sureness(LiveEngine):

@@ -176,11 +176,11 @@ def _adapted(stock: Path, speech: Path, folder: Path) -> Path:
 
 
 def _exported(model: Path, folder: Path) -> Path:
-    from cantowhisper.training.results.export import export_model
+    from cantowhisper.training.results.export import export_onnx
 
     if (model / "onnx").is_dir():
         return model
-    return export_model(model, folder / "onnx")
+    return export_onnx(model, folder / "onnx")
 
 
 def _clips(folder: Path, n: int) -> list[tuple[np.ndarray, str]]:

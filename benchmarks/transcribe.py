@@ -130,17 +130,17 @@ def loaders() -> dict[str, Callable[[Path], Callable[[np.ndarray], object]]]:
 
 def _mine(folder: Path) -> Callable[[np.ndarray], object]:
     from cantowhisper.serving.recognizer import Recognizer
-    from cantowhisper.speech.mel import log_mel, n_frames, pad_to
+    from cantowhisper.speech.context import stack
+    from cantowhisper.speech.mel import log_mel, pad_to
 
     recognizer = Recognizer.open(folder, threads=THREADS)
     prompt, keep = recognizer._prompt(None), _never_end(recognizer)
 
     def decode(*waveforms: np.ndarray):
-        frames = recognizer.context_frames(n_frames(waveforms[0].size))
-        mels = np.stack(
-            [pad_to(log_mel(w, n_mels=recognizer.engine.n_mels, engine="numpy"), frames) for w in waveforms]
-        )
-        return recognizer.engine.decode(mels, prompt, max_new_tokens=CLIP_TOKENS, suppress=keep)
+        mels = [log_mel(w, n_mels=recognizer.engine.n_mels, engine="numpy") for w in waveforms]
+        windows = stack([recognizer.context.window(mel.shape[1]) for mel in mels])
+        inputs = np.stack([pad_to(mel, windows.n_frames) for mel in mels])
+        return recognizer.engine.decode(inputs, windows, prompt, max_new_tokens=CLIP_TOKENS, suppress=keep)
 
     return decode
 

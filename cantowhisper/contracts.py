@@ -26,8 +26,9 @@ FEATURE_COLUMNS = {
 SPLITS = ("train", "validation", "test")
 MODEL_FACTS_FILE = "cantowhisper.json"
 TRAINED_CONTEXTS = ("full", "merged", "variable")
-EXPORT_FOLDER = "ct2"  # the CTranslate2 export, inside the model folder
-DECODER_FILE, DECODER_CROSS_FILE = "decoder.onnx", "decoder_cross.onnx"  # in the export: its decoder for ONNX Runtime
+ONNX_FOLDER = "onnx"  # the export that serving runs, inside the model folder
+CT2_FOLDER = "ct2"  # the export for users of CTranslate2 and faster-whisper, there too
+ENCODER_FILE, DECODER_CROSS_FILE, DECODER_FILE = "encoder.onnx", "decoder_cross.onnx", "decoder.onnx"
 
 
 class CantowhisperError(Exception):

@@ -43,3 +43,14 @@ def real_cases() -> Path:
 def samples() -> Path:
     """The synthetic Cantonese corpus of this repository, in the layout of a Common Voice release."""
     return ROOT / "samples" / "corpus"
+
+
+@pytest.fixture(scope="session")
+def stock_model(real_weights, tmp_path_factory) -> Path:
+    """The export of the real whisper-base, as a model without cantowhisper.json."""
+    pytest.importorskip("onnx")
+    from cantowhisper.export.folder import write_export
+
+    folder = tmp_path_factory.mktemp("stock") / "whisper-base"
+    write_export(real_weights / "whisper-base", folder)
+    return folder

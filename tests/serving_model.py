@@ -1,4 +1,4 @@
-"""A throw-away model for tests of serving: a miniature Whisper with random weights, exported to int8.
+"""A throw-away model for tests of serving: a miniature Whisper with random weights, and its export.
 
 What it writes means nothing; that it is batched, cut, ordered and shown rightly can be seen all the same. Tests that
 need sensible text take the trained demo model from the environment variable CANTOWHISPER_DEMO_MODEL.
@@ -7,12 +7,15 @@ need sensible text take the trained demo model from the environment variable CAN
 import functools
 import os
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cantowhisper.contracts import ModelFacts
 from cantowhisper.serving.recognizer import Recognizer
+from cantowhisper.serving.segments import Span
 
 TEXTS = ["你好呀我哋今日去邊度食飯", "唔該畀碗雲吞麵我呀多謝", "電話係二三四五六七八九"]
 _keep = []  # the temporary folder lives as long as the process
@@ -21,18 +24,18 @@ _keep = []  # the temporary folder lives as long as the process
 @functools.cache
 def random_model() -> Path:
     """Folder of the throw-away model, trained on "variable" contexts as far as its facts go; made once a process."""
-    for package in ("torch", "transformers", "ctranslate2"):
+    for package in ("torch", "transformers", "onnx"):
         pytest.importorskip(package)
     from cantowhisper.training.miniature import build_miniature
     from cantowhisper.training.model import save_model
-    from cantowhisper.training.results.export import export_model
+    from cantowhisper.training.results.export import export_onnx
 
     _keep.append(tempfile.TemporaryDirectory(prefix="cantowhisper-test-"))
     folder = Path(_keep[-1].name) / "model"
     model, processor = build_miniature(TEXTS)
     save_model(model, processor, folder)
     ModelFacts(language="yue", language_token="<|zh|>", trained_contexts="variable", context=PLAIN).save(folder)
-    export_model(folder)
+    export_onnx(folder, folder / "onnx")
     return folder
 
 
@@ -49,14 +52,17 @@ def trained_model() -> Path | None:
 class Scripted:
     """An engine that answers what it is told to, and remembers what it was asked."""
 
-    name, n_mels, takes_short_input = "scripted", 80, True
+    name, n_mels = "scripted", 80
 
     def __init__(self, answer):
-        self.answer, self.asked = answer, []
+        self.answer, self.asked, self.first = answer, [], None
 
-    def decode(self, mels, prompt, **options):
-        self.asked.append({"shape": mels.shape, "prompt": prompt, **options})
+    def decode(self, mels, windows, prompt, **options):
+        self.asked.append({"shape": mels.shape, "windows": windows, "prompt": prompt, **options})
         return [self.answer(mel, options.get("second_try", False)) for mel in mels]
+
+    def first_probabilities(self, mels, windows, start):
+        return np.stack([self.first] * len(mels))
 
 
 def with_engine(opened: Recognizer, answer) -> Recognizer:
@@ -66,3 +72,9 @@ def with_engine(opened: Recognizer, answer) -> Recognizer:
 
 def ids(opened: Recognizer, text: str) -> list[int]:
     return opened._tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def inputs(opened: Recognizer, *pieces: np.ndarray):
+    """What an engine takes for these pieces: log-Mels and windows."""
+    waveform, spans = np.concatenate(pieces), np.cumsum([0, *map(len, pieces)]).tolist()
+    return opened._inputs(waveform, [opened._job(i, Span(*at)) for i, at in enumerate(pairwise(spans))])

@@ -9,8 +9,10 @@ import pytest
 from training_data import CORPUS, copy_release, small_features
 
 from cantowhisper import __version__
+from cantowhisper.cli import main as command_line
 from cantowhisper.cli.main import main
 from cantowhisper.contracts import CantowhisperError, UsageError
+from cantowhisper.speech import context
 
 
 @pytest.fixture(autouse=True)
@@ -178,7 +180,7 @@ def test_from_features_to_transcripts(capsys, tmp_path):
     assert code == 0 and "test CER at variable context (n=4): raw " in out
     assert json.loads(report.read_text())["scores"]["variable"]["all"]["n"] == 4
     code, out, _ = run(capsys, "export", model)
-    assert (code, out.strip()) == (0, str(model / "ct2"))
+    assert (code, out.split()) == (0, [str(model / "onnx"), str(model / "ct2")])
     clips = sorted((CORPUS / "clips").glob("*.mp3"))[:2]
     code, out, err = run(
         capsys, "transcribe", *clips, tmp_path / "absent.wav", "--model", model, "--format", "srt", "--out", tmp_path
@@ -187,3 +189,10 @@ def test_from_features_to_transcripts(capsys, tmp_path):
     assert_one_line(err)
     assert out.split() == [str(tmp_path / f"{clip.stem}.srt") for clip in clips]
     assert all((tmp_path / f"{clip.stem}.srt").exists() for clip in clips)
+
+
+def test_a_context_is_one_that_there_is(capsys):
+    assert command_line.CONTEXTS == context.CONTEXTS
+    for command in (["transcribe", "a.wav"], ["serve", "offline"]):
+        code, _, error = run(capsys, *command, "--model", "m", "--context", "short")
+        assert code == 2 and "invalid choice: 'short'" in error

@@ -72,7 +72,7 @@ def test_both_notebooks_run_from_a_fresh_kernel(small_release, tmp_path):
     assert kept["reads"] == 1 and kept["scores"]["variable"] == scores["after"]
     assert kept["before"]["variable"] == scores["before"]
     assert not (out / "resume").exists()
-    assert (out / "model" / "ct2" / "model.bin").exists()
+    assert (out / "model" / "onnx" / "encoder.onnx").exists() and (out / "model" / "ct2" / "model.bin").exists()
     assert {"batch.png", "learning_curve.png"} <= {p.name for p in (out / "plots").iterdir()}
 
 

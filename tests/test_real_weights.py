@@ -23,7 +23,7 @@ from cantowhisper.training.data.load import load_split
 from cantowhisper.training.data.sampling import clip_context
 from cantowhisper.training.model import save_model, set_language
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.results.export import export_model
+from cantowhisper.training.results.export import export_ctranslate2, export_model
 from cantowhisper.training.results.scoring import score_folder
 from cantowhisper.training.trainer import train
 
@@ -95,7 +95,7 @@ def learned(begun, features, tmp_path_factory):
     losses = [round(entry["loss"], 4) for entry in metrics["curve"] if "loss" in entry]
     print(f"{DECODER.max_steps} + {ALL.max_steps} steps, {time.perf_counter() - started:.0f} s, last losses {losses}")
     export_model(out)
-    export_model(out, out / "float32", quantization="float32")
+    export_ctranslate2(out, out / "float32", quantization="float32")
     return out
 
 

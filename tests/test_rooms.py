@@ -10,9 +10,10 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "cantowhisper"
 MAY_IMPORT = {
     "speech": {"contracts"},
+    "export": {"contracts"},
     "features": {"contracts", "files", "hub_errors", "options", "repository", "speech"},
-    "training": {"contracts", "files", "hub_errors", "options", "speech"},
-    "serving": {"contracts", "files", "hub_errors", "options", "speech"},
+    "training": {"contracts", "export", "files", "hub_errors", "options", "speech"},
+    "serving": {"contracts", "export", "files", "hub_errors", "options", "speech"},
 }
 HEAVY = ("torch", "transformers", "librosa", "datasets", "evaluate")
 

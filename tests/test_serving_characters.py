@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from serving_model import random_model
 
-from cantowhisper.contracts import ModelFacts
 from cantowhisper.serving import hallucination
 from cantowhisper.serving.characters import character_times
-from cantowhisper.serving.engines.open import Decoded
+from cantowhisper.serving.engines.engine import Decoded
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
@@ -53,16 +52,16 @@ def test_the_language_can_be_detected(recognizer, waveform):
 class Says:
     """An engine that always writes the same text and thinks what it is told to think."""
 
-    name, n_mels, takes_short_input = "says", 80, True
+    name, n_mels = "says", 80
 
-    def __init__(self, ids, *, log_prob, no_speech):
-        self.ids, self.log_prob, self.no_speech = ids, log_prob, no_speech
+    def __init__(self, ids, *, log_prob, first):
+        self.ids, self.log_prob, self.first = ids, log_prob, first
 
-    def decode(self, mels, prompt, **options):
+    def decode(self, mels, windows, prompt, **options):
         return [Decoded(self.ids, self.log_prob)] * len(mels)
 
-    def no_speech_probability(self, mel, prompt):
-        return self.no_speech
+    def first_probabilities(self, mels, windows, start):
+        return np.stack([self.first] * len(mels))
 
 
 @pytest.mark.parametrize(("log_prob", "no_speech", "kept"), [(-0.1, 0.1, True), (-0.1, 0.9, False), (-2.0, 0.1, False)])
@@ -70,8 +69,10 @@ def test_a_known_phrase_is_dropped_only_where_there_is_no_speech(
     recognizer, waveform, monkeypatch, log_prob, no_speech, kept
 ):
     ids = recognizer._tokenizer.encode("唔該多謝", add_special_tokens=False).ids
-    engine = Says(ids, log_prob=log_prob, no_speech=no_speech)
-    told = Recognizer(engine, recognizer._tokenizer, ModelFacts("variable", 200))
+    first = np.zeros(len(recognizer._vocabulary))
+    first[recognizer._vocabulary["<|nospeech|>"]] = no_speech
+    engine = Says(ids, log_prob=log_prob, first=first)
+    told = Recognizer(engine, recognizer._tokenizer, recognizer.facts)
     assert told.transcribe(waveform), "an ordinary text stays whatever the evidence"
     monkeypatch.setattr(
         hallucination, "_KNOWN_INVENTIONS", hallucination.re.compile("多謝")
@@ -84,8 +85,3 @@ def test_what_people_say_is_no_known_invention():
         "請不吝點贊訂閱轉發打賞"
     )
     assert not any(map(hallucination.known_invention, ["多謝大家", "我想訂閱報紙", "加字幕", "唔該"]))
-
-
-def test_no_speech_is_a_probability(recognizer):
-    mel = np.zeros((80, 400), np.float32)
-    assert 0 <= recognizer.engine.no_speech_probability(mel, recognizer._prompt(None)) <= 1

@@ -9,9 +9,12 @@ from test_training_scoring import model_folder  # noqa: F401 (a fixture)
 from training_data import small_features
 
 from cantowhisper.cli.main import main
-from cantowhisper.contracts import CantowhisperError
+from cantowhisper.contracts import ModelFacts
+from cantowhisper.serving.engines.onnx import OnnxEngine
+from cantowhisper.serving.engines.transformers import TransformersEngine
+from cantowhisper.speech.context import context_of
 from cantowhisper.training.model import load_model, save_model
-from cantowhisper.training.results.export import export_model
+from cantowhisper.training.results.export import export_onnx
 from cantowhisper.training.results.parity import export_parity
 
 
@@ -22,11 +25,14 @@ def folder(model_folder, tmp_path):  # noqa: F811
     return tmp_path / "model"
 
 
-def test_an_export_in_the_same_precision_writes_the_same(folder):
-    export_model(folder, quantization="float32")
-    report = export_parity(folder, small_features(), n_clips=4)
+def by_export(folder, out) -> OnnxEngine:
+    return OnnxEngine(export_onnx(folder, out), threads=1)
+
+
+def test_an_engine_of_the_same_precision_writes_the_same(folder):
+    report = export_parity(folder, small_features(), TransformersEngine(folder, threads=1), n_clips=4)
     assert (report["n"], report["identical"], report["cer"]) == (4, 4, 0.0)
-    assert (report["context"], report["compute_type"]) == ("full", "float32")
+    assert report["context"] == context_of(ModelFacts.load(folder)).kind
     assert json.loads((folder / "metrics.json").read_text())["export_parity"] == report
 
 
@@ -36,23 +42,14 @@ def test_the_export_of_another_model_does_not(folder, tmp_path):
         for layer in other.get_encoder().layers:
             layer.fc2.weight.mul_(-1)
     save_model(other, processor, tmp_path / "other")
-    export_model(tmp_path / "other", tmp_path / "export", quantization="float32")
-    report = export_parity(folder, small_features(), export=tmp_path / "export")
+    report = export_parity(folder, small_features(), by_export(tmp_path / "other", tmp_path / "export"))
     assert report["n"] == 5 and report["identical"] < 5 and report["cer"] > 0
 
 
-@pytest.mark.parametrize("quantization", ["float16", "int8"])
-def test_the_command_says_how_many_clips_agree(folder, capsys, quantization):
-    words = ["export", str(folder), "--quantization", quantization, "--check", str(small_features())]
+def test_the_command_says_how_many_clips_agree(folder, capsys):
+    words = ["export", str(folder), "--quantization", "float16", "--check", str(small_features())]
     assert main(words) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == str(folder / "ct2")
+    assert said[:2] == [str(folder / "onnx"), str(folder / "ct2")]
     same = json.loads((folder / "metrics.json").read_text())["export_parity"]
-    assert said[1].startswith(f"{same['identical']} of 5 validation clips give the same text")
-    if quantization == "int8":
-        assert same["compute_type"].startswith("int8")
-
-
-def test_a_folder_without_an_export_is_refused(folder):
-    with pytest.raises(CantowhisperError, match="is no export; make it with: cantowhisper export"):
-        export_parity(folder, small_features())
+    assert said[2].startswith(f"{same['identical']} of 5 validation clips give the same text")

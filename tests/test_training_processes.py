@@ -118,7 +118,7 @@ def test_the_notebooks_script_runs_in_two_processes(tmp_path):
     assert code == 0, complaint
     for line in ("best at step 2", "the test split was read 1 time(s)", "market_morning.mp3"):
         assert said.count(line) == 1
-    assert (tmp_path / "model" / "ct2" / "model.bin").exists()
+    assert (tmp_path / "model" / "onnx" / "encoder.onnx").exists()
 
 
 def test_alone_a_process_is_the_main_one_and_asks_nobody():

@@ -22,7 +22,7 @@ from cantowhisper.training.miniature import build_miniature
 from cantowhisper.training.model import load_model, save_model
 from cantowhisper.training.presets import PRESETS
 from cantowhisper.training.results.analysis import Transcript
-from cantowhisper.training.results.export import export_model
+from cantowhisper.training.results.export import export_ctranslate2, export_model, export_onnx
 from cantowhisper.training.results.scoring import (
     score_folder,
     score_model,
@@ -233,7 +233,7 @@ def decode(folder, mels: np.ndarray, *, max_length: int) -> list[list[int]]:
 @pytest.mark.parametrize("frames", [600, 1000, N_FRAMES])
 def test_the_float32_export_writes_the_same_tokens(model_and_processor, model_folder, tmp_path, frames):
     model, _ = model_and_processor
-    export = export_model(model_folder, tmp_path / "ct2", quantization="float32")
+    export = export_ctranslate2(model_folder, tmp_path / "ct2", quantization="float32")
     rows = small_split("validation").with_format("numpy")["features"]
     repeat = 1 if frames < N_FRAMES else 10  # a 30 s window that is mostly padding would sound the same for all clips
     mels = np.stack([pad_to(np.tile(features.T, repeat), frames) for features in rows])
@@ -248,53 +248,58 @@ def test_the_float32_export_writes_the_same_tokens(model_and_processor, model_fo
     assert decode(export, mels, max_length=2 * new_tokens) == expected  # CTranslate2 takes half of it for the prompt
 
 
-def test_an_export_is_complete_by_itself(model_folder, tmp_path):
-    export = export_model(model_folder, tmp_path / "ct2")
-    assert {p.name for p in export.iterdir()} >= {
-        "model.bin",
-        "config.json",
-        "tokenizer.json",
-        "preprocessor_config.json",
-        "cantowhisper.json",
-    }
-    assert ModelFacts.load(export) == ModelFacts.load(model_folder)
-    assert (export / "model.bin").stat().st_size < (model_folder / "model.safetensors").stat().st_size / 2  # int8
-    whisper = ctranslate2.models.Whisper(str(export), device="cpu", compute_type="int8", intra_threads=1)
+EXPORTS = [(export_onnx, "encoder.onnx"), (export_ctranslate2, "model.bin")]
+
+
+def test_both_exports_are_complete_by_themselves(model_folder, tmp_path):
+    exports = export_model(model_folder, tmp_path / "out")
+    assert [(one.parent, one.name) for one in exports] == [(tmp_path / "out", "onnx"), (tmp_path / "out", "ct2")]
+    for export, (_, weights) in zip(exports, EXPORTS, strict=True):
+        assert {p.name for p in export.iterdir()} >= {weights, "tokenizer.json", "cantowhisper.json"}
+        assert ModelFacts.load(export) == ModelFacts.load(model_folder)
+        bytes_of_weights = sum(p.stat().st_size for p in export.iterdir() if p.suffix in (".onnx", ".bin"))
+        assert bytes_of_weights < (model_folder / "model.safetensors").stat().st_size / 2  # 8 bits
+    whisper = ctranslate2.models.Whisper(str(exports[1]), device="cpu", compute_type="int8", intra_threads=1)
     assert whisper.n_mels == 80
 
 
-def test_an_export_replaces_the_one_before_as_a_whole(model_folder, tmp_path):
-    out = tmp_path / "ct2"
-    export_model(model_folder, out)
+@pytest.mark.parametrize(("export", "weights"), EXPORTS)
+def test_an_export_replaces_the_one_before_as_a_whole(model_folder, tmp_path, export, weights):
+    out = tmp_path / "export"
+    export(model_folder, out)
     (out / "left over").write_text("of another model")
-    (tmp_path / "ct2.part").mkdir()
-    (tmp_path / "ct2.part" / "half").write_text("an export")  # killed while it was written
-    export_model(model_folder, out)
-    assert [p.name for p in tmp_path.iterdir()] == ["ct2"]
+    (tmp_path / "export.part").mkdir()
+    (tmp_path / "export.part" / "half").write_text("an export")  # killed while it was written
+    export(model_folder, out)
+    assert [p.name for p in tmp_path.iterdir()] == ["export"]
     assert not (out / "left over").exists() and not (out / "half").exists()
 
 
-def test_a_failed_export_leaves_the_one_before(model_folder, tmp_path):
-    out = export_model(model_folder, tmp_path / "ct2")
-    before = (out / "model.bin").read_bytes()
+@pytest.mark.parametrize(("export", "weights"), EXPORTS)
+def test_a_failed_export_leaves_the_one_before(model_folder, tmp_path, export, weights):
+    out = export(model_folder, tmp_path / "export")
+    before = (out / weights).read_bytes()
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_text("{}")
-    with pytest.raises(CantowhisperError, match="cannot export") as caught:
-        export_model(broken, out)
+    with pytest.raises(CantowhisperError, match=r"cannot export|holds no Whisper") as caught:
+        export(broken, out)
     assert "\n" not in str(caught.value)
-    assert (out / "model.bin").read_bytes() == before
+    assert (out / weights).read_bytes() == before
     with pytest.raises(CantowhisperError, match="no model folder"):
-        export_model(tmp_path / "absent", out)
+        export(tmp_path / "absent", out)
 
 
-def test_an_export_destroys_nothing_else(model_folder, tmp_path):
+@pytest.mark.parametrize(("export", "weights"), EXPORTS)
+def test_an_export_destroys_nothing_else(model_folder, tmp_path, export, weights):
     own = tmp_path / "photos"
     own.mkdir()
     (own / "grandmother.jpg").write_text("dear")
     for target in (own, own / "grandmother.jpg", model_folder):
         with pytest.raises(CantowhisperError, match="choose another folder"):
-            export_model(model_folder, target)
+            export(model_folder, target)
+    with pytest.raises(CantowhisperError, match="cannot export"):
+        export_model(model_folder, own / "grandmother.jpg")
     assert (own / "grandmother.jpg").read_text() == "dear" and (model_folder / "config.json").exists()
 
 

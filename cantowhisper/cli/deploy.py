@@ -26,6 +26,7 @@ PACKAGE_PARTS = (
     "files.py",
     "hub_errors.py",
     "options.py",
+    "export",
     "speech",
     "serving",
 )  # what the pages import

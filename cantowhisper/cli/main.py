@@ -16,6 +16,7 @@ from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.files import write_text
 
 FORMATS = ("txt", "srt", "vtt", "tsv", "json")
+CONTEXTS = ("merged", "plain", "full")  # speech.context has them too, but takes NumPy to read
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,6 +80,7 @@ def _transcribe(commands) -> argparse.ArgumentParser:
         "--beam-size", type=whole_number, default=1, help="1 (default) is greedy; 5 costs twice the time"
     )
     command.add_argument("--threads", type=whole_number, help="CPU threads (default: all cores)")
+    command.add_argument("--context", choices=CONTEXTS, help="full computes all of the 30 s window (default: merged)")
     command.set_defaults(run=_run_transcribe)
     return command
 
@@ -88,7 +90,7 @@ def _run_transcribe(arguments) -> int:
     from cantowhisper.serving.subtitles import write
     from cantowhisper.speech.audio import read_sound
 
-    recognizer = Recognizer.open(arguments.model, threads=arguments.threads)
+    recognizer = Recognizer.open(arguments.model, threads=arguments.threads, context=arguments.context)
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
     failed = 0

@@ -1,6 +1,7 @@
 """The commands of the training room: train, score, export."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -110,10 +111,10 @@ def _run_score(arguments) -> None:
 
 
 def export_command(commands) -> argparse.ArgumentParser:
-    command = commands.add_parser("export", help="model → CTranslate2 int8")
+    command = commands.add_parser("export", help="model → onnx/ for the pages, ct2/ for faster-whisper; 8 bits")
     command.add_argument("model", type=Path, help="model folder")
-    command.add_argument("out", type=Path, nargs="?", help="folder to write (default: MODEL/ct2)")
-    command.add_argument("--quantization", default="int8", help="int8 (default), float16 (for a GPU), float32, …")
+    command.add_argument("out", type=Path, nargs="?", help="folder for both (default: MODEL itself)")
+    command.add_argument("--quantization", default="int8", help="of ct2/: int8 (default), float16 (for a GPU), …")
     command.add_argument("--check", metavar="FEATURES", help="compare its transcripts of validation clips with MODEL's")
     command.set_defaults(run=_run_export)
     return command
@@ -122,15 +123,16 @@ def export_command(commands) -> argparse.ArgumentParser:
 def _run_export(arguments) -> None:
     from cantowhisper.training.results.export import export_model
 
-    export = export_model(arguments.model, arguments.out, quantization=arguments.quantization)
-    print(export)
+    onnx, ct2 = export_model(arguments.model, arguments.out, quantization=arguments.quantization)
+    print(onnx, ct2, sep="\n")
     if arguments.check:
+        from cantowhisper.serving.engines.onnx import OnnxEngine
         from cantowhisper.training.results.parity import export_parity
 
-        same = export_parity(arguments.model, arguments.check, export=export)
+        same = export_parity(arguments.model, arguments.check, OnnxEngine(onnx, threads=os.cpu_count() or 1))
         print(
-            f"{same['identical']} of {same['n']} validation clips give the same text as the model does "
-            f"({same['cer']:.1%} of the characters differ; {same['context']} context, {same['compute_type']})"
+            f"{same['identical']} of {same['n']} validation clips give the same text by {onnx.name}/ as by the model "
+            f"({same['cer']:.1%} of the characters differ; {same['context']} context)"
         )
 
 

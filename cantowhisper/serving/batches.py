@@ -5,19 +5,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cantowhisper.serving.segments import Span
+from cantowhisper.speech.context import Window
 
 MAX_BATCH = 16  # pieces: beyond that a step of the decoder takes as much longer as it does more
-MAX_BATCH_FRAMES = 12_000  # bounds memory: 12 × 10 s, or 4 × 30 s (attention grows with the square of the length)
+MAX_BATCH_POSITIONS = 6_000  # bounds memory: 12 × 10 s, or 4 × 30 s
 LOOK_AHEAD = 32  # pieces among which batches are formed: more wait longer for the first line of text
 
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of the recording: where it is in the list of pieces, and how long an input it gets."""
+    """One piece of the recording: where it is in the list of pieces, and what the encoder computes for it."""
 
     index: int
     span: Span
-    frames: int
+    window: Window
     budget: int
 
 
@@ -29,7 +30,7 @@ def batches(jobs: list[Job]) -> Iterator[list[Job]]:
     for first in range(0, len(jobs), LOOK_AHEAD):
         by_length = defaultdict(list)
         for job in jobs[first : first + LOOK_AHEAD]:
-            by_length[job.frames].append(job)
-        for frames, same in by_length.items():  # in the order in which each length occurred first
-            size = max(1, min(MAX_BATCH, MAX_BATCH_FRAMES // frames))
+            by_length[job.window.n_frames].append(job)
+        for same in by_length.values():  # in the order in which each length occurred first
+            size = max(1, min(MAX_BATCH, MAX_BATCH_POSITIONS // same[0].window.positions.size))
             yield from (same[start : start + size] for start in range(0, len(same), size))

@@ -7,7 +7,7 @@ the mean of the pieces' log-probabilities for 3 and 3, the longest piece for 2 a
 German and Japanese were right by all of them, but for one first piece. It also costs one pass instead of several.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -30,9 +30,3 @@ def first_speech(waveform: np.ndarray, spans: Sequence[Span]) -> np.ndarray:
         if n >= limit:
             break
     return np.concatenate(joined)[:limit] if joined else np.zeros(0, np.float32)
-
-
-def likeliest(probabilities: Mapping[str, float], known: Iterable[str]) -> str:
-    """The likeliest language token of those that the tokenizer has; "" if the model says nothing of them."""
-    found = {token: p for token, p in probabilities.items() if token.strip("<|>") in set(known)}
-    return max(found, key=found.get) if found else ""

@@ -4,17 +4,17 @@ import os
 import re
 from pathlib import Path
 
-from cantowhisper.contracts import DECODER_CROSS_FILE, DECODER_FILE, EXPORT_FOLDER, CantowhisperError
+from cantowhisper.contracts import DECODER_FILE, ENCODER_FILE, ONNX_FOLDER, CantowhisperError
 from cantowhisper.hub_errors import hub_errors
 
 _CONFIG_FILES = ["*.json", "*.txt"]
 
 
-def model_folder(model: str | os.PathLike) -> Path:
+def model_folder(model: str | os.PathLike, *, export: bool = True) -> Path:
     """The folder of a model, fetched from the Hugging Face Hub (or its cache) when `model` is no folder here.
 
-    Only what serving needs is fetched: the CTranslate2 export if the repository has one (a quarter of the bytes),
-    else the checkpoint.
+    export : fetch the export if the repository has one, which is a quarter of the bytes, and else the checkpoint; False
+        for the checkpoint in any case
 
     Raises
     ------
@@ -26,10 +26,10 @@ def model_folder(model: str | os.PathLike) -> Path:
     name = str(model)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise CantowhisperError(f"there is no model folder {name}, and a Hub id looks like owner/name")
-    return _fetch(name)
+    return _fetch(name, export=export)
 
 
-def _fetch(name: str) -> Path:
+def _fetch(name: str, *, export: bool) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
     try:
@@ -42,15 +42,16 @@ def _fetch(name: str) -> Path:
             pass
         raise
     with hub_errors("cannot fetch", name):
-        return Path(snapshot_download(name, allow_patterns=_wanted(files)))
+        return Path(snapshot_download(name, allow_patterns=_wanted(files, export=export)))
 
 
-def _wanted(files: list[str]) -> list[str]:
+def _wanted(files: list[str], *, export: bool = True) -> list[str]:
     """Patterns of the files to fetch from a repository with these files."""
-    if f"{EXPORT_FOLDER}/model.bin" in files:
-        return [f"{EXPORT_FOLDER}/*", "tokenizer.json", "cantowhisper.json"]
-    if "model.bin" in files:  # a repository that is itself an export
-        return ["model.bin", DECODER_FILE, DECODER_CROSS_FILE, *_CONFIG_FILES]
+    for folder in (f"{ONNX_FOLDER}/", ""):  # of a model, or a repository that is itself an export
+        if export and {f"{folder}{ENCODER_FILE}", f"{folder}{DECODER_FILE}"} <= set(files):
+            return [f"{folder}*.onnx", f"{folder}*.json", "tokenizer.json", "cantowhisper.json"]
+    if "model.safetensors" in files:  # alone: some repositories have the same weights in other precisions beside it
+        return ["model.safetensors", *_CONFIG_FILES]
     if any(f.endswith(".safetensors") for f in files):
-        return ["*.safetensors", *_CONFIG_FILES]
+        return ["model-*.safetensors", *_CONFIG_FILES]
     return ["pytorch_model*.bin", *_CONFIG_FILES]

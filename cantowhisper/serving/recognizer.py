@@ -1,7 +1,7 @@
 """A model folder in, text out: pieces of speech, batched by length, decoded with an input as short as they are.
 
-Stock Whisper pads every piece to 30 s. A model that was trained on variable contexts takes 4 s of speech as 4 s, and
-its encoder then does a seventh of the work. Nothing here imports torch or transformers unless that engine is chosen.
+Stock Whisper pads every piece to 30 s. Here the silence of that window is merged (speech/context.py), and for 4 s of
+speech the encoder does a quarter of the work. Nothing here imports torch or transformers unless that engine is chosen.
 """
 
 import os
@@ -11,30 +11,40 @@ from dataclasses import replace
 
 import numpy as np
 
-from cantowhisper.contracts import CantowhisperError, ModelFacts, Segment, UsageError
+from cantowhisper.contracts import CantowhisperError, ModelFacts, Segment
 from cantowhisper.serving import hallucination
 from cantowhisper.serving.attempt import Attempt
 from cantowhisper.serving.batches import Job, batches
 from cantowhisper.serving.characters import character_times
-from cantowhisper.serving.detection import first_speech, likeliest
-from cantowhisper.serving.engines.open import Decoded, Engine, find_export, open_engine
+from cantowhisper.serving.detection import first_speech
+from cantowhisper.serving.engines.engine import Decoded, Engine
+from cantowhisper.serving.engines.open import find_export, open_engine
 from cantowhisper.serving.hub import model_folder
 from cantowhisper.serving.live.agreement import SURE, Heard, same_beginning
 from cantowhisper.serving.segments import SegmentOptions, Span, find_segments
-from cantowhisper.speech.context import context_of, phrase_tokens, token_budget
+from cantowhisper.speech.context import Context, Windows, context_of, phrase_tokens, stack, token_budget
 from cantowhisper.speech.language import known_languages, language_code, language_token
-from cantowhisper.speech.mel import N_FRAMES, SAMPLE_RATE, log_mel, n_frames, pad_to
+from cantowhisper.speech.mel import SAMPLE_RATE, log_mel, n_frames, pad_to
 from cantowhisper.speech.text import normalize, to_script
 
-BUCKET_FRAMES = 100  # input lengths are rounded up to whole seconds, as in training: enough pieces share a batch
 LIVE_BUCKET_FRAMES = 20  # a live pass shares its batch with nobody; half a second less of input is a tenth of its work
+NO_SPEECH_TOKENS = ("<|nospeech|>", "<|nocaptions|>")  # one token under its newer and older name
 
 
 class Recognizer:
     """A loaded model. One instance serves many requests, one at a time or from several threads."""
 
-    def __init__(self, engine: Engine, tokenizer, facts: ModelFacts, *, options: SegmentOptions | None = None):
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer,
+        facts: ModelFacts,
+        *,
+        context: Context | None = None,
+        options: SegmentOptions | None = None,
+    ):
         self.engine, self.facts = engine, facts
+        self.context = context or context_of(facts)
         self.options = options or SegmentOptions()
         self._tokenizer = tokenizer
         self._vocabulary = tokenizer.get_vocab(with_added_tokens=True)
@@ -50,15 +60,17 @@ class Recognizer:
         *,
         threads: int | None = None,
         backend: str = "auto",
+        context: str | None = None,
         options: SegmentOptions | None = None,
     ) -> "Recognizer":
         """Load a model.
 
         Parameters
         ----------
-        model : a model folder, its `ct2/` folder alone, or a Hub id
+        model : a model folder, its `onnx/` folder alone, or a Hub id
         threads : CPU threads for the model (default: what the machine has, at most 8)
-        backend : "auto" takes the CTranslate2 export if there is one; "ctranslate2"; "transformers"
+        backend : "auto" or "onnx" run the export, and make one of weights that have none; "transformers" the weights
+        context : "full" pays for 30 s of input, for comparison; "merged", "plain"; default is what suits the model
 
         Raises
         ------
@@ -66,7 +78,7 @@ class Recognizer:
         """
         from tokenizers import Tokenizer
 
-        folder = model_folder(model)
+        folder = model_folder(model, export=backend != "transformers")
         engine = open_engine(folder, threads=threads or min(os.cpu_count() or 1, 8), backend=backend)
         # An export carries copies of both files, so that it can be served alone.
         places = [p for p in (folder, find_export(folder)) if p]
@@ -74,7 +86,9 @@ class Recognizer:
         if file is None:
             raise CantowhisperError(f"{folder} has no tokenizer.json; save the tokenizer beside the model")
         facts = next((ModelFacts.load(p) for p in places if (p / "cantowhisper.json").exists()), ModelFacts())
-        return cls(engine, Tokenizer.from_file(str(file)), facts, options=options)
+        of_model = context_of(facts)
+        chosen = replace(of_model, kind=context) if context else of_model
+        return cls(engine, Tokenizer.from_file(str(file)), facts, context=chosen, options=options)
 
     @property
     def languages(self) -> list[str]:
@@ -112,7 +126,7 @@ class Recognizer:
         script : "traditional", "simplified", "as written"; default is what the model writes, but traditional for a
             stock model that is told to write Cantonese: it would mix both
         beam_size : 1 is greedy; 5 costs about twice the time
-        characters : also when each character was said (CTranslate2 only; costs a quarter more)
+        characters : also when each character was said (costs a quarter more)
         should_stop : asked before each batch; True ends the stream where it is
 
         Raises
@@ -162,32 +176,24 @@ class Recognizer:
         -------
         Heard : its text may end with U+FFFD where a character's bytes are not all there
         """
-        job = self._job(0, Span(0, waveform.size), bucket_frames=LIVE_BUCKET_FRAMES)
+        job = self._job(0, Span(0, waveform.size), replace(self.context, bucket_frames=LIVE_BUCKET_FRAMES))
         if self._is_to_be_heard(language):
             language = self.heard_language(waveform, [job.span])
         begin = self._tokenizer.encode(known, add_special_tokens=False).ids
         budget = token_budget(job.span.seconds, language=self._spoken(language))
         budget = max(1, budget - len(begin))
         (decoded,) = self.engine.decode(
-            self._mel(waveform, job)[None],
+            *self._inputs(waveform, [job]),
             [*self._prompt(language), *begin],
             max_new_tokens=budget,
             suppress=self._suppress,
             n_written=len(begin),
-            token_log_probs=True,
         )
         ids = [i for i in decoded.token_ids if i not in self._not_text]
         unsure = next((i for i, p in enumerate(decoded.log_probs) if p < np.log(SURE)), len(decoded.token_ids))
         sure_ids = [i for i in decoded.token_ids[:unsure] if i not in self._not_text]
         text, sure, old = (self._tokenizer.decode([*begin, *more]) for more in (ids, sure_ids, []))
         return Heard(text[len(old) :], max(0, same_beginning(text, sure) - len(old)))
-
-    def context_frames(self, frames: int, *, bucket_frames: int = BUCKET_FRAMES) -> int:
-        """Encoder input for a piece of `frames`: itself, a margin, rounded up; 3,000 if the model needs that."""
-        context = context_of(self.facts)
-        if context.kind != "plain" or not self.engine.takes_short_input:
-            return N_FRAMES
-        return replace(context, bucket_frames=bucket_frames).kept_frames(frames)
 
     def _prompt(self, language: str | None) -> list[int]:
         language = language or self.facts.language_token or "zh"
@@ -200,34 +206,36 @@ class Recognizer:
             raise CantowhisperError(f"this is no multilingual Whisper: its tokenizer lacks {', '.join(absent)}")
         return [self._vocabulary[name] for name in names]
 
-    def _job(self, index: int, span: Span, *, bucket_frames: int = BUCKET_FRAMES) -> Job:
-        frames = self.context_frames(n_frames(span.end - span.start), bucket_frames=bucket_frames)
-        return Job(index, span, frames, token_budget(span.seconds))
+    def _job(self, index: int, span: Span, context: Context | None = None) -> Job:
+        window = (context or self.context).window(n_frames(span.end - span.start))
+        return Job(index, span, window, token_budget(span.seconds))
 
     def _decode(self, waveform: np.ndarray, batch: list[Job], prompt: list[int], beam_size: int) -> list[Segment]:
         """Recognise pieces whose inputs have one length; what looks invented gets a second try."""
-        mels = np.stack([self._mel(waveform, job) for job in batch])
+        inputs = self._inputs(waveform, batch)
         budget = max(job.budget for job in batch)
-        decoded = self.engine.decode(mels, prompt, max_new_tokens=budget, suppress=self._suppress, beam_size=beam_size)
+        decoded = self.engine.decode(
+            *inputs, prompt, max_new_tokens=budget, suppress=self._suppress, beam_size=beam_size
+        )
         tries = [self._judge(job, one) for job, one in zip(batch, decoded, strict=True)]
         for i, first in enumerate(tries):
             if first.looped:
-                tries[i] = self._second_try(batch[i], mels[i : i + 1], prompt, first)
-            elif hallucination.known_invention(first.text) and self._silent(batch[i], mels[i], prompt, first):
+                tries[i] = self._second_try(batch[i], self._inputs(waveform, [batch[i]]), prompt, first)
+            elif hallucination.known_invention(first.text) and self._silent(waveform, batch[i], first):
                 tries[i] = replace(first, text="")
         return [one.segment(job) for job, one in zip(batch, tries, strict=True)]
 
-    def _silent(self, job: Job, mel: np.ndarray, prompt: list[int], one: Attempt) -> bool:
+    def _silent(self, waveform: np.ndarray, job: Job, one: Attempt) -> bool:
         """Evidence that nobody speaks: VAD heard no voice, the model is unsure, or it says so itself."""
         if job.span.by_level or one.confidence < hallucination.MIN_CONFIDENCE:
             return True
-        ask = getattr(self.engine, "no_speech_probability", None)
-        return ask is not None and ask(mel, prompt) > hallucination.NO_SPEECH
+        nobody = next((self._vocabulary[name] for name in NO_SPEECH_TOKENS if name in self._vocabulary), None)
+        return nobody is not None and self._first(waveform, job)[nobody] > hallucination.NO_SPEECH
 
-    def _second_try(self, job: Job, mel: np.ndarray, prompt: list[int], first: Attempt) -> Attempt:
+    def _second_try(self, job: Job, inputs: tuple[np.ndarray, Windows], prompt: list[int], first: Attempt) -> Attempt:
         """Decode a piece once more, by a search that avoids repetition."""
         (decoded,) = self.engine.decode(
-            mel,
+            *inputs,
             prompt,
             max_new_tokens=job.budget,
             suppress=self._suppress,
@@ -249,8 +257,14 @@ class Recognizer:
     def heard_language(self, waveform: np.ndarray, spans: list[Span]) -> str:
         """The token of the language that is spoken in some pieces of a recording (see detection.py)."""
         speech = first_speech(waveform, spans)
-        mel = self._mel(speech, self._job(0, Span(0, speech.size)))
-        return likeliest(self.engine.languages(mel), self.languages) or self.facts.language_token or "<|zh|>"
+        likely = self._first(speech, self._job(0, Span(0, speech.size)))
+        tokens = [f"<|{code}|>" for code in self.languages]
+        return max(tokens, key=lambda token: likely[self._vocabulary[token]])
+
+    def _first(self, waveform: np.ndarray, job: Job) -> np.ndarray:
+        """Probabilities of the token with which the model begins: a language, or nobody speaks."""
+        start = self._vocabulary["<|startoftranscript|>"]
+        return self.engine.first_probabilities(*self._inputs(waveform, [job]), start)[0]
 
     def _spoken(self, language: str | None) -> str:
         """The code of what is decoded: the language as it was named, or what the model was trained for."""
@@ -261,11 +275,9 @@ class Recognizer:
         return "traditional" if self.detects and named and language_code(language) == "yue" else "as written"
 
     def _characters(self, waveform, job: Job, prompt: list[int], text: str) -> tuple[tuple[str, float, float], ...]:
-        if not hasattr(self.engine, "align"):
-            raise UsageError("times of characters need a CTranslate2 export: cantowhisper export MODEL")
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         n = n_frames(job.span.end - job.span.start)
-        times = self.engine.align(self._mel(waveform, job), prompt, ids, min(n, job.frames)) if ids else [0.0]
+        times = self.engine.align(*self._inputs(waveform, [job]), prompt, ids, n_frames=n) if ids else [0.0]
         first_s, last_s = job.span.start / SAMPLE_RATE, job.span.end / SAMPLE_RATE
         at = [min(first_s + t, last_s) for t in times]
         return tuple(character_times(self._tokenizer.decode, ids, at))
@@ -276,6 +288,9 @@ class Recognizer:
         looped = len(ids) >= job.budget or hallucination.repeats(text)
         return Attempt(text, min(float(np.exp(decoded.mean_log_prob)), 1.0), looped)
 
-    def _mel(self, waveform: np.ndarray, job: Job) -> np.ndarray:
-        piece = waveform[job.span.start : job.span.end]
-        return pad_to(log_mel(piece, n_mels=self.engine.n_mels, engine="numpy"), job.frames)
+    def _inputs(self, waveform: np.ndarray, jobs: list[Job]) -> tuple[np.ndarray, Windows]:
+        """What an engine takes for these pieces: log-Mels and windows."""
+        windows = stack([job.window for job in jobs])
+        pieces = (waveform[job.span.start : job.span.end] for job in jobs)
+        mels = [log_mel(piece, n_mels=self.engine.n_mels, engine="numpy") for piece in pieces]
+        return np.stack([pad_to(mel, windows.n_frames) for mel in mels]), windows

@@ -1,112 +1,158 @@
-"""Greedy decoding with ONNX Runtime, from the graphs that the export wrote (training/results/onnx_export.py)."""
+"""An export on the CPU with ONNX Runtime, from the graphs that cantowhisper/export writes."""
 
 import json
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from cantowhisper.contracts import DECODER_CROSS_FILE, DECODER_FILE, CantowhisperError
-from cantowhisper.serving.engines.engine import Decoded
-
-MAX_POSITIONS = 448  # of Whisper's decoder: prompt and text
-
-
-@dataclass
-class _Row:
-    """What is written for one piece, with the log-probability of each token and of the end."""
-
-    ids: list[int] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    ended: bool = False
-
-    def write(self, token: int, likely: float, *, ends: bool) -> None:
-        if not self.ended:
-            self.scores.append(likely)
-            self.ended = ends
-            self.ids += [] if ends else [token]
+from cantowhisper.contracts import DECODER_CROSS_FILE, DECODER_FILE, ENCODER_FILE, CantowhisperError
+from cantowhisper.serving.engines.alignment import token_times
+from cantowhisper.serving.engines.engine import REPETITION_PENALTY, SECOND_TRY_BEAM, Decoded
+from cantowhisper.serving.engines.search import Rules, beam_search, greedy
+from cantowhisper.speech.context import LEAST_PHRASE_TOKENS, Windows
 
 
-class OnnxDecoder:
-    """The decoder of an export's folder."""
+class OnnxEngine:
+    """The graphs of an export's folder, in sessions of their own."""
+
+    name = "onnxruntime"
 
     def __init__(self, folder: Path, *, threads: int):
-        import onnxruntime
+        self._encoder, self._cross, step = (
+            _session(folder / name, threads=threads) for name in (ENCODER_FILE, DECODER_CROSS_FILE, DECODER_FILE)
+        )
+        self.n_mels = next(one for one in self._encoder.get_inputs() if one.name == "mel").shape[1]
+        self._step = _Step(step)
+        told = {name: json.loads(value) for name, value in step.get_modelmeta().custom_metadata_map.items()}
+        self._end, self._max_positions = told["end_token_id"], told["max_positions"]
+        self._never, self._never_first = told["suppress_tokens"], told["begin_suppress_tokens"]
+        self._alignment_heads = told["alignment_heads"]
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        # A token is a hundred small products, and threads that sleep between them take 1.3 times as long as threads
-        # that spin; but not beyond the token: they would hold a core that the next piece's encoder wants.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        self._value = onnxruntime.OrtValue.ortvalue_from_numpy
-        try:
-            self._cross, self._step = (
-                onnxruntime.InferenceSession(str(folder / name), options, providers=["CPUExecutionProvider"])
-                for name in (DECODER_CROSS_FILE, DECODER_FILE)
-            )
-        except Exception as error:  # its exception classes are not public
-            why = str(error).splitlines()[0]
-            raise CantowhisperError(f"cannot load the decoder in {folder} ({why}); export the model again") from error
-        self._cross_names = [one.name for one in self._cross.get_outputs()]
-        self._new_names = [one.name for one in self._step.get_outputs()]
-        self._past_names = [name.replace("new.", "past.") for name in self._new_names[1:]]
-        past = [one for one in self._step.get_inputs() if one.name.startswith("past.")]
-        self._heads, self._head_width = past[0].shape[1], past[0].shape[3]
-        self._end = int(self._step.get_modelmeta().custom_metadata_map["end_token_id"])
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))  # as CTranslate2 reads it
-        self._never, self._never_first = config.get("suppress_ids") or [], config.get("suppress_ids_begin") or []
-
-    @staticmethod
-    def is_in(folder: Path) -> bool:
-        return (folder / DECODER_FILE).exists() and (folder / DECODER_CROSS_FILE).exists()
-
-    def greedy(
-        self, encoded: np.ndarray, prompt: list[int], *, max_new_tokens: int, suppress: list[int], n_written: int = 0
+    def decode(
+        self,
+        mels: np.ndarray,
+        windows: Windows,
+        prompt: list[int],
+        *,
+        max_new_tokens: int,
+        suppress: list[int],
+        beam_size: int = 1,
+        second_try: bool = False,
+        phrase_tokens: int = LEAST_PHRASE_TOKENS,
+        n_written: int = 0,
     ) -> list[Decoded]:
-        """The likeliest token each time, until the end token or `max_new_tokens`.
+        rules = Rules(
+            end=self._end,
+            never=sorted({*self._never, *suppress}),
+            never_first=self._never_first,
+            max_new_tokens=min(max_new_tokens, self._max_positions - len(prompt)),
+            written=tuple(prompt[len(prompt) - n_written :]),
+            repetition_penalty=REPETITION_PENALTY if second_try else 1.0,
+            no_repeat_tokens=phrase_tokens if second_try else 0,
+        )
+        size = SECOND_TRY_BEAM if second_try else beam_size
+        search = greedy if size == 1 else partial(beam_search, beam_size=size)
+        prompts = np.tile(np.array(prompt, np.int64), (len(mels), 1))
+        return search(self._decoding(mels, windows), prompts, rules)
 
-        Parameters
-        ----------
-        encoded : float32 (batch, positions, width), the encoder's output
-        prompt : tokens before the text, the same for all of the batch; at the end of it `n_written` may be text already
-        suppress : tokens that are never written
+    def first_probabilities(self, mels: np.ndarray, windows: Windows, start: int) -> np.ndarray:
+        logits = self._decoding(mels, windows).advance(np.full((len(mels), 1), start, np.int64))
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return weights / weights.sum(axis=1, keepdims=True)
+
+    def align(
+        self, mels: np.ndarray, windows: Windows, prompt: list[int], ids: list[int], *, n_frames: int
+    ) -> list[float]:
+        decoding = self._decoding(mels, windows)
+        queries, keys = decoding.alignment(np.array([[*prompt, *ids]], np.int64), self._alignment_heads)
+        return token_times(queries[:, len(prompt) - 1 :], keys, n_frames=n_frames)
+
+    def encode(self, mels: np.ndarray, windows: Windows) -> np.ndarray:
+        """The encoder's output, float32 (batch, n, width); nothing where a window is shorter than the longest.
+
+        One clip at a time: a batch is no quicker, and takes the memory of all of it.
         """
-        never = np.array(sorted({*self._never, *suppress}), dtype=np.int64)
-        first = never if n_written else np.array(sorted({*never.tolist(), *self._never_first}), dtype=np.int64)
-        cross = self._cross.run_with_ort_values(self._cross_names, {"encoded": self._value(encoded)})
-        heard = dict(zip(self._cross_names, cross, strict=True))
-        rows = [_Row() for _ in encoded]
-        going = list(range(len(rows)))  # rows of the batch that have not ended, in its order
-        ids, past, at = np.tile(np.array(prompt, dtype=np.int64), (len(rows), 1)), self._nothing_yet(len(rows)), 0
-        for step in range(min(max_new_tokens, MAX_POSITIONS - len(prompt))):
-            logits, past = self._next(ids, at, {**heard, **past})
-            logits[:, never if step else first] = -np.inf
-            best = logits.argmax(axis=1)
-            for i, token, likely in zip(going, best.tolist(), _log_softmax_at(logits, best).tolist(), strict=True):
-                rows[i].write(token, likely, ends=token == self._end)
-            still = [place for place, i in enumerate(going) if not rows[i].ended]
-            if not still:
-                break
-            at += ids.shape[1]
-            ids = best[:, np.newaxis]
-            if len(still) <= len(going) / 2:  # every smaller batch is quicker, but to make one costs a copy
-                heard, past = ({k: self._value(v.numpy()[still]) for k, v in of.items()} for of in (heard, past))
-                going, ids = [going[place] for place in still], ids[still]
-        return [Decoded(row.ids, float(np.mean(row.scores)), tuple(row.scores[: len(row.ids)])) for row in rows]
+        lengths = np.isfinite(windows.log_weights).sum(axis=1)
+        encoded = None
+        for row, n in enumerate(lengths):
+            feed = {name: getattr(windows, name)[row : row + 1, :n] for name in ("columns", "positions", "log_weights")}
+            (one,) = self._encoder.run(None, {"mel": np.ascontiguousarray(mels[row : row + 1]), **feed})
+            if encoded is None:
+                encoded = np.zeros((len(mels), *windows.columns.shape[1:], one.shape[2]), np.float32)
+            encoded[row, :n] = one[0]
+        return encoded
 
-    def _nothing_yet(self, batch: int) -> dict:
-        empty = np.zeros((batch, self._heads, 0, self._head_width), np.float32)
-        return {name: self._value(empty) for name in self._past_names}
-
-    def _next(self, ids: np.ndarray, at: int, known: dict) -> tuple[np.ndarray, dict]:
-        """Logits (batch, vocabulary) behind `ids`, which begin at position `at`, and keys and values with them."""
-        positions = np.arange(at, at + ids.shape[1], dtype=np.int64)
-        feed = {"ids": self._value(ids), "positions": self._value(positions), **known}
-        logits, *new = self._step.run_with_ort_values(self._new_names, feed)
-        return logits.numpy(), dict(zip(self._past_names, new, strict=True))
+    def _decoding(self, mels: np.ndarray, windows: Windows) -> "_Decoding":
+        names = [one.name for one in self._cross.get_outputs()]
+        found = self._cross.run_with_ort_values(names, {"encoded": _value(self.encode(mels, windows))})
+        heard = dict(zip(names, found, strict=True))
+        return _Decoding(self._step, {**heard, "log_weights": _value(windows.log_weights)})
 
 
-def _log_softmax_at(logits: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Log-probability of the token `at` of each row, which is its likeliest."""
-    largest = logits[np.arange(len(at)), at]
-    return -np.log(np.exp(logits - largest[:, np.newaxis]).sum(axis=1))
+class _Step:
+    """The decoder's graph with the names of what goes in and comes out, which are looked up once."""
+
+    def __init__(self, session):
+        self.session = session
+        self.new_names = [one.name for one in session.get_outputs() if one.name.startswith("new.")]
+        self.past_names = [name.replace("new.", "past.") for name in self.new_names]
+        past = next(one for one in session.get_inputs() if one.name == self.past_names[0])
+        self.heads, self.head_width = past.shape[1], past.shape[3]
+
+
+class _Decoding:
+    """search.Decoding: what was heard of each clip, and keys and values of what was written in each row."""
+
+    def __init__(self, step: _Step, heard: dict):
+        self._step, self._heard, self._at = step, heard, 0
+        self._past: dict | None = None
+
+    def advance(self, ids: np.ndarray) -> np.ndarray:
+        logits, *new = self._step.session.run_with_ort_values(["logits", *self._step.new_names], self._feed(ids))
+        self._past = dict(zip(self._step.past_names, new, strict=True))
+        self._at += ids.shape[1]
+        return logits.numpy()
+
+    def select(self, rows: np.ndarray, clips: np.ndarray) -> None:
+        self._past = {name: _value(value.numpy()[rows]) for name, value in self._past.items()}
+        if len(clips) < self._heard["log_weights"].shape()[0]:
+            self._heard = {name: _value(value.numpy()[clips]) for name, value in self._heard.items()}
+
+    def alignment(self, ids: np.ndarray, heads: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+        """Queries (heads, tokens, width) of a clip's tokens in these (layer, head), and keys (heads, n, width)."""
+        names = sorted({f"query.{layer}" for layer, _ in heads})
+        asked = dict(zip(names, self._step.session.run_with_ort_values(names, self._feed(ids)), strict=True))
+        by_head = {
+            name: value.numpy()[0].reshape(-1, self._step.heads, self._step.head_width) for name, value in asked.items()
+        }
+        queries = np.stack([by_head[f"query.{layer}"][:, head] for layer, head in heads])
+        return queries, np.stack([self._heard[f"key.{layer}"].numpy()[0, head] for layer, head in heads])
+
+    def _feed(self, ids: np.ndarray) -> dict:
+        if self._past is None:
+            nothing = _value(np.zeros((len(ids), self._step.heads, 0, self._step.head_width), np.float32))
+            self._past = dict.fromkeys(self._step.past_names, nothing)
+        positions = np.arange(self._at, self._at + ids.shape[1], dtype=np.int64)
+        return {"ids": _value(ids), "positions": _value(positions), **self._heard, **self._past}
+
+
+def _value(array: np.ndarray):
+    import onnxruntime
+
+    return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+
+
+def _session(path: Path, *, threads: int):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # A token is a hundred small products, and threads that sleep between them take 1.3 times as long as threads that
+    # spin; but not beyond the token: they would hold a core that the next piece's encoder wants.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exception classes are not public
+        why = str(error).splitlines()[0]
+        raise CantowhisperError(f"cannot load {path} ({why}); export the model again") from error

@@ -1,7 +1,7 @@
 """ZeroGPU Spaces: a GPU for the seconds of a call, and none in between (huggingface.co/docs/hub/spaces-zerogpu).
 
 The GPU is there only inside functions given to `spaces.GPU`, each call in a process of its own, on the account of the
-visitor whose request it belongs to. CTranslate2 does not see this device, so a model runs on it through transformers.
+visitor whose request it belongs to. ONNX Runtime does not see this device, so a model runs on it through transformers.
 """
 
 try:

@@ -17,6 +17,7 @@ from cantowhisper.options import Options
 from cantowhisper.serving.web.refusal import Refusal
 from cantowhisper.serving.web.storage import Storage
 from cantowhisper.serving.web.visitors import trust_proxies
+from cantowhisper.speech.context import CONTEXTS
 
 PREFIX = "CANTOWHISPER_"
 Settings = TypeVar("Settings")
@@ -82,6 +83,7 @@ def add_serve_options(parser: argparse.ArgumentParser, limits: type) -> None:
     parser.add_argument("--host", help="address to listen at (default: 127.0.0.1, this machine alone)")
     parser.add_argument("--port", help="default: 7860")
     parser.add_argument("--threads", type=int, help="CPU threads for the model (default: 2)")
+    parser.add_argument("--context", choices=CONTEXTS, help="full computes all of the 30 s window (default: merged)")
     for title, kind in (("where the page lies", Whereabouts), ("limits", limits)):
         first = dataclasses.fields(kind)[0].name
         group = parser.add_argument_group(title, f"each also as a variable, such as {_variable(first)}")
@@ -96,9 +98,8 @@ def page_options(arguments: argparse.Namespace, limits: type) -> dict:
     given = vars(arguments)
     if given.get("threads") is not None and given["threads"] < 1:
         raise UsageError("--threads is a number above zero")
-    options = {
-        name: given[name] for name in ("model", "base", "host", "port", "threads") if given.get(name) is not None
-    }
+    names = ("model", "base", "host", "port", "threads", "context")
+    options = {name: given[name] for name in names if given.get(name) is not None}
     return {
         **options,
         "limits": from_environment(limits, given),

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from cantowhisper.contracts import EXPORT_FOLDER, CantowhisperError, ModelFacts
+from cantowhisper.contracts import CT2_FOLDER, ONNX_FOLDER, CantowhisperError, ModelFacts
 from cantowhisper.files import write_aside, write_text
 from cantowhisper.hub_errors import hub_errors
 from cantowhisper.speech.language import language_code, language_name
@@ -16,7 +16,7 @@ CURVE_FILE = "learning_curve.png"
 # What stays: sentences of others, leftovers, and a file that names folders of this machine (the card has the rest).
 PRIVATE_FILES = ("test_transcripts*", "*.part", "*.part/*", ".*", CONFIG_FILE, METRICS_FILE, f"{FOLDER}/*")
 # Of an earlier model in the same repository: who finds its export there serves that instead of these weights.
-REPLACED_FILES = (f"{EXPORT_FOLDER}/*", "*.safetensors", "*.safetensors.index.json", "pytorch_model*")
+REPLACED_FILES = (f"{ONNX_FOLDER}/*", f"{CT2_FOLDER}/*", "*.safetensors", "*.safetensors.index.json", "pytorch_model*")
 VIEWS = {"cer_raw": "raw", "cer_no_punctuation": "no punctuation", "cer_simplified": "simplified"}
 
 
@@ -47,7 +47,7 @@ def model_card(model: str | os.PathLike, *, repo: str) -> str:
     }
     if metrics["config"]["model"] != "miniature":
         head["base_model"] = _name(metrics["config"]["model"])
-    exported = (Path(model) / EXPORT_FOLDER / "model.bin").exists()
+    exported = (Path(model) / CT2_FOLDER / "model.bin").exists()
     faster = _how_faster(repo, facts, timed=_timed(metrics)) if exported else ""
     parts = [_what(metrics, facts), _how(repo, faster), _scores(metrics), _run(metrics), _limits(metrics, facts)]
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n" + "\n\n".join(
@@ -133,13 +133,13 @@ cantowhisper transcribe talk.mp3 --model {repo} --format srt
 def _how_faster(repo: str, facts: ModelFacts, *, timed: bool) -> str:
     options = "vad_filter=True" if timed else "vad_filter=True, without_timestamps=True"
     return f"""
-With faster-whisper, by the CTranslate2 export in `{EXPORT_FOLDER}/`:
+With faster-whisper, by the CTranslate2 export in `{CT2_FOLDER}/`:
 
 ```python
 from faster_whisper import WhisperModel
 from huggingface_hub import snapshot_download
-folder = snapshot_download("{repo}", allow_patterns="{EXPORT_FOLDER}/*", ignore_patterns="*.onnx")
-model = WhisperModel(folder + "/{EXPORT_FOLDER}")
+folder = snapshot_download("{repo}", allow_patterns="{CT2_FOLDER}/*")
+model = WhisperModel(folder + "/{CT2_FOLDER}")
 segments, _ = model.transcribe("talk.mp3", language="{facts.language_token[2:-2]}", {options})
 print("".join(segment.text for segment in segments))
 ```
@@ -171,7 +171,7 @@ def _scores(metrics: dict) -> str:
     lines.append(reads)
     if same := metrics.get("export_parity"):
         lines.append(
-            f"The {same['compute_type']} export writes the same text as the model for {same['identical']} of "
+            f"The 8-bit export writes the same text as the model for {same['identical']} of "
             f"{same['n']} validation clips ({same['cer']:.1%} of the characters differ)."
         )
     return "\n".join(lines)

@@ -1,0 +1,136 @@
+"""Searching for text finds what transformers finds in the same weights, and keeps to the rules."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from transformers import GenerationMixin, WhisperConfig, WhisperForConditionalGeneration  # noqa: E402
+
+from cantowhisper.serving.engines.search import Rules, beam_search, greedy  # noqa: E402
+
+PROMPT, VOCABULARY = [2, 5, 7], 60
+END = 10  # which these weights write after 1, 4 and 10 tokens, or not at all
+
+
+@pytest.fixture(scope="module")
+def model() -> WhisperForConditionalGeneration:
+    """Random weights that are large enough to say different things of different speech, and to end."""
+    torch.manual_seed(2)
+    sizes = {"d_model": 32, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "vocab_size": VOCABULARY, "init_std": 0.4}
+    layers = {"encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    tokens = {"pad_token_id": 1, "bos_token_id": 1, "eos_token_id": END, "decoder_start_token_id": 2}
+    config = WhisperConfig(**sizes, **layers, **tokens, suppress_tokens=None, begin_suppress_tokens=None)
+    return WhisperForConditionalGeneration(config).eval()
+
+
+@pytest.fixture(scope="module")
+def encoded() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).normal(size=(6, 30, 32)).astype(np.float32))
+
+
+class Recomputing:
+    """search.Decoding over the whole text again in each step: slow, and plainly right."""
+
+    def __init__(self, model, encoded: torch.Tensor):
+        self.model, self.encoded = model, encoded
+        self.written = torch.zeros((len(encoded), 0), dtype=torch.long)
+
+    @torch.inference_mode()
+    def advance(self, ids: np.ndarray) -> np.ndarray:
+        self.written = torch.cat([self.written, torch.from_numpy(ids)], dim=1)
+        encoded = self.encoded.repeat_interleave(len(ids) // len(self.encoded), dim=0)
+        return self.model(encoder_outputs=(encoded,), decoder_input_ids=self.written).logits[:, -1].numpy().copy()
+
+    def select(self, rows: np.ndarray, clips: np.ndarray) -> None:
+        self.written, self.encoded = self.written[rows], self.encoded[clips]
+
+
+def by_transformers(model, encoded: torch.Tensor, **options) -> list[list[int]]:
+    from transformers.modeling_outputs import BaseModelOutput
+
+    found = GenerationMixin.generate(
+        model,
+        encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
+        decoder_input_ids=torch.tensor([PROMPT] * len(encoded)),
+        max_length=None,
+        do_sample=False,
+        **options,
+    )
+    rows = (row[len(PROMPT) :].tolist() for row in found)
+    return [row[: row.index(END)] if END in row else row for row in rows]
+
+
+def ours(model, encoded: torch.Tensor, *, beam_size: int, max_new_tokens: int, **rules):
+    decoding = Recomputing(model, encoded)
+    given = Rules(end=END, never=[], never_first=[], max_new_tokens=max_new_tokens, **rules)
+    prompts = np.tile(np.array(PROMPT), (len(encoded), 1))
+    if beam_size == 1:
+        return greedy(decoding, prompts, given)
+    return beam_search(decoding, prompts, given, beam_size=beam_size)
+
+
+@pytest.mark.parametrize("max_new_tokens", [1, 3, 24])
+@pytest.mark.parametrize("beam_size", [1, 2, 5])
+def test_texts_are_those_of_transformers(model, encoded, beam_size, max_new_tokens):
+    options = {"max_new_tokens": max_new_tokens}
+    expected = by_transformers(model, encoded, num_beams=beam_size, **options)
+    found = ours(model, encoded, beam_size=beam_size, **options)
+    assert [one.token_ids for one in found] == expected
+    if max_new_tokens == 24:
+        assert len({len(row) for row in expected}) > 1, "texts end at different times"
+
+
+def test_texts_that_avoid_repetition_are_those_of_transformers(model, encoded):
+    plain = by_transformers(model, encoded, num_beams=3, max_new_tokens=24)
+    expected = by_transformers(
+        model, encoded, num_beams=3, max_new_tokens=24, repetition_penalty=1.3, no_repeat_ngram_size=3
+    )
+    penalties = {"repetition_penalty": 1.3, "no_repeat_tokens": 3}
+    # To transformers, what stands in the prompt is said already.
+    found = ours(model, encoded, beam_size=3, max_new_tokens=24, **penalties, written=tuple(PROMPT))
+    assert [one.token_ids for one in found] == expected != plain
+    for one in found:
+        triples = list(zip(*(one.token_ids[i:] for i in range(3)), strict=False))
+        assert len(set(triples)) == len(triples)
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_a_clip_says_the_same_alone_and_its_probabilities_are_those_of_a_forward_pass(model, encoded, beam_size):
+    together = ours(model, encoded, beam_size=beam_size, max_new_tokens=24)
+    for i, found in enumerate(together):
+        (alone,) = ours(model, encoded[i : i + 1], beam_size=beam_size, max_new_tokens=24)
+        assert alone.token_ids == found.token_ids and alone.log_probs == pytest.approx(found.log_probs, abs=1e-5)
+        ids = [*found.token_ids, END] if len(found.token_ids) < 24 else found.token_ids
+        with torch.inference_mode():
+            logits = model(
+                encoder_outputs=(encoded[i : i + 1],), decoder_input_ids=torch.tensor([[*PROMPT, *ids]])
+            ).logits[0]
+        expected = logits.log_softmax(-1)[len(PROMPT) - 1 : -1][range(len(ids)), ids]
+        assert found.log_probs == pytest.approx(expected[: len(found.token_ids)].tolist(), abs=1e-5)
+        assert found.mean_log_prob == pytest.approx(expected.mean().item(), abs=1e-5), "knowing where to end counts"
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_what_may_not_be_written_is_not(model, encoded, beam_size):
+    free = {token for one in ours(model, encoded, beam_size=beam_size, max_new_tokens=8) for token in one.token_ids}
+    never = sorted(free)[:3]
+    rules = Rules(end=END, never=never, never_first=[END], max_new_tokens=8)
+    prompts = np.tile(np.array(PROMPT), (len(encoded), 1))
+    search = greedy if beam_size == 1 else lambda *given: beam_search(*given, beam_size=beam_size)
+    for one in search(Recomputing(model, encoded), prompts, rules):
+        assert one.token_ids and not set(one.token_ids) & {*never, END}
+
+
+def test_text_that_is_there_counts_as_said_and_may_be_all():
+    rules = Rules(
+        end=END, never=[], never_first=[END], max_new_tokens=4, written=(7, 8, 9, 7, 8), repetition_penalty=2.0,
+        no_repeat_tokens=3,
+    )  # fmt: skip
+    log_probs = np.full((1, VOCABULARY), -1.0, np.float32)
+    ranked = rules.discourage(log_probs, [()])
+    assert ranked[0, 9] == -np.inf and ranked[0, 7] == ranked[0, 8] == -2 and ranked[0, 10] == -1
+    assert (log_probs == -1).all()
+    assert not rules.allowed(np.zeros((1, VOCABULARY), np.float32), first=True).any(), "the end may come at once"
+    assert replace(rules, written=()).allowed(np.zeros((1, VOCABULARY), np.float32), first=True)[0, END] == -np.inf
