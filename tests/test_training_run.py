@@ -56,6 +56,7 @@ class Losses:
         full_context_share=0.0,
         context_bucket_frames=1000,
         max_batch_frames=12_000,
+        augment_from=0.0,  # before it, silence is cut off, and steps of several batches get there later
         validation_clips=1,
         **PLAIN,
     )

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm.auto import tqdm
+from transformers import GenerationMixin
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
 from cantowhisper.files import write_aside, write_json
-from cantowhisper.speech.context import PROMPT_TOKENS, Context, context_of, stack, token_budget
+from cantowhisper.speech.context import Context, context_of, stack, token_budget
 from cantowhisper.speech.mel import FRAMES_PER_POSITION, pad_to
 from cantowhisper.speech.torch_context import ContextSeam
 from cantowhisper.training.data.languages import main_language, token_of
@@ -75,15 +76,20 @@ def _decode(model, processor, split, rows: np.ndarray, context: Context, token: 
     mels = np.stack([pad_to(features.T, windows.n_frames) for features in batch["features"]])
     clips = zip(batch["duration_s"], batch["language"], strict=True)
     budgets = [token_budget(seconds, language=str(tag) or token) for seconds, tag in clips]
+    names = ("<|startoftranscript|>", token, "<|transcribe|>", "<|notimestamps|>")
+    prompt = processor.tokenizer.convert_tokens_to_ids(list(names))
     with ContextSeam.on(model).of(windows):
-        ids = model.generate(
+        # Not Whisper's own generate(): where a time is written it goes back to the encoder, with fewer clips.
+        ids = GenerationMixin.generate(
+            model,
             input_features=torch.from_numpy(mels).to(model.device, model.dtype),
             attention_mask=torch.ones(mels.shape[0], windows.n_frames, dtype=torch.int64, device=model.device),
-            language=token,
-            max_length=PROMPT_TOKENS + max(budgets),
+            decoder_input_ids=torch.tensor([prompt] * len(mels), device=model.device),
+            max_length=None,
+            max_new_tokens=max(budgets),
             num_beams=1,
             do_sample=False,
-        )
+        )[:, len(prompt) :]
     # Each clip's own budget, so that what a looping clip says does not depend on its neighbours.
     ids = [clip[:budget] for clip, budget in zip(ids.tolist(), budgets, strict=True)]
     return [text.strip() for text in processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
