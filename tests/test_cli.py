@@ -98,7 +98,7 @@ def test_a_wrong_option_is_exit_code_2_and_names_those_that_exist(capsys, tmp_pa
 def test_a_folder_that_is_no_release_is_refused(capsys, tmp_path):
     (tmp_path / "holiday.txt").write_text("photos")
     code, _, err = run(capsys, "features", tmp_path, tmp_path / "out")
-    assert code == 2 and "is no Common Voice release" in err
+    assert code == 2 and "is in no layout that is read" in err
     assert_one_line(err)
 
 
@@ -107,8 +107,8 @@ def test_a_folder_that_is_no_release_is_refused(capsys, tmp_path):
     [
         (["train", "ABSENT", "OUT"], "cannot read the features"),
         (["train", "EMPTY", "OUT"], "has no train split"),
-        (["score", "ABSENT", "EMPTY"], "cannot load the model"),
-        (["score", "EMPTY", "EMPTY"], "cannot load the model"),
+        (["score", "ABSENT", "EMPTY"], "has no test split"),
+        (["score", "EMPTY", "EMPTY"], "has no test split"),
         (["export", "ABSENT"], "is no model folder"),
         (["transcribe", "ABSENT", "--model", "EMPTY"], "EMPTY"),
     ],

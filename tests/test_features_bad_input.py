@@ -44,7 +44,7 @@ RECORDINGS = {
     "playlist.wav": (lambda: b"ffconcat version 1.0\nfile 'good.wav'\n", "unreadable"),
     "in_its_first_frame.mp3": (lambda: mp3(2)[:60], "unreadable"),
     "hour.flac": (hour_of_silence, "too long"),
-    "missing.mp3": (None, "missing file"),
+    "missing.mp3": (None, "missing file: missing.mp3"),
 }
 
 

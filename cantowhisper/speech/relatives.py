@@ -118,10 +118,11 @@ def relatives(code: str, known: Sequence[str]) -> list[str]:
     >>> relatives("ky", ["az", "kk", "ru", "tr", "zh"]), relatives("gn", ["en", "es"]), relatives("tok", ["es", "ru"])
     (['kk', 'az', 'tr'], ['es'], ['es'])
     """
-    found = [one for line in _lines_of(code) for one in line if one in known and one != code]
-    if not found:
+    known = [one for one in known if one != code]
+    found = [one for line in _lines_of(code) for one in line if one in known]
+    if known and not found:
         nearest, distance = langcodes.closest_match(code, [langcodes.standardize_tag(one) for one in known], FAR)
-        others = [one for one in WHISPER if one in known and one != code]
+        others = [one for one in WHISPER if one in known]
         alike = [one for one in others if _script(one) == _script(code)]
         found = [nearest] if distance <= FAR and nearest in known else alike or others
     return list(dict.fromkeys(found))[:AT_MOST]
