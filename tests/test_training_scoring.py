@@ -32,7 +32,14 @@ from cantowhisper.training.results.scoring import (
     write_transcripts,
 )
 
-CONFIG = PRESETS["demo"].with_overrides(max_batch_frames=4000, context_margin_frames=128)
+CONFIG = PRESETS["demo"].with_overrides(
+    max_batch_frames=4000,
+    context_kind="merged",
+    context_margin_frames=128,
+    context_bucket_frames=40,
+    min_context_frames=0,
+    context_groups=16,
+)
 PROMPT = ["<|startoftranscript|>", "<|zh|>", "<|transcribe|>", "<|notimestamps|>"]
 
 

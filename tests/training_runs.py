@@ -36,6 +36,11 @@ VARIED = {
 }
 TINY = PRESETS["demo"].with_overrides(
     language="yue",  # for models that are made without features, too
+    context_kind="merged",
+    context_bucket_frames=40,
+    min_context_frames=0,
+    context_groups=16,
+    full_context_share=0.0,
     max_steps=7,
     evaluate_every_steps=3,
     save_every_steps=3,
