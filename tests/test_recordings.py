@@ -343,9 +343,10 @@ for path in sys.argv[1:]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("version", "python"), [("14.0.0", "3.11"), ("19.*", "3.13")])
 def test_the_oldest_and_the_newest_pyav(tmp_path, version, python):
-    interpreter = shutil.which(f"python{python}") or next(
-        iter(sorted(Path.home().glob(f".pyenv/versions/{python}.*/bin/python"))), None
-    )
+    installed = sorted(
+        Path.home().glob(f".pyenv/versions/{python}.*/bin/python")
+    )  # pyenv's own commands may be inactive
+    interpreter = next(iter(installed), None) or shutil.which(f"python{python}")
     if interpreter is None:
         pytest.skip(f"needs Python {python}")
     venv = tmp_path / "venv"
