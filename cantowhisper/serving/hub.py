@@ -35,12 +35,11 @@ def _fetch(name: str, *, export: bool) -> Path:
     try:
         with hub_errors(f"there is no folder {name}, and the Hub does not give", name):
             files = HfApi().list_repo_files(name)
-    except CantowhisperError:
+    except CantowhisperError as not_given:
         try:  # no network, or the Hub is down: what was fetched before still serves
             return Path(snapshot_download(name, local_files_only=True))
         except (OSError, ValueError):
-            pass
-        raise
+            raise not_given from not_given.__cause__
     with hub_errors("cannot fetch", name):
         return Path(snapshot_download(name, allow_patterns=_wanted(files, export=export)))
 

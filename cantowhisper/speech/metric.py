@@ -21,17 +21,14 @@ class ErrorRate(evaluate.Metric):
     """A corpus-level error rate in several views, each with its 95 % bootstrap interval over sentences.
 
     A subclass says what it counts: `short` begins the names of its results, `unit` names what edits are divided by,
-    `views` are the ways to compare, `main_view` is the one that n and the number of units are of.
+    `views` are the ways to compare, `main_view` is the one that n and the number of units are of. Its method
+    `edits(prediction, reference, view)` gives (edits, units) of a sentence, or None where its reference is empty.
     """
 
     short: str
     unit: str
     views: Mapping[str, str]
     main_view: str
-
-    def edits(self, prediction: str, reference: str, view: str) -> tuple[int, int] | None:
-        """(edits, units of the reference) of a sentence, or None where its reference is empty in this view."""
-        raise NotImplementedError
 
     def _info(self) -> evaluate.MetricInfo:
         text = datasets.Value("string")

@@ -116,7 +116,7 @@ class RequestFilter:
         except Refusal as refusal:
             await refusal.response()(scope, receive, send)
         except ClientDisconnect:
-            pass
+            return  # nobody is left to answer
         else:
             await self.app(scope, receive, send)
 
