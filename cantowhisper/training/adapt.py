@@ -6,7 +6,6 @@ language. The result is a stock checkpoint that needs fewer positions than an un
 """
 
 import dataclasses
-import json
 import os
 import shutil
 import time
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
+from cantowhisper.files import write_json
 from cantowhisper.options import Options, option
 from cantowhisper.speech.context import Context
 from cantowhisper.speech.language import language_token
@@ -200,9 +200,7 @@ def _write(model, processor, out: Path, config: AdaptConfig, report: dict) -> No
     ModelFacts(trained_contexts="merged", context=dataclasses.asdict(config.context), language_token="").save(out)
     (out / "README.md").write_text(_card(report), encoding="utf-8")
     shutil.rmtree(out / LESSONS)
-    aside = out / f"{REPORT}.part"
-    aside.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    os.replace(aside, out / REPORT)
+    write_json(report, out / REPORT)  # last: it means done
 
 
 def _card(report: dict) -> str:

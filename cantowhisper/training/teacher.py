@@ -15,6 +15,7 @@ import torch
 from transformers import GenerationMixin
 
 from cantowhisper.contracts import CantowhisperError
+from cantowhisper.files import write_aside
 from cantowhisper.speech.audio import AudioError, load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel, pad_to
 
@@ -92,10 +93,8 @@ class Teacher:
         path = self._folder / f"{hashlib.sha256(self._name.encode() + waveform.tobytes()).hexdigest()[:24]}.npz"
         if not path.exists():
             lesson = self._given(waveform)
-            aside = path.with_suffix(".part")
-            with aside.open("wb") as file:
+            with write_aside(path) as aside, aside.open("wb") as file:
                 np.savez_compressed(file, **lesson._asdict())
-            os.replace(aside, path)
         with np.load(path) as kept:
             return Lesson(*(int(kept[name]) if name == "n_prompt" else kept[name] for name in Lesson._fields))
 
