@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from cantowhisper.serving.engines.engine import Decoded
-from cantowhisper.serving.live.agreement import Heard, agreed, same_beginning
+from cantowhisper.serving.live.agreement import Hypothesis, agreed, common_prefix_length
 from cantowhisper.serving.live.engine import LiveEngine
-from cantowhisper.serving.live.policy import Pass
+from cantowhisper.serving.live.policy import DecodeRequest
 from cantowhisper.speech.mel import SAMPLE_RATE
 
 TOKENS_PER_CHARACTER = 1.5  # Whisper's vocabulary spells Cantonese characters with one to three tokens
@@ -24,21 +24,23 @@ HEARD_AFTER_S = 0.1  # a character is written once it ended so long ago
 UNSURE_S = 0.3  # and until it ended so long ago, wrongly
 
 
-class Spoken(NamedTuple):
+class TimedCharacter(NamedTuple):
     """A character of the reference and when it ended."""
 
     end_s: float
     character: str
 
 
-def spoken_characters(rows: list[tuple[float, float, str]]) -> list[Spoken]:
+def spoken_characters(rows: list[tuple[float, float, str]]) -> list[TimedCharacter]:
     """Characters of reference rows (start s, end s, text), evenly spread over each."""
     return [
-        Spoken(start + (end - start) * (i + 1) / len(text), c) for start, end, text in rows for i, c in enumerate(text)
+        TimedCharacter(start + (end - start) * (i + 1) / len(text), c)
+        for start, end, text in rows
+        for i, c in enumerate(text)
     ]
 
 
-def heard(spoken: list[Spoken], start_s: float, end_s: float) -> str:
+def heard(spoken: list[TimedCharacter], start_s: float, end_s: float) -> str:
     """What a recogniser writes of a stretch: the last character, just said, not rightly yet."""
     inside = [s for s in spoken if start_s < s.end_s <= end_s - HEARD_AFTER_S]
     text = "".join(s.character for s in inside)
@@ -63,9 +65,9 @@ class Sureness(LiveEngine):
 
     def __post_init__(self):
         super().__post_init__()
-        self.passes: list[tuple[Pass, Heard]] = []
+        self.passes: list[tuple[DecodeRequest, Hypothesis]] = []
 
-    def _recognise(self, session, wanted: Pass) -> Heard:
+    def _recognise(self, session, wanted: DecodeRequest) -> Hypothesis:
         self.passes.append((wanted, super()._recognise(session, wanted)))
         return self.passes[-1][1]
 
@@ -73,16 +75,16 @@ class Sureness(LiveEngine):
         """(such passes, all passes that are gone on from) of one speaker's session."""
         sure = n = 0
         for (wanted, heard), (following, then) in pairwise(self.passes):
-            same = same_beginning(wanted.known + heard.text, following.known + then.text)
-            if wanted.start == following.start and same > len(wanted.known):
-                sure, n = sure + (heard.n_sure >= same - len(wanted.known)), n + 1
+            same = common_prefix_length(wanted.prefix + heard.text, following.prefix + then.text)
+            if wanted.start == following.start and same > len(wanted.prefix):
+                sure, n = sure + (heard.n_confident >= same - len(wanted.prefix)), n + 1
         return sure, n
 
 
 class Ours(LiveEngine):
     """The live engine; the model does the work of each pass, and the reference says what it heard."""
 
-    def hear(self, references: dict[str, list[Spoken]], engine: FixedLength, *, sure_share: float) -> "Ours":
+    def hear(self, references: dict[str, list[TimedCharacter]], engine: FixedLength, *, sure_share: float) -> "Ours":
         """sure_share: of the passes that are sure of all they hear rightly; the others are of any part of it."""
         self._references, self._fixed, self._sure_share = references, engine, sure_share
         self._drawn = np.random.default_rng(7)
@@ -93,13 +95,13 @@ class Ours(LiveEngine):
         self.sessions[name].spoken = list(self._references.values())[len(self.sessions) - 1]
         return name
 
-    def _recognise(self, session, wanted: Pass) -> Heard:
-        text = heard(session.spoken, wanted.start / SAMPLE_RATE, wanted.end / SAMPLE_RATE)[len(wanted.known) :]
+    def _recognise(self, session, wanted: DecodeRequest) -> Hypothesis:
+        text = heard(session.spoken, wanted.start / SAMPLE_RATE, wanted.end / SAMPLE_RATE)[len(wanted.prefix) :]
         right = len(text.removesuffix("誤"))
-        n_sure = right if self._drawn.random() < self._sure_share else int(self._drawn.integers(right + 1))
+        n_confident = right if self._drawn.random() < self._sure_share else int(self._drawn.integers(right + 1))
         self._fixed.n_tokens = max(1, round(len(text) * TOKENS_PER_CHARACTER))
         super()._recognise(session, wanted)
-        return Heard(text, n_sure)
+        return Hypothesis(text, n_confident)
 
 
 class LocalAgreement:
@@ -150,7 +152,7 @@ class LocalAgreement:
             "shown": shown,
         }
 
-    def _pass(self, sound: np.ndarray, spoken: list[Spoken], start_s: float) -> float:
+    def _pass(self, sound: np.ndarray, spoken: list[TimedCharacter], start_s: float) -> float:
         end_s = start_s + sound.size / SAMPLE_RATE
         n_tokens = max(1, round(len(heard(spoken, start_s, end_s)) * TOKENS_PER_CHARACTER))
         end = self._model.hf_tokenizer.token_to_id("<|endoftext|>")

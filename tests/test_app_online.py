@@ -13,7 +13,7 @@ from browser import PHONE, browser, chromium, serving, visit
 
 from cantowhisper.contracts import ModelFacts
 from cantowhisper.repository import load_page
-from cantowhisper.serving.live.agreement import Heard
+from cantowhisper.serving.live.agreement import Hypothesis
 from cantowhisper.serving.live.engine import LiveEngine, LiveLimits
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
@@ -27,9 +27,9 @@ class Scripted:
 
     languages, facts = ["en", "yue", "zh"], ModelFacts()
 
-    def continuation(self, waveform, known="", *, language=None):
+    def decode(self, waveform, prefix="", *, language=None):
         text = "".join(chr(0x4E00 + i * 37 % 500) for i in range(int(waveform.size / SAMPLE_RATE * 4)))
-        return Heard(text[len(known) :])
+        return Hypothesis(text[len(prefix) :])
 
 
 class Listening(LiveEngine):
@@ -311,8 +311,8 @@ def test_it_fits_a_phone_and_waits_for_a_place(app, microphone, dark):
 @pytest.mark.slow
 def test_recognised_text_is_shown_as_text(app, microphone):
     class Hostile(Scripted):
-        def continuation(self, waveform, known="", *, language=None):
-            return Heard("<img src=x onerror=alert(1)>"[len(known) :])
+        def decode(self, waveform, prefix="", *, language=None):
+            return Hypothesis("<img src=x onerror=alert(1)>"[len(prefix) :])
 
     engine = LiveEngine(Hostile())
     try:

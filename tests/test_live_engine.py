@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
-from cantowhisper.serving.live.agreement import Heard
+from cantowhisper.serving.live.agreement import Hypothesis
 from cantowhisper.serving.live.engine import LiveEngine, LiveLimits, UnknownSession
 from cantowhisper.serving.live.pace import Pace
 from cantowhisper.serving.live.replay import SimulatedClock, replay, report
@@ -32,12 +32,12 @@ class Scripted:
     def __init__(self, clock: SimulatedClock | None = None, *, costs_s: float = 0.0):
         self.heard, self._clock, self._costs_s = [], clock, costs_s
 
-    def continuation(self, waveform, known="", *, language=None):
+    def decode(self, waveform, prefix="", *, language=None):
         self.heard.append(waveform)
         if self._clock:
             self._clock.now_s += self._costs_s
         text = "".join(chr(0x4E00 + i * 37 % 500) for i in range(int(waveform.size / SAMPLE_RATE * 4)))
-        return Heard(text[len(known) :])
+        return Hypothesis(text[len(prefix) :])
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_a_session_that_was_lost_goes_on_without_losing_or_repeating_text(speech
     text += text_of(view)
     assert view["known"], "the cut is meant to be within a sentence"
     second = LiveEngine(Scripted(), clock=SimulatedClock())
-    again = second.start(at=view["keep_from"], known=view["known"])
+    again = second.start(at=view["keep_from"], prefix=view["known"])
     second.push(again, view["keep_from"], sound[view["keep_from"] : view["keep_from"] + 480_000])
     rest = finish(second, again, sound.size)
     (undisturbed,) = replay(LiveEngine(Scripted(), clock=SimulatedClock()), [("market", speech)])
@@ -269,7 +269,7 @@ def test_service_answers_and_never_raises(engine, speech):
 
 def test_a_model_that_fails_ends_nobodys_session(speech, caplog):
     class Broken(Scripted):
-        def continuation(self, waveform, known="", *, language=None):
+        def decode(self, waveform, prefix="", *, language=None):
             raise RuntimeError("secret words")
 
     engine = LiveEngine(Broken(), clock=SimulatedClock())

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.serving.live.agreement import Heard, agreed
+from cantowhisper.serving.live.agreement import Hypothesis, agreed
 from cantowhisper.serving.live.options import LiveOptions
-from cantowhisper.serving.live.policy import CHARACTERS_PER_SECOND, LivePolicy, Pass
+from cantowhisper.serving.live.policy import CHARACTERS_PER_SECOND, DecodeRequest, LivePolicy
 from cantowhisper.serving.segments import WINDOW
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -29,21 +29,21 @@ class Script:
 
     def __init__(self, *, misheard: int = 0, rate: float = 4.0, unsure: int = 10**6):
         """unsure: of so many characters at the end it is not sure."""
-        self.passes: list[Pass] = []
+        self.passes: list[DecodeRequest] = []
         self.misheard, self.rate, self.unsure = misheard, rate, unsure
 
     def character(self, second: float) -> str:
         return chr(0x4E00 + int(second * self.rate) * 7919 % 20_000)  # neighbours differ, and nothing repeats
 
-    def __call__(self, wanted: Pass) -> Heard:
+    def __call__(self, wanted: DecodeRequest) -> Hypothesis:
         self.passes.append(wanted)
         first, last = (int(sample / SAMPLE_RATE * self.rate) for sample in (wanted.start, wanted.end))
         said = "".join(self.character(i / self.rate) for i in range(first, last))
-        assert said.startswith(wanted.known) or self.misheard, "it is asked to go on from something never said"
-        tail = said[len(wanted.known) :]
+        assert said.startswith(wanted.prefix) or self.misheard, "it is asked to go on from something never said"
+        tail = said[len(wanted.prefix) :]
         if not wanted.final and self.misheard and len(self.passes) % self.misheard == 0:
             tail = tail[:-1] + "誤"
-        return Heard(tail, max(0, len(tail) - self.unsure))
+        return Hypothesis(tail, max(0, len(tail) - self.unsure))
 
 
 class Rambler:
@@ -52,10 +52,10 @@ class Rambler:
     def __init__(self, texts: list[str]):
         self.texts, self.passes = texts, []
 
-    def __call__(self, wanted: Pass) -> Heard:
+    def __call__(self, wanted: DecodeRequest) -> Hypothesis:
         self.passes.append(wanted)
         n = len(self.passes)
-        return Heard(self.texts[n % len(self.texts)], n * 7 % 5)
+        return Hypothesis(self.texts[n % len(self.texts)], n * 7 % 5)
 
 
 def run(policy: LivePolicy, probabilities, recognise, *, every: int = 8, step_s: float = 1.0) -> list[tuple[str, str]]:
@@ -101,8 +101,8 @@ def test_after_each_pass_committed_and_tentative_cover_its_hypothesis(probabilit
         text = heard.text.replace("\ufffd", "") if wanted.final else heard.text.split("\ufffd")[0]
         too_much = len(text) > (wanted.end - wanted.start) / SAMPLE_RATE * CHARACTERS_PER_SECOND + 16
         policy.accept(wanted, heard)
-        if not too_much and not repeats_anywhere(wanted.known + text):
-            assert (policy.committed + policy.tentative).replace("\n", "").endswith((wanted.known + text).lstrip())
+        if not too_much and not repeats_anywhere(wanted.prefix + text):
+            assert (policy.committed + policy.tentative).replace("\n", "").endswith((wanted.prefix + text).lstrip())
 
 
 def repeats_anywhere(text: str) -> bool:
@@ -188,11 +188,11 @@ class Talker(Script):
     def said(self, start: int, end: int) -> str:
         return "".join(self.character(i) for i, t in enumerate(self.said_at_s) if start <= t * SAMPLE_RATE < end)
 
-    def __call__(self, wanted: Pass) -> Heard:
+    def __call__(self, wanted: DecodeRequest) -> Hypothesis:
         self.passes.append(wanted)
         said = self.said(wanted.start, wanted.end)
-        assert said.startswith(wanted.known), "it is asked to go on from something said at another time"
-        return Heard(said[len(wanted.known) :], len(said))
+        assert said.startswith(wanted.prefix), "it is asked to go on from something said at another time"
+        return Hypothesis(said[len(wanted.prefix) :], len(said))
 
 
 @settings(deadline=None, max_examples=60)
@@ -229,13 +229,13 @@ def test_silence_and_murmur_run_no_recognition():
 def test_a_hypothesis_that_loops_commits_nothing_until_the_pause_and_then_what_was_heard_before():
     policy = LivePolicy()
     policy.insert(windows((1.5, SPEECH)))
-    policy.process(lambda _: Heard("今日好凍"))
+    policy.process(lambda _: Hypothesis("今日好凍"))
     for _ in range(3):
         policy.insert(windows((1.2, SPEECH)))
-        policy.process(lambda _: Heard("多謝" * 9))
+        policy.process(lambda _: Hypothesis("多謝" * 9))
         assert (policy.committed, policy.tentative) == ("", "今日好凍")
     policy.insert(windows((1, PAUSE)))
-    policy.process(lambda _: Heard("多謝" * 9))
+    policy.process(lambda _: Hypothesis("多謝" * 9))
     assert (policy.committed, policy.tentative) == ("今日好凍", "")
 
 
@@ -273,7 +273,7 @@ def test_being_sure_of_what_the_other_pass_said_otherwise_commits_nothing():
     policy = LivePolicy()
     for text, shown in (("今日好凍", ("", "今日好凍")), ("今晚好凍", ("今", "晚好凍")), ("好熱", ("今", "好熱"))):
         policy.insert(windows((0.5, SPEECH)))
-        policy.process(lambda _, text=text: Heard(text, len(text)), step_s=0.4)
+        policy.process(lambda _, text=text: Hypothesis(text, len(text)), step_s=0.4)
         assert (policy.committed, policy.tentative) == shown
 
 
@@ -281,7 +281,7 @@ def test_an_unfinished_character_is_kept_back():
     policy = LivePolicy()
     for text in ("今日\ufffd", "今日\ufffd"):
         policy.insert(windows((1.2, SPEECH)))
-        policy.process(lambda _, text=text: Heard(text))
+        policy.process(lambda _, text=text: Hypothesis(text))
     assert (policy.committed, policy.tentative) == ("今日", "")
 
 

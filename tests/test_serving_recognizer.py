@@ -70,7 +70,7 @@ def test_an_input_is_as_short_as_the_speech_unless_30_s_are_asked_for(model, mar
 def test_live_input_is_rounded_up_less(opened, market):
     opened = with_engine(opened, lambda mel, t: Decoded(ids(opened, "食飯"), -0.1, (-0.1,) * 9))
     for n_frames, wanted in ((400, 540), (411, 540), (413, 560)):  # and a margin of 128
-        opened.continuation(market[: (n_frames - 2) * 160])
+        opened.decode(market[: (n_frames - 2) * 160])
         assert opened.engine.asked[-1]["shape"][2] == wanted
 
 
@@ -134,12 +134,12 @@ def test_of_what_is_said_next_the_sure_characters_are_counted_to_the_first_unsur
     for unsure in (ends[doubted], ends[doubted + 1] - 1):
         log_probs = np.log([0.94 if i == unsure else 0.96 for i in range(len(tokens))])
         with_engine(opened, lambda mel, t, p=tuple(log_probs): Decoded(tokens, -0.1, p))
-        assert opened.continuation(piece) == (text, doubted)
+        assert opened.decode(piece) == (text, doubted)
         special = [opened._vocabulary["<|notimestamps|>"], *tokens]  # is no text, and counts for none
         with_engine(opened, lambda mel, t, s=special, p=tuple(log_probs): Decoded(s, -0.1, (0.0, *p)))
-        assert opened.continuation(piece) == (text, doubted)
+        assert opened.decode(piece) == (text, doubted)
     with_engine(opened, lambda mel, t: Decoded(tokens, -0.1, (0.0,) * len(tokens)))
-    assert opened.continuation(piece) == (text, 5)
+    assert opened.decode(piece) == (text, 5)
 
 
 def test_silence_gives_no_segment_and_no_work(opened):

@@ -20,7 +20,7 @@ from cantowhisper.serving.detection import first_speech
 from cantowhisper.serving.engines.engine import Decoded, Engine
 from cantowhisper.serving.engines.open import find_export, open_engine
 from cantowhisper.serving.hub import model_folder
-from cantowhisper.serving.live.agreement import SURE, Heard, same_beginning
+from cantowhisper.serving.live.agreement import CONFIDENT, Hypothesis, common_prefix_length
 from cantowhisper.serving.segments import SegmentOptions, Span, find_segments
 from cantowhisper.speech.context import Context, Windows, context_of, phrase_tokens, stack, token_budget
 from cantowhisper.speech.language import known_languages, language_code, language_token
@@ -138,16 +138,16 @@ class Recognizer:
         to_script("", script)  # refuses an unknown script before the work, not after it
         waveform = np.ascontiguousarray(waveform, dtype=np.float32)
         jobs = [self._job(index, span) for index, span in enumerate(find_segments(waveform, self.options))]
-        if self._is_to_be_heard(language) and jobs:
-            language = self.heard_language(waveform, [job.span for job in jobs])
+        if self._must_detect(language) and jobs:
+            language = self.detect_language(waveform, [job.span for job in jobs])
             prompt = self._prompt(language)
-        spoken = self._spoken(language)
+        spoken = self._language_code(language)
         jobs = [replace(job, budget=token_budget(job.span.seconds, language=spoken)) for job in jobs]
         ready, next_index = {}, 0
         for batch in batches(jobs):
             if should_stop and should_stop():
                 return
-            segments = self._decode(waveform, batch, prompt, beam_size)
+            segments = self._decode_batch(waveform, batch, prompt, beam_size)
             ready.update(zip((job.index for job in batch), segments, strict=True))
             while next_index in ready:
                 segment = ready.pop(next_index)
@@ -161,26 +161,26 @@ class Recognizer:
                     segment = replace(segment, characters=self._characters(waveform, job, prompt, segment.text))
                 yield segment
 
-    def continuation(self, waveform: np.ndarray, known: str = "", *, language: str | None = None) -> Heard:
-        """What is said after `known` in one piece of speech, which is taken as it is (live: it may still go on).
+    def decode(self, waveform: np.ndarray, prefix: str = "", *, language: str | None = None) -> Hypothesis:
+        """What is said after `prefix` in one piece of speech, which is taken as it is (live: it may still go on).
 
-        The characters in `known` are given to the decoder as its beginning: only what is new is written by token.
+        The characters in `prefix` are given to the decoder as its beginning: only what is new is written by token.
 
         Parameters
         ----------
         waveform : float32, shape (n_samples,), 16 kHz, at most 30 s
-        known : text of its beginning; the text returned goes on from there (with a space where one belongs)
+        prefix : text of its beginning; the text returned goes on from there (with a space where one belongs)
         language : code or name; default is what the model was trained for, or for a stock model what it hears here
 
         Returns
         -------
-        Heard : its text may end with U+FFFD where a character's bytes are not all there
+        Hypothesis : its text may end with U+FFFD where a character's bytes are not all there
         """
         job = self._job(0, Span(0, waveform.size), replace(self.context, bucket_frames=LIVE_BUCKET_FRAMES))
-        if self._is_to_be_heard(language):
-            language = self.heard_language(waveform, [job.span])
-        begin = self._tokenizer.encode(known, add_special_tokens=False).ids
-        budget = token_budget(job.span.seconds, language=self._spoken(language))
+        if self._must_detect(language):
+            language = self.detect_language(waveform, [job.span])
+        begin = self._tokenizer.encode(prefix, add_special_tokens=False).ids
+        budget = token_budget(job.span.seconds, language=self._language_code(language))
         budget = max(1, budget - len(begin))
         (decoded,) = self.engine.decode(
             *self._inputs(waveform, [job]),
@@ -190,10 +190,10 @@ class Recognizer:
             n_written=len(begin),
         )
         ids = [i for i in decoded.token_ids if i not in self._not_text]
-        unsure = next((i for i, p in enumerate(decoded.log_probs) if p < np.log(SURE)), len(decoded.token_ids))
+        unsure = next((i for i, p in enumerate(decoded.log_probs) if p < np.log(CONFIDENT)), len(decoded.token_ids))
         sure_ids = [i for i in decoded.token_ids[:unsure] if i not in self._not_text]
         text, sure, old = (self._tokenizer.decode([*begin, *more]) for more in (ids, sure_ids, []))
-        return Heard(text[len(old) :], max(0, same_beginning(text, sure) - len(old)))
+        return Hypothesis(text[len(old) :], max(0, common_prefix_length(text, sure) - len(old)))
 
     def _prompt(self, language: str | None) -> list[int]:
         language = language or self.facts.language_token or "zh"
@@ -210,7 +210,7 @@ class Recognizer:
         window = (context or self.context).window(n_frames(span.end - span.start))
         return Job(index, span, window, token_budget(span.seconds))
 
-    def _decode(self, waveform: np.ndarray, batch: list[Job], prompt: list[int], beam_size: int) -> list[Segment]:
+    def _decode_batch(self, waveform: np.ndarray, batch: list[Job], prompt: list[int], beam_size: int) -> list[Segment]:
         """Recognise pieces whose inputs have one length; what looks invented gets a second try."""
         inputs = self._inputs(waveform, batch)
         budget = max(job.budget for job in batch)
@@ -251,10 +251,10 @@ class Recognizer:
         """Whether the model hears the language where nobody names one: a stock model was trained for none."""
         return not self.facts.language_token
 
-    def _is_to_be_heard(self, language: str | None) -> bool:
+    def _must_detect(self, language: str | None) -> bool:
         return language == "auto" or (not language and self.detects)
 
-    def heard_language(self, waveform: np.ndarray, spans: list[Span]) -> str:
+    def detect_language(self, waveform: np.ndarray, spans: list[Span]) -> str:
         """The token of the language that is spoken in some pieces of a recording (see detection.py)."""
         speech = first_speech(waveform, spans)
         likely = self._first(speech, self._job(0, Span(0, speech.size)))
@@ -266,7 +266,7 @@ class Recognizer:
         start = self._vocabulary["<|startoftranscript|>"]
         return self.engine.first_probabilities(*self._inputs(waveform, [job]), start)[0]
 
-    def _spoken(self, language: str | None) -> str:
+    def _language_code(self, language: str | None) -> str:
         """The code of what is decoded: the language as it was named, or what the model was trained for."""
         return language_code(language or self.facts.language or self.facts.language_token or "zh")
 

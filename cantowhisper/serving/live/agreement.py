@@ -1,4 +1,4 @@
-"""What passes of live transcription hear, and what two of them have in common."""
+"""Hypotheses of live transcription, and what two of them have in common."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ from typing import NamedTuple
 # A model is sure of a token from this probability on. It is rarely so sure of what it makes up of sound that it has
 # heard in part: two passes that agree and are sure were right nearly as often as passes that only agree for a second.
 # At 0.9 one of two models wrote one character in a hundred more wrongly (13 recordings of samples/clips).
-SURE = 0.95
+CONFIDENT = 0.95
 
 
-class Heard(NamedTuple):
-    """What a pass wrote, and of how many characters from its beginning on the model was sure."""
+class Hypothesis(NamedTuple):
+    """The text that a decoding pass wrote, and how many characters from its beginning the model was sure of."""
 
     text: str
-    n_sure: int = 0
+    n_confident: int = 0
 
 
 def agreed(new: str, old: str) -> int:
@@ -24,7 +24,7 @@ def agreed(new: str, old: str) -> int:
     (5, 0, 2)
     """
     letters = letters_of(new)
-    n = common(letters, letters_of(old))
+    n = common_letters(letters, letters_of(old))
     return letters[n - 1][0] + 1 if n else 0
 
 
@@ -35,15 +35,15 @@ def letters_of(text: str) -> list[tuple[int, str]]:
     ]
 
 
-def common(a: list[tuple[int, str]], b: list[tuple[int, str]]) -> int:
+def common_letters(a: list[tuple[int, str]], b: list[tuple[int, str]]) -> int:
     """How many letters two texts have in common at their beginning."""
-    return same_beginning([letter for _, letter in a], [letter for _, letter in b])
+    return common_prefix_length([letter for _, letter in a], [letter for _, letter in b])
 
 
-def same_beginning(a: Sequence, b: Sequence) -> int:
+def common_prefix_length(a: Sequence, b: Sequence) -> int:
     """How many elements two sequences have in common at their beginning.
 
-    >>> same_beginning("今日好凍", "今日落雨"), same_beginning("", "今日")
+    >>> common_prefix_length("今日好凍", "今日落雨"), common_prefix_length("", "今日")
     (2, 0)
     """
     return next((n for n, (mine, theirs) in enumerate(zip(a, b, strict=False)) if mine != theirs), min(len(a), len(b)))

@@ -1,6 +1,6 @@
 """Many speakers, one model, one worker: whose speech is listened to next.
 
-Passes at the end of a stretch of speech come first and none is left out. Passes in the middle of speech always cover
+Passes at the end of an utterance come first and none is left out. Passes in the middle of speech always cover
 everything said so far, so a late one replaces those that were not done: the newest wins. When there is too much to
 do, `live_pace` says what gives way, in which order; sound never does.
 """
@@ -16,16 +16,16 @@ import numpy as np
 
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.options import Options, option
-from cantowhisper.serving.live.agreement import Heard
+from cantowhisper.serving.live.agreement import Hypothesis
 from cantowhisper.serving.live.options import LiveOptions
 from cantowhisper.serving.live.pace import Pace, PaceOptions
-from cantowhisper.serving.live.policy import Pass
+from cantowhisper.serving.live.policy import DecodeRequest
 from cantowhisper.serving.live.session import Session
 from cantowhisper.speech.language import language_token
 from cantowhisper.speech.mel import SAMPLE_RATE
 from cantowhisper.speech.text import to_script
 
-MAX_KNOWN = 200  # characters: more are not said before they are trimmed
+MAX_PREFIX = 200  # characters: more are not said before they are trimmed
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class UnknownSession(CantowhisperError):
 
 @dataclass
 class LiveEngine:
-    """All sessions. `recognizer` needs `continuation` and `languages` (serving.recognizer.Recognizer).
+    """All sessions. `recognizer` needs `decode` and `languages` (serving.recognizer.Recognizer).
 
     `work_once` does one pass; `run` does so in a thread of its own until `close`.
     """
@@ -83,12 +83,12 @@ class LiveEngine:
     # ---------------------------------------------------------------------------------------------------- for pages
 
     def start(
-        self, *, language: str | None = None, script: str | None = None, at: int = 0, known: str = ""
+        self, *, language: str | None = None, script: str | None = None, at: int = 0, prefix: str = ""
     ) -> str | None:
         """Open a session and return its name; None when there is no room now (ask again after `ask_again_s`).
 
         at : sample of the speaker's recording at which it starts
-        known : committed text that the page has already of the speech there (its session was lost)
+        prefix : committed text that the page has already of the speech there (its session was lost)
 
         Raises
         ------
@@ -102,7 +102,7 @@ class LiveEngine:
             max(0, int(at)),
             language=language or None,
             script=script,
-            known=known[:MAX_KNOWN],
+            prefix=prefix[:MAX_PREFIX],
             max_held_s=self.limits.max_held_s,
             options=self.options,
         )
@@ -179,28 +179,28 @@ class LiveEngine:
             session.listen()
         n_speaking, behind_s = self._load()
         step_s = self.pace.step_s(n_speaking, behind_s=behind_s)
-        waiting = [(s, wanted) for s in sessions if (wanted := s.policy.due(step_s=step_s))]
+        waiting = [(s, request) for s in sessions if (request := s.policy.due(step_s=step_s))]
         if not waiting:
             return False
-        session, wanted = min(waiting, key=lambda one: (not one[1].final, one[0].served_s))
-        heard = self._recognise(session, wanted)
+        session, request = min(waiting, key=lambda one: (not one[1].final, one[0].served_s))
+        hypothesis = self._recognise(session, request)
         session.served_s = self.clock()
         show = self.pace.level(n_speaking, behind_s=behind_s) in ("", "longer_step")
-        session.accept(wanted, heard, show_tentative=show)
+        session.accept(request, hypothesis, show_tentative=show)
         return True
 
-    def _recognise(self, session: Session, wanted: Pass) -> Heard:
+    def _recognise(self, session: Session, request: DecodeRequest) -> Hypothesis:
         started = time.perf_counter()
         try:
-            heard = self.recognizer.continuation(session.sound(wanted), wanted.known, language=session.language)
+            hypothesis = self.recognizer.decode(session.sound(request), request.prefix, language=session.language)
         except Exception as error:  # one speaker's trouble must not end everybody's session
             log.error("a pass failed: %s", type(error).__name__)  # never what was said
-            heard = Heard(session.policy.tentative)
+            hypothesis = Hypothesis(session.policy.tentative)
         took_s = time.perf_counter() - started
         self.busy_s, self.n_passes = self.busy_s + took_s, self.n_passes + 1
-        if not wanted.final:
+        if not request.final:
             self.pace.measured(took_s)
-        return heard
+        return hypothesis
 
     def _drop_forgotten(self) -> None:
         now = self.clock()

@@ -21,7 +21,7 @@ class LiveOptions(Options):
     )
     short_pause_s: float = option(
         0.7,
-        "a stretch under `short_s` waits this long: alone it is hard to understand",
+        "an utterance under `short_s` waits this long: alone it is hard to understand",
         unit="seconds",
         least=0,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cantowhisper.contracts import UsageError
-from cantowhisper.serving.live.agreement import same_beginning
+from cantowhisper.serving.live.agreement import common_prefix_length
 from cantowhisper.serving.live.engine import LiveEngine
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -44,7 +44,7 @@ class Track:
 
     @property
     def text(self) -> str:
-        """All text, a line a stretch of speech."""
+        """All text, a line an utterance."""
         return "\n".join(line["text"].strip() for line in self.lines)
 
     def take(self, now_s: float, view: dict) -> None:
@@ -62,7 +62,7 @@ class Track:
 
     def _count_revisions(self, now: str) -> None:
         """Tentative characters that another pass wrote otherwise."""
-        self.revised_tentative += len(self.tentative) - same_beginning(self.tentative, now)
+        self.revised_tentative += len(self.tentative) - common_prefix_length(self.tentative, now)
 
     def _event(self, now_s: float, event: dict) -> None:
         if "start_s" in event:
@@ -166,7 +166,7 @@ class _Speaker:
 def delays(track: Track, *, spoken: Sequence[tuple[float, float]] | None = None) -> dict[str, list[float]]:
     """How late text came, in seconds: of each character its commit, of each line its first text and its end.
 
-    When a character was said is not known; characters are taken to be spread evenly over their stretch of speech:
+    When a character was said is not known; characters are taken to be spread evenly over their utterance:
     that of the line itself without the padding around it, or the `spoken` (start s, end s) that overlaps it most.
     """
     found = {"commit": [], "first_tentative": [], "final": []}

@@ -55,7 +55,7 @@ class LiveService:
 
     def _start(self, language, script, at, known) -> dict:
         name = self._engine.start(
-            language=str(language or ""), script=str(script or ""), at=_count(at), known=str(known or "")
+            language=str(language or ""), script=str(script or ""), at=_count(at), prefix=str(known or "")
         )
         return {"session": name} if name else {"busy": True, "retry_s": self._engine.limits.ask_again_s}
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.serving.live.agreement import Heard
+from cantowhisper.serving.live.agreement import Hypothesis
 from cantowhisper.serving.live.options import LiveOptions
-from cantowhisper.serving.live.policy import Line, LivePolicy, Pass
+from cantowhisper.serving.live.policy import DecodeRequest, Line, LivePolicy
 from cantowhisper.serving.live.vad import VoiceDetector
 from cantowhisper.serving.segments import WINDOW
 from cantowhisper.speech.mel import SAMPLE_RATE
@@ -32,12 +32,12 @@ class Session:
     begin: int = 0
     language: str | None = None
     script: str = "as written"
-    known: str = ""  # text that the page has already of the speech at `begin`
+    prefix: str = ""  # text that the page has already of the speech at `begin`
     max_held_s: float = 120.0  # of sound without text; then no more is taken, and the page keeps it
     options: LiveOptions = field(default_factory=LiveOptions)
 
     def __post_init__(self):
-        self.policy, self._detector = LivePolicy(self.options, known=self.known), VoiceDetector()
+        self.policy, self._detector = LivePolicy(self.options, prefix=self.prefix), VoiceDetector()
         self.received = self.begin  # samples up to here have arrived
         self.ends_at: int | None = None
         self.final = self._all_heard = False
@@ -45,7 +45,7 @@ class Session:
         self.gaps: list[tuple[int, int]] = []
         self.events: list[dict] = []
         self.tentative, self._show_tentative = "", True
-        self._told, self._n_lines = len(self.known), 0  # characters of the open line, and lines, that are in `events`
+        self._told, self._n_lines = len(self.prefix), 0  # characters of the open line, and lines, that are in `events`
         self._in_line = False  # whether the last line of `events` goes on
         self._inbox: list[np.ndarray] = []
         self._sound = np.zeros(0, np.int16)  # from sample _sound_from (of the policy) on
@@ -153,15 +153,15 @@ class Session:
             self._sound = self._sound[drop:].copy()
             self._sound_from += drop
 
-    def sound(self, wanted: Pass) -> np.ndarray:
+    def sound(self, request: DecodeRequest) -> np.ndarray:
         """The waveform of a pass, float32."""
-        return _float(self._sound[wanted.start - self._sound_from : wanted.end - self._sound_from])
+        return _float(self._sound[request.start - self._sound_from : request.end - self._sound_from])
 
-    def accept(self, wanted: Pass, heard: Heard, *, show_tentative: bool = True) -> None:
+    def accept(self, request: DecodeRequest, hypothesis: Hypothesis, *, show_tentative: bool = True) -> None:
         """Take what a pass heard, and tell what is new."""
         with self._lock:
             self._show_tentative = show_tentative
-            self.policy.accept(wanted, heard)
+            self.policy.accept(request, hypothesis)
             self._forget()
             self._tell_news()
             self.final = self._all_heard and not self.policy.busy
