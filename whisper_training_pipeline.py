@@ -197,7 +197,7 @@ plt.show()
 from cantowhisper.repository import sample_voices
 from cantowhisper.training.model import load_model
 from cantowhisper.files import write_json
-from cantowhisper.training.results.scoring import CONTEXTS, score_model, score_table, write_transcripts
+from cantowhisper.training.results.scoring import SCORED_CONTEXTS, score_model, score_table, write_transcripts
 
 test = load_split(FEATURES, "test")
 groups = sample_voices(test["id"])
@@ -213,7 +213,7 @@ after = score_model(
     test,
     config=config,
     groups=groups,
-    contexts=CONTEXTS,
+    contexts=SCORED_CONTEXTS,
     keep=transcripts.__setitem__,
 )
 scores = {"before": before[known], "after": after["variable"], "after, 30 s windows": after["full"]}

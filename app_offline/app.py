@@ -27,7 +27,7 @@ from cantowhisper.serving.offline.addresses import Reach
 from cantowhisper.serving.offline.download import MAX_URL_CHARACTERS
 from cantowhisper.serving.offline.gradio_api import add_endpoints
 from cantowhisper.serving.offline.limits import Limits
-from cantowhisper.serving.offline.service import Choices, Result, Service, Standing
+from cantowhisper.serving.offline.service import Choices, Result, Service, Status
 from cantowhisper.serving.offline.transcription import friendly, write_files
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
@@ -118,43 +118,43 @@ async def steps(
     if not paths and not link:
         yield _refused("請先揀檔案、錄音或者貼連結。 Choose a file, record something, or paste a link first.")
         return
-    yield {"state": view.status("讀緊檔案… Reading the recording …"), **NO_TEXT}
+    yield {"state": view.status_line("讀緊檔案… Reading the recording …"), **NO_TEXT}
     try:
         # Gradio copies files into its own store when they are yielded, so this folder need not live longer.
         with tempfile.TemporaryDirectory(prefix="cantowhisper-") as folder:
             media: dict[Path, str] = {Path(path): str(path) for path in paths}
             asked = {"visitor": visitor, "link": link, "choices": choices, "session": session}
-            async with aclosing(service.run(paths, **asked)) as standings:
-                async for standing in standings:
-                    if standing.stage != "unchanged":
+            async with aclosing(service.run(paths, **asked)) as statuses:
+                async for status in statuses:
+                    if status.stage != "unchanged":
                         # In a thread: a long transcript takes a while to write, and others' events wait for this one.
-                        yield await run_in_threadpool(_changes, standing, media, folder)
+                        yield await run_in_threadpool(_changes, status, media, folder)
     except Exception as error:
         if not isinstance(error, CantowhisperError):
             log.error("a request failed: %s", type(error).__name__)  # never the visitor's words, names or paths
         yield _refused(friendly(error))
 
 
-def _changes(standing: Standing, media: dict[Path, str], folder: str) -> dict:
-    return _kept(standing, media) | _shown(standing, media, folder)
+def _changes(status: Status, media: dict[Path, str], folder: str) -> dict:
+    return _kept(status, media) | _shown(status, media, folder)
 
 
-def _kept(standing: Standing, media: dict[Path, str]) -> dict:
+def _kept(status: Status, media: dict[Path, str]) -> dict:
     """Add to `media` what a link named: its folder goes, and the player still needs it."""
-    fetched = [result.path for result in standing.results if result.path not in media]
+    fetched = [result.path for result in status.results if result.path not in media]
     media |= {path: save_file_to_cache(path, cache_dir=get_upload_folder()) for path in fetched}
     return {"kept": media[fetched[-1]]} if fetched else {}
 
 
-def _shown(standing: Standing, media: dict[Path, str], folder: str) -> dict:
+def _shown(status: Status, media: dict[Path, str], folder: str) -> dict:
     """What the page shows of where a request stands."""
-    results, state = standing.results, {"state": view.describe(standing)}
+    results, state = status.results, {"state": view.describe(status)}
     if not results:
         return state
     where = [media[result.path] for result in results]
     text = {"transcript": view.text_of(results), "segments": view.sections(results, where)}
     anything = any(r.progress.segments or r.before or r.problem for r in results)
-    if standing.stage == "done":
+    if status.stage == "done":
         if not anything:
             return _refused(view.CUT_SHORT.get(results[-1].progress.cut_short, view.NO_SPEECH))
         files = zip(DOWNLOADS, _downloads(results, folder), strict=True)
@@ -243,7 +243,7 @@ def _choices(service: Service) -> list:
 
 def _outputs() -> dict[str, gr.components.Component]:
     """What a request changes, by the name that it also has in the page's style and script."""
-    state = view.status(
+    state = view.status_line(
         "揀檔案、錄音或者貼連結，然後撳「轉文字」。 Choose a file, record or paste a link, then press Transcribe."
     )
     outputs = {

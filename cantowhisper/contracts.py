@@ -24,6 +24,8 @@ FEATURE_COLUMNS = {
     "language": "string",  # of what is said, a tag such as yue, zh-HK or de; older datasets lack the column
 }
 SPLITS = ("train", "validation", "test")
+STATS_FILE = "stats.json"  # of a feature dataset
+CARD_FILE = "README.md"  # of a dataset or a model, as the Hub shows it
 MODEL_FACTS_FILE = "cantowhisper.json"
 TRAINED_CONTEXTS = ("full", "merged", "variable")
 ONNX_FOLDER = "onnx"  # the export that serving runs, inside the model folder

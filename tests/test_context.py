@@ -18,7 +18,7 @@ from cantowhisper.speech.context import (
     silent_from,
     stack,
 )
-from cantowhisper.speech.mel import N_FRAMES, SILENCE, pad_to
+from cantowhisper.speech.mel import N_FRAMES, SILENT_LOG_MEL, pad_to
 from cantowhisper.speech.torch_context import ContextSeam
 
 contexts = st.builds(
@@ -97,7 +97,7 @@ def seam(model) -> ContextSeam:
 
 
 def speech(n_frames: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(SILENCE, 0.5, (80, n_frames)).astype(np.float32)
+    return np.random.default_rng(seed).uniform(SILENT_LOG_MEL, 0.5, (80, n_frames)).astype(np.float32)
 
 
 def batch(mels: list[np.ndarray], windows: Windows) -> torch.Tensor:

@@ -19,8 +19,8 @@ from cantowhisper.training.data.augment import augment
 from cantowhisper.training.data.collator import FeatureRows, windows_and_inputs
 from cantowhisper.training.data.packing import (
     PAUSE_FRAMES,
-    Clip,
-    Span,
+    ClipSize,
+    FrameRange,
     fill_windows,
     join_clips,
     timed_labels,
@@ -45,7 +45,7 @@ clips = st.lists(st.tuples(st.integers(3, N_FRAMES), st.integers(4, MAX_DECODER_
 @settings(deadline=None, max_examples=60)
 @given(clips, st.sampled_from([0.0, 0.1, 0.5]), st.integers(0, 99))
 def test_windows_hold_their_clips_however_chance_falls(shapes, stretch, seed):
-    wanted = [Clip(row, *shape) for row, shape in enumerate(shapes)]
+    wanted = [ClipSize(row, *shape) for row, shape in enumerate(shapes)]
     windows = list(fill_windows(wanted, stretch=stretch))
     assert list(itertools.chain(*windows)) == wanted
     rng, config = np.random.default_rng(seed), TrainConfig(stretch=stretch)
@@ -276,5 +276,5 @@ def test_the_demo_has_neither_and_the_gpu_presets_have_both():
 def test_a_clip_of_30_seconds_has_a_window_to_itself():
     mel = np.random.default_rng(0).uniform(-1, 1, (80, N_FRAMES)).astype(np.float32)
     joined, spans = join_clips([mel], np.random.default_rng(0))
-    assert spans == [Span(0, N_FRAMES - 2)] and np.array_equal(joined, pad_to(mel, N_FRAMES))
-    assert timed_labels([[7, 9, 20, 3]], [Span(0, N_FRAMES)], no_timestamps=9) == [7, 10, 20, 1510, 3]
+    assert spans == [FrameRange(0, N_FRAMES - 2)] and np.array_equal(joined, pad_to(mel, N_FRAMES))
+    assert timed_labels([[7, 9, 20, 3]], [FrameRange(0, N_FRAMES)], no_timestamps=9) == [7, 10, 20, 1510, 3]

@@ -9,10 +9,9 @@ import os
 import secrets
 from pathlib import Path
 
-from cantowhisper.contracts import CantowhisperError
+from cantowhisper.contracts import STATS_FILE, CantowhisperError
 from cantowhisper.features.plan import Reject
 
-STATS_FILE = "stats.json"
 JOURNAL_FILE = "journal.jsonl"
 PARQUET_MARK = b"PAR1"  # the first and the last four bytes of a Parquet file
 

@@ -12,7 +12,7 @@ TOO_MANY_TOKENS = f"more than {MAX_DECODER_TOKENS} tokens"
 
 # Slowest and quickest speech that is believed, in characters a second without spaces and punctuation. Read Cantonese
 # has 2 to 8; the bounds leave room for silence around a word and for quick talkers, and catch wrong sentences.
-CHARACTERS_PER_SECOND = {"yue": (0.25, 12.0), "zh": (0.25, 12.0), "ja": (0.25, 18.0), "ko": (0.25, 14.0)}
+CHARACTER_RATES = {"yue": (0.25, 12.0), "zh": (0.25, 12.0), "ja": (0.25, 18.0), "ko": (0.25, 14.0)}
 ALPHABETIC = (0.4, 40.0)
 
 
@@ -41,5 +41,5 @@ def _tokenizer(name: str):
 
 def implausible_speed(text: str, seconds: float, language: str) -> bool:
     """Whether nobody says `text` in so many seconds."""
-    slowest, quickest = CHARACTERS_PER_SECOND.get(language_code(language), ALPHABETIC)
+    slowest, quickest = CHARACTER_RATES.get(language_code(language), ALPHABETIC)
     return not slowest <= len(cer_view(text, "no_punctuation")) / seconds <= quickest

@@ -18,9 +18,9 @@ from cantowhisper.features.limits import TOO_MANY_TOKENS, too_many_tokens
 from cantowhisper.features.sources.clip import Clip, Recording, Source
 from cantowhisper.features.sources.combined import BEYOND, seconds_of, within_hours
 from cantowhisper.speech.language import language_tag
+from cantowhisper.speech.mel import FRAMES_PER_SECOND
 from cantowhisper.speech.text import cer_view, normalize
 
-FRAMES_PER_SECOND = 100
 USUAL_SECONDS = 5.0  # of a clip whose duration the source does not tell
 CLIPS_PER_CHUNK = 32  # what a worker gets at a time and one Parquet row group: 2 MB of features, a fifth of a second
 

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from cantowhisper.contracts import CantowhisperError
-from cantowhisper.features.journal import STATS_FILE
-from cantowhisper.features.report import CARD_FILE, HERE, REJECTED_FILE
+from cantowhisper.contracts import CARD_FILE, STATS_FILE, CantowhisperError
+from cantowhisper.features.report import HERE, REJECTED_FILE
 from cantowhisper.hub_errors import hub_errors
 
 

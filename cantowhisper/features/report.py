@@ -6,16 +6,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from cantowhisper import __version__
-from cantowhisper.contracts import SPLITS
+from cantowhisper.contracts import CARD_FILE, SPLITS, STATS_FILE
 from cantowhisper.features.dataset import hf_features
-from cantowhisper.features.journal import STATS_FILE
 from cantowhisper.features.plan import Reject, sentence_key
 from cantowhisper.features.sources.clip import Source
 from cantowhisper.files import write_json, write_text
 from cantowhisper.speech.language import language_code
 
 REJECTED_FILE = "rejected.tsv"
-CARD_FILE = "README.md"
 # What a restored value may be away from WhisperFeatureExtractor's, and what the card says of the column.
 WITHIN = {"float16": "5e-4", "uint8": "0.004"}
 ROUNDED = {"float16": "", "uint8": " (rounded to multiples of 1/128)"}

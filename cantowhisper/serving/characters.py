@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-BROKEN = "\ufffd"  # what a tokenizer decodes an unfinished character to
+from cantowhisper.speech.text import REPLACEMENT_CHARACTER
 
 
 def character_times(
@@ -21,7 +21,7 @@ def character_times(
         start = start if held else begins
         held.append(token)
         text = decode(held)
-        if text.endswith(BROKEN) and number < len(ids):
+        if text.endswith(REPLACEMENT_CHARACTER) and number < len(ids):
             continue
         held = []
         width = max(ends - start, 0.0) / max(len(text), 1)

@@ -141,8 +141,8 @@ class Recognizer:
         if self._must_detect(language) and jobs:
             language = self.detect_language(waveform, [job.span for job in jobs])
             prompt = self._prompt(language)
-        spoken = self._language_code(language)
-        jobs = [replace(job, budget=token_budget(job.span.seconds, language=spoken)) for job in jobs]
+        code = self._language_code(language)
+        jobs = [replace(job, budget=token_budget(job.span.seconds, language=code)) for job in jobs]
         ready, next_index = {}, 0
         for batch in batches(jobs):
             if should_stop and should_stop():
@@ -154,8 +154,8 @@ class Recognizer:
                 next_index += 1
                 if not segment.text:
                     continue
-                text = to_script(segment.text, script, language=spoken)
-                segment = replace(segment, text=text, language=spoken)
+                text = to_script(segment.text, script, language=code)
+                segment = replace(segment, text=text, language=code)
                 if characters:
                     job = jobs[next_index - 1]
                     segment = replace(segment, characters=self._characters(waveform, job, prompt, segment.text))
@@ -247,12 +247,12 @@ class Recognizer:
         return replace(better, retried=True)
 
     @property
-    def detects(self) -> bool:
+    def detects_language(self) -> bool:
         """Whether the model hears the language where nobody names one: a stock model was trained for none."""
         return not self.facts.language_token
 
     def _must_detect(self, language: str | None) -> bool:
-        return language == "auto" or (not language and self.detects)
+        return language == "auto" or (not language and self.detects_language)
 
     def detect_language(self, waveform: np.ndarray, spans: list[Span]) -> str:
         """The token of the language that is spoken in some pieces of a recording (see detection.py)."""
@@ -272,7 +272,7 @@ class Recognizer:
 
     def _usual_script(self, language: str | None) -> str:
         named = bool(language) and language != "auto"
-        return "traditional" if self.detects and named and language_code(language) == "yue" else "as written"
+        return "traditional" if self.detects_language and named and language_code(language) == "yue" else "as written"
 
     def _characters(self, waveform, job: Job, prompt: list[int], text: str) -> tuple[tuple[str, float, float], ...]:
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids

@@ -122,7 +122,7 @@ def _decode(file: BinaryIO, part: Part, limits: _Limits) -> Sound:
     if (sound := open_soundfile(file)) is not None:
         quick = _collect(soundfile_blocks(sound, file, found), limits)
         if found.complete or limits.should_stop():
-            promised = found.heard_seconds * part.missing_bytes / (part.end - part.start)
+            promised = found.decoded_seconds * part.missing_bytes / (part.end - part.start)
             return Sound(quick, found.lost_seconds + promised)
     try:
         other, noticed = _by_ffmpeg(file, limits)
@@ -132,7 +132,7 @@ def _decode(file: BinaryIO, part: Part, limits: _Limits) -> Sound:
         if quick is None or not quick.size or error.reason == "too_long":
             raise
         return Sound(quick, found.lost_seconds)
-    if quick is not None and found.heard_seconds > noticed.heard_seconds + 0.1:
+    if quick is not None and found.decoded_seconds > noticed.decoded_seconds + 0.1:
         return Sound(quick, found.lost_seconds)
     return Sound(other, noticed.lost_seconds, tuple(noticed.notes))
 

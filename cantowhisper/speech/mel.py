@@ -27,7 +27,7 @@ EXTRA_FRAMES = 2
 # Dynamic range: frames are clipped 8 decades (80 dB of power) under the clip's loudest bin, and scaled by (x + 4) / 4;
 # so 8 decades are 2.0 in the stored unit. Digital silence is log10(1e-10) = -10, which scales to -1.5.
 FLOOR_BELOW_MAX = 2.0
-SILENCE = -1.5
+SILENT_LOG_MEL = -1.5
 
 # OpenBLAS, NumPy's BLAS, starts threads for products of more multiplications than 2^18, and they hold a core by waiting
 # for work that does not come for a tenth of a second: recognition behind it took a quarter longer.
@@ -94,7 +94,7 @@ def pad_to(mel: np.ndarray, frames: int = N_FRAMES) -> np.ndarray:
     mel = np.asarray(mel, dtype=np.float32)
     if mel.shape[1] >= frames:
         return np.ascontiguousarray(mel[:, :frames])
-    fill = max(float(mel.max()) - FLOOR_BELOW_MAX, SILENCE) if mel.size else SILENCE
+    fill = max(float(mel.max()) - FLOOR_BELOW_MAX, SILENT_LOG_MEL) if mel.size else SILENT_LOG_MEL
     out = np.full((mel.shape[0], frames), fill, dtype=np.float32)
     out[:, : mel.shape[1]] = mel
     return out

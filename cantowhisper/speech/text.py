@@ -17,8 +17,20 @@ from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.speech.language import usual_script
 from cantowhisper.speech.scripts import SCRIPTS, to_script
 
-__all__ = ["CER_VIEWS", "SCRIPTS", "WER_VIEWS", "cer", "cer_view", "join_texts", "normalize", "to_script", "wer"]
+__all__ = [
+    "CER_VIEWS",
+    "REPLACEMENT_CHARACTER",
+    "SCRIPTS",
+    "WER_VIEWS",
+    "cer",
+    "cer_view",
+    "join_texts",
+    "normalize",
+    "to_script",
+    "wer",
+]
 
+REPLACEMENT_CHARACTER = "\ufffd"  # what bytes that are no whole character are decoded to
 CER_VIEWS = {
     "raw": "as written, spaces and punctuation counted",
     "no_punctuation": "NFKC, lower case, without punctuation, symbols and spaces",

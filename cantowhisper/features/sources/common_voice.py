@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.features.sources.clip import Clip
-from cantowhisper.features.sources.release_files import TABLES, FolderFiles, TarFiles
+from cantowhisper.features.sources.release_files import TABLES, ReleaseArchive, ReleaseFolder
 from cantowhisper.features.sources.rows import as_number
 from cantowhisper.speech.language import is_tag
 
@@ -35,7 +35,7 @@ class CommonVoice:
 
     def __init__(
         self,
-        files: FolderFiles | TarFiles,
+        files: ReleaseFolder | ReleaseArchive,
         *,
         name: str | None = None,
         language: str | None = None,
@@ -74,7 +74,7 @@ class CommonVoice:
 
     def _clips(self, rows: Iterator[dict], split: str, seconds: dict[str, float]) -> Iterator[Clip]:
         clips = (self._clip(row, split, seconds) for row in rows)
-        if isinstance(self.files, TarFiles):
+        if isinstance(self.files, ReleaseArchive):
             clips = sorted(clips, key=lambda clip: clip.recording.offset)  # the archive is read in one direction
         yield from clips
 

@@ -91,7 +91,7 @@ def open_source(text: str) -> Source:
 def _open_one(spec: Spec) -> Source:
     from cantowhisper.features.sources.common_voice import CommonVoice, find_language_folder
     from cantowhisper.features.sources.layouts import open_folder
-    from cantowhisper.features.sources.release_files import FolderFiles, TarFiles
+    from cantowhisper.features.sources.release_files import ReleaseArchive, ReleaseFolder
     from cantowhisper.features.sources.rows import ENDINGS
 
     name, language = spec.name, spec.options.get("language")
@@ -104,26 +104,26 @@ def _open_one(spec: Spec) -> Source:
     if name.startswith("mdc:"):
         from cantowhisper.features.sources.mdc import download
 
-        return CommonVoice(TarFiles(download(name.removeprefix("mdc:"))), language=language)
+        return CommonVoice(ReleaseArchive(download(name.removeprefix("mdc:"))), language=language)
     path = Path(name)
     if path.is_file() and path.suffix.lower() in ENDINGS:
         return open_folder(path.parent, options=spec.options, table=path)
     if path.is_file():
-        return CommonVoice(TarFiles(path), language=language)
+        return CommonVoice(ReleaseArchive(path), language=language)
     if not path.is_dir():
         raise UsageError(f"there is no folder {name}; give 'samples', {RELEASE_FORMS}")
     release = find_language_folder(path)
     if release:
-        return CommonVoice(FolderFiles(release), language=language)
+        return CommonVoice(ReleaseFolder(release), language=language)
     return open_folder(path, options=spec.options)
 
 
 def _samples() -> Source:
     from cantowhisper.features.sources.common_voice import CommonVoice
-    from cantowhisper.features.sources.release_files import FolderFiles
+    from cantowhisper.features.sources.release_files import ReleaseFolder
 
     return CommonVoice(
-        FolderFiles(repository_file("samples/corpus")),
+        ReleaseFolder(repository_file("samples/corpus")),
         name="samples",
         language="yue",
         about="The synthetic Cantonese corpus of cantowhisper: sentences composed for it, spoken by espeak-ng.",

@@ -21,7 +21,7 @@ SPACING_BYTES = 4 << 20  # between the ways in; each takes 32 KiB of memory in e
 TABLES = ("train.tsv", "dev.tsv", "test.tsv", "validated.tsv")
 
 
-class FolderFiles:
+class ReleaseFolder:
     """A language's folder, unpacked."""
 
     def __init__(self, folder: Path):
@@ -69,7 +69,7 @@ def _reader(archive: str, index: str):
     return indexed_gzip.IndexedGzipFile(archive, spacing=SPACING_BYTES, **known)
 
 
-class TarFiles:
+class ReleaseArchive:
     """A release as `.tar.gz` (or `.tar`). Listing it reads it once from start to end.
 
     Raises UsageError when the file is no archive, CantowhisperError when it is cut off or holds several languages.

@@ -100,7 +100,7 @@ def greedy(decoding: Decoding, prompts: np.ndarray, rules: Rules) -> list[Decode
 
 
 @dataclass(frozen=True)
-class _Hypothesis:
+class _Beam:
     """A beginning of a text. `score` ranks it: the sum of its log-probabilities, less what repeating costs."""
 
     score: float = 0.0
@@ -113,12 +113,12 @@ class _Hypothesis:
 
 
 @dataclass
-class _Clip:
+class _ClipBeams:
     """The beams of one clip, best first, and the best whole texts so far."""
 
     size: int
-    beams: list[_Hypothesis] = field(default_factory=lambda: [_Hypothesis()])
-    whole: list[_Hypothesis] = field(default_factory=list)
+    beams: list[_Beam] = field(default_factory=lambda: [_Beam()])
+    whole: list[_Beam] = field(default_factory=list)
     done: bool = False
 
     def step(self, log_probs: np.ndarray, ranked: np.ndarray, *, end: int, last: bool) -> list[tuple[int, int]]:
@@ -128,7 +128,7 @@ class _Clip:
         for rank, (beam, token) in enumerate(_largest(scores, 2 * self.size)):
             old, log_prob = self.beams[beam], float(log_probs[beam, token])
             ids = old.ids if token == end else (*old.ids, token)
-            longer = _Hypothesis(float(scores[beam, token]), ids, (*old.log_probs, log_prob))
+            longer = _Beam(float(scores[beam, token]), ids, (*old.log_probs, log_prob))
             if token == end or last:
                 self.whole += [longer] if rank < self.size else []
             elif len(beams) < self.size:
@@ -152,7 +152,7 @@ def _largest(scores: np.ndarray, n: int) -> list[tuple[int, int]]:
 
 def beam_search(decoding: Decoding, prompts: np.ndarray, rules: Rules, *, beam_size: int) -> list[Decoded]:
     """The text with the best mean log-probability a token that `beam_size` beginnings at a time lead to."""
-    clips = [_Clip(beam_size) for _ in prompts]
+    clips = [_ClipBeams(beam_size) for _ in prompts]
     going, ids = clips, prompts
     for step in range(rules.max_new_tokens):
         last = step == rules.max_new_tokens - 1

@@ -19,10 +19,10 @@ from cantowhisper.serving.live.agreement import Hypothesis, common_letters, lett
 from cantowhisper.serving.live.options import LiveOptions
 from cantowhisper.serving.segments import WINDOW
 from cantowhisper.speech.mel import SAMPLE_RATE
+from cantowhisper.speech.text import REPLACEMENT_CHARACTER
 
-CHARACTERS_PER_SECOND = 25  # of the fastest English with its spaces; Cantonese has at most 8
-CHARACTERS_TO_SPARE = 16
-UNFINISHED = "\ufffd"  # what a decoder writes for a part of a character's UTF-8 bytes
+MAX_CHARACTERS_PER_SECOND = 25  # of the fastest English with its spaces; Cantonese has at most 8
+SPARE_CHARACTERS = 16
 
 
 class DecodeRequest(NamedTuple):
@@ -221,7 +221,7 @@ class LivePolicy:
         """Take what a pass heard: commit what it says like those before, or all of it at the end of an utterance."""
         utterance, text = self._utterances[0], hypothesis.text
         utterance.decoded_to = request.end
-        text = text.replace(UNFINISHED, "") if request.final else text.split(UNFINISHED)[0]
+        text = text.replace(REPLACEMENT_CHARACTER, "") if request.final else text.split(REPLACEMENT_CHARACTER)[0]
         utterance.plausible = not _implausible(text, request)
         if request.final:
             self._close(utterance, text if utterance.plausible else utterance.tentative)
@@ -278,7 +278,7 @@ class LivePolicy:
 
 def _implausible(text: str, request: DecodeRequest) -> bool:
     """Whether a hypothesis goes round in a loop, or has more characters than anybody can say in its time."""
-    most = int((request.end - request.start) / SAMPLE_RATE * CHARACTERS_PER_SECOND) + CHARACTERS_TO_SPARE
+    most = int((request.end - request.start) / SAMPLE_RATE * MAX_CHARACTERS_PER_SECOND) + SPARE_CHARACTERS
     looped = hallucination.repeats(text) or (
         hallucination.repeats(request.prefix + text) and not hallucination.repeats(request.prefix)
     )

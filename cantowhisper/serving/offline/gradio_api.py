@@ -26,8 +26,8 @@ def add_endpoints(service: Service) -> None:
         choices = Choices(language or "", script or "", beam or 1, characters=bool(characters))
         told = {"visitor": visitor_address(request), "session": request.session_hash or ""}
         async with aclosing(service.run(paths, link=link, choices=choices, **told)) as steps:
-            async for standing in steps:
-                results = standing.results
+            async for status in steps:
+                results = status.results
                 yield gr.skip()  # nothing yet; but only between steps Gradio can tell us that the client has gone
         yield as_json(results[0], model=service.name, language=language_of(results[0], language or "", service))
 

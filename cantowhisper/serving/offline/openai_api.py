@@ -128,21 +128,21 @@ async def _steps(service: Service, request: Request, path: Path, choices: Choice
         yield steps
 
 
-async def _events(service: Service, standing, steps, language: str, held: AsyncExitStack) -> AsyncIterator[str]:
+async def _events(service: Service, status, steps, language: str, held: AsyncExitStack) -> AsyncIterator[str]:
     """Server-sent events: what is new of the text, and in the end all of it. `held` is let go of then."""
     async with held:
         told = ""
         try:
-            while standing.stage != "done":
-                for result in standing.results:
+            while status.stage != "done":
+                for result in status.results:
                     text = join_texts(
                         (s.text for s in result.progress.segments), language_of(result, language, service)
                     )
                     if len(text) > len(told):
                         yield _event({"type": "transcript.text.delta", "delta": text[len(told) :]})
                         told = text
-                standing = await anext(steps)
-            result = _whole(standing.results[0])
+                status = await anext(steps)
+            result = _whole(status.results[0])
             text = _text(result, language_of(result, language, service))
             yield _event({"type": "transcript.text.done", "text": text})
         except Exception as error:
@@ -166,9 +166,9 @@ def _whole(result: Result) -> Result:
 
 async def _result(service: Service, request: Request, path: Path, choices: Choices) -> Result:
     async with aclosing(service.run([path], visitor=visitor_address(request), choices=choices)) as steps:
-        async for standing in steps:
-            if standing.stage == "done":
-                return _whole(standing.results[0])
+        async for status in steps:
+            if status.stage == "done":
+                return _whole(status.results[0])
             if await request.is_disconnected():
                 raise ClientDisconnect
     raise Refusal("the request was stopped", status=499)

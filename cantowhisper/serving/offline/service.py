@@ -54,13 +54,13 @@ class Result:
     problem: CantowhisperError | None = None
 
     @property
-    def heard(self) -> str:
+    def detected_language(self) -> str:
         """The code of the language that it was decoded as; "" where nothing was said."""
         return next((s.language for s in self.progress.segments if s.language), "")
 
 
 @dataclass(frozen=True)
-class Standing:
+class Status:
     """Where a request is: "fetching", "waiting" (then `waiting` says where), "working" or "done".
 
     "unchanged" comes when there is nothing to say for a while.
@@ -107,8 +107,8 @@ class Service:
         link: str = "",
         choices: Choices | None = None,
         session: str = "",
-    ) -> AsyncIterator[Standing]:
-        """Transcribe recordings, and what a link names. The last Standing is "done".
+    ) -> AsyncIterator[Status]:
+        """Transcribe recordings, and what a link names. The last Status is "done".
 
         paths : files of the visitor's request; they are only read
         visitor : who takes turns and is counted, an address
@@ -137,23 +137,23 @@ class Service:
             self._hourly.take(visitor)
             steps = self._steps([Path(path) for path in paths], link.strip(), visitor, choices, session, Path(folder))
             async with aclosing(steps):
-                async for standing in steps:
+                async for status in steps:
                     place.look()
-                    yield standing
+                    yield status
 
     async def _steps(self, sources: list[Path], link, visitor, choices, session, folder: Path) -> AsyncIterator:
         """Fetch, wait, and work."""
         if link:
             async with aclosing(self._links.fetched(link, folder, visitor)) as fetched:
                 async for path in fetched:
-                    yield Standing("unchanged" if path else "fetching")
+                    yield Status("unchanged" if path else "fetching")
             sources = [*sources, path]
         job = lambda should_stop: self._work(sources, choices, should_stop)
         events = self.worker.run(visitor, job, asked_to_stop=lambda: self.stops.asked(session))
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, Waiting):
-                    event = Standing("waiting", waiting=event) if event.place else Standing("unchanged")
+                    event = Status("waiting", waiting=event) if event.place else Status("unchanged")
                 yield event
 
     def close(self) -> None:
@@ -161,7 +161,7 @@ class Service:
         self.site.closing.set()
         self.worker.close()
 
-    def _work(self, sources: list[Path], choices: Choices, should_stop: Callable[[], bool]) -> Iterator[Standing]:
+    def _work(self, sources: list[Path], choices: Choices, should_stop: Callable[[], bool]) -> Iterator[Status]:
         started, done = time.monotonic(), []
         compare = choices.compare and self.base is not None
         models = [self.recognizer, *([self.base] if compare else [])]
@@ -181,7 +181,7 @@ class Service:
             done.append(current)
             if current.progress.cut_short:
                 break
-        yield Standing("done", results=tuple(done), share=1.0)
+        yield Status("done", results=tuple(done), share=1.0)
 
     def _transcribe(self, model, path: Path, choices: Choices, should_stop, started: float) -> Iterator[Progress]:
         left_s = max(0.0, self.limits.max_work_s - (time.monotonic() - started))
@@ -201,10 +201,10 @@ def _with(result: Result, progress: Progress, *, before: bool) -> Result:
     return replace(result, before=progress.segments) if before else replace(result, progress=progress)
 
 
-def _working(results: tuple[Result, ...], share: float, spent_s: float) -> Standing:
+def _working(results: tuple[Result, ...], share: float, spent_s: float) -> Status:
     # Below a few percent the estimate jumps about: decoding of the file, the first batch.
     left_s = spent_s * (1 - share) / share if share > 0.03 else None
-    return Standing("working", results=results, share=share, left_s=left_s)
+    return Status("working", results=results, share=share, left_s=left_s)
 
 
 def _too_often(at_most: float, minutes: int) -> str:
@@ -248,4 +248,4 @@ def language_of(result: Result, asked: str, service: Service) -> str:
     """The language of a result's text: what it was decoded as, and for a silent recording what would have been."""
     facts = service.recognizer.facts
     named = asked if asked != "auto" else ""
-    return result.heard or named or facts.language or facts.language_token.strip("<|>")
+    return result.detected_language or named or facts.language or facts.language_token.strip("<|>")

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from cantowhisper.contracts import ModelFacts, Segment
 from cantowhisper.serving.offline.limits import Limits
-from cantowhisper.serving.offline.service import Result, Standing
+from cantowhisper.serving.offline.service import Result, Status
 from cantowhisper.serving.offline.transcription import friendly
 from cantowhisper.serving.subtitles import clock
 from cantowhisper.speech.language import both_names, language_name
@@ -55,7 +55,7 @@ def footer(limits: Limits) -> str:
     return f"<footer class='limits'><h2>上限 Limits</h2><dl>{items}</dl>{privacy}</footer>"
 
 
-def status(message: str, *, share: float | None = None) -> str:
+def status_line(message: str, *, share: float | None = None) -> str:
     """A line that screen readers announce, and a bar for the eyes."""
     bar = ""
     if share is not None:
@@ -70,26 +70,26 @@ def problem(message: str) -> str:
     return f"<p class='status problem' role='alert'>{html.escape(message)}</p>"
 
 
-def describe(standing: Standing) -> str:
+def describe(status: Status) -> str:
     """The state of a request as HTML."""
-    if standing.stage == "fetching":
-        return status("下載緊… Fetching the link …")
-    if standing.stage == "waiting":
-        wait = standing.waiting
+    if status.stage == "fetching":
+        return status_line("下載緊… Fetching the link …")
+    if status.stage == "waiting":
+        wait = status.waiting
         about = "" if wait.wait_s is None else f" · 約 about {_minutes(wait.wait_s)}"
-        return status(f"排緊隊：第 {wait.place} 位 · number {wait.place} in the queue{about}")
-    if standing.stage == "working":
-        n_segments = sum(len(r.progress.segments) for r in standing.results)
-        left = "" if standing.left_s is None else f" · 仲要 about {_minutes(standing.left_s)} left"
-        return status(f"{standing.share:.0%} · {n_segments} 句 segments{left}", share=standing.share)
-    (*_, last) = standing.results
+        return status_line(f"排緊隊：第 {wait.place} 位 · number {wait.place} in the queue{about}")
+    if status.stage == "working":
+        n_segments = sum(len(r.progress.segments) for r in status.results)
+        left = "" if status.left_s is None else f" · 仲要 about {_minutes(status.left_s)} left"
+        return status_line(f"{status.share:.0%} · {n_segments} 句 segments{left}", share=status.share)
+    (*_, last) = status.results
     if last.progress.cut_short:
-        return status(CUT_SHORT[last.progress.cut_short], share=1.0)
-    seconds = sum(r.progress.duration_s for r in standing.results)
-    work_s = sum(r.progress.work_s for r in standing.results)
-    heard = " · ".join(dict.fromkeys(both_names(r.heard) for r in standing.results if r.heard))
-    spoken = f" · {heard}" if heard else ""
-    return status(f"完成 Done{spoken} · {seconds:.0f} s · {work_s:.1f} s 處理 to transcribe", share=1.0)
+        return status_line(CUT_SHORT[last.progress.cut_short], share=1.0)
+    seconds = sum(r.progress.duration_s for r in status.results)
+    work_s = sum(r.progress.work_s for r in status.results)
+    codes = dict.fromkeys(r.detected_language for r in status.results if r.detected_language)
+    languages = "".join(f" · {both_names(code)}" for code in codes)
+    return status_line(f"完成 Done{languages} · {seconds:.0f} s · {work_s:.1f} s 處理 to transcribe", share=1.0)
 
 
 def _minutes(seconds: float) -> str:

@@ -42,7 +42,7 @@ def fetch_video(video: str, folder: Path, *, limits: Limits, given_up: threading
         "quiet": True,
         "no_warnings": True,
         "noprogress": True,
-        "logger": _Silence(),
+        "logger": _NoLog(),
     }
     try:
         with yt_dlp.YoutubeDL(options) as downloader:
@@ -88,8 +88,8 @@ class _Watch:
             raise self.refusal
 
 
-class _Silence:
-    """yt-dlp prints what it does, links included; the logs of the page hold no visitor's link."""
+class _NoLog:
+    """A logger that drops everything: yt-dlp prints what it does, and no log of the page holds a visitor's link."""
 
     def debug(self, message: str) -> None: ...
 

@@ -27,7 +27,7 @@ WAIT_FOR_UPLOAD_S = 3.0  # the page asks for the progress before its upload has 
 MAX_TOLD = 1000  # uploads whose progress is known
 
 
-class Progress:
+class UploadProgress:
     """How much of each upload has come. Bounded: who invents names of uploads pushes out others' bars, nothing else."""
 
     def __init__(self):
@@ -76,7 +76,7 @@ def routes(limits: FormLimits, *, admit=lambda request, n_bytes: None) -> list[R
 
     admit : called with the request and the bytes that it declares, and then with those that arrive; raises a Refusal
     """
-    progress = Progress()
+    progress = UploadProgress()
 
     async def upload(request: Request) -> Response:
         name = request.query_params.get("upload_id", "")[:100]

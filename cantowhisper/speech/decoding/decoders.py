@@ -37,7 +37,7 @@ class Block(NamedTuple):
 class Findings:
     """What a decoder notices on the way."""
 
-    heard_seconds: float = 0.0  # of sound that was decoded
+    decoded_seconds: float = 0.0  # of sound that was decoded
     lost_seconds: float = 0.0  # of sound that was there, or should be
     complete: bool = True  # False: there may be more, and another decoder should try
     notes: list[str] = field(default_factory=list)
@@ -91,7 +91,7 @@ def soundfile_blocks(sound: soundfile.SoundFile, file: BinaryIO, found: Findings
                 yield Block(to_mono(block), rate)
             if len(block) < wanted:
                 break
-        found.heard_seconds = frames / rate
+        found.decoded_seconds = frames / rate
         found.lost_seconds = _missing_seconds(sound, file, frames)
         # A hole in an Ogg stream moves what follows it; FFmpeg leaves that where it was.
         holed = found.lost_seconds > 0 and sound.format in ("FLAC", "OGG")

@@ -193,11 +193,11 @@ class _Clock:
             self._expected = time + seconds
         elif self._expected is not None:
             self._expected += seconds
-        if not self.found.heard_seconds:
+        if not self.found.decoded_seconds:
             self._lead = silence
         self._position += silence + seconds
         self._filled += silence
-        self.found.heard_seconds += seconds
+        self.found.decoded_seconds += seconds
         self._skipped = 0
         return silence
 

@@ -8,7 +8,7 @@ centre of six channels: the mean is a sixth of it), and a device with many input
 import numpy as np
 
 CANCELLED = 0.12  # of the loudest channel's power: one of two channels alone still has a mean of 0.25
-HEARD = 1e-4  # -40 dB under the loudest channel is no sound of its own, but crosstalk
+AUDIBLE = 1e-4  # -40 dB under the loudest channel is no sound of its own, but crosstalk
 CENTRE_HEARD = 0.0025  # -26 dB: music on the other channels is often louder than the speech in the centre
 # The standard order of channels (front left, front right, centre, …) where a file says nothing else.
 STANDARD_CENTRE = {3: 2, 5: 2, 6: 2, 7: 2, 8: 2}
@@ -38,7 +38,7 @@ def to_mono(samples: np.ndarray, *, centre: int | None = None) -> np.ndarray:
     if centre is not None and power[centre] > 0 and power[centre] >= CENTRE_HEARD * power[loudest]:
         return samples[:, centre]
     if samples.shape[1] > 2:  # of two, a silent one counts: that is what others do with stereo
-        samples = samples[:, power >= HEARD * power[loudest]]
+        samples = samples[:, power >= AUDIBLE * power[loudest]]
         loudest = int(_power(samples).argmax())
     mean = samples.mean(axis=1, dtype=np.float32)
     if _power(mean[:, None])[0] < CANCELLED * power.max():

@@ -19,7 +19,7 @@ from cantowhisper.speech.mel import EXTRA_FRAMES, pad_to
 from cantowhisper.speech.text import join_texts
 from cantowhisper.training.data.augment import augment
 from cantowhisper.training.data.languages import token_of
-from cantowhisper.training.data.packing import Span, join_clips, timed_labels
+from cantowhisper.training.data.packing import FrameRange, join_clips, timed_labels
 from cantowhisper.training.data.sampling import Key
 from cantowhisper.training.presets import TrainConfig
 
@@ -122,7 +122,7 @@ class Collator:
         """The labels of a share of the clips with the times of begin and end, where there is room for two more."""
         rng = np.random.default_rng((self.config.seed, rows[0]["batch"], 1))
         timed = rng.random(len(rows)) < self.config.timestamps_share
-        spans = [Span(0, max(mel.shape[1] - EXTRA_FRAMES, 1)) for mel in mels]
+        spans = [FrameRange(0, max(mel.shape[1] - EXTRA_FRAMES, 1)) for mel in mels]
         return [
             timed_labels([label], [span], no_timestamps=self.no_timestamps)
             if chosen and len(label) < MAX_DECODER_TOKENS

@@ -10,12 +10,10 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from cantowhisper.contracts import UsageError
+from cantowhisper.contracts import STATS_FILE, UsageError
 from cantowhisper.hub_errors import hub_errors
 from cantowhisper.speech.language import language_code, language_name, language_token
 from cantowhisper.training.presets import TrainConfig
-
-STATS_FILE = "stats.json"  # of a feature dataset
 
 
 def card_language(features: str | os.PathLike) -> str:

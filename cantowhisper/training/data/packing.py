@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from cantowhisper.speech.context import MAX_DECODER_TOKENS
-from cantowhisper.speech.mel import EXTRA_FRAMES, FLOOR_BELOW_MAX, FRAMES_PER_POSITION, N_FRAMES, SILENCE
+from cantowhisper.speech.mel import EXTRA_FRAMES, FLOOR_BELOW_MAX, FRAMES_PER_POSITION, N_FRAMES, SILENT_LOG_MEL
 
 PAUSE_FRAMES = (10, 100)  # 0.1 to 1 s of silence between two clips
 
 
-class Clip(NamedTuple):
+class ClipSize(NamedTuple):
     """What a clip needs of a window: its row, its frames, and its label tokens with prompt and end."""
 
     row: int
@@ -24,14 +24,14 @@ class Clip(NamedTuple):
     n_tokens: int
 
 
-class Span(NamedTuple):
+class FrameRange(NamedTuple):
     """From where to where a clip is heard in its window, in frames."""
 
     start: int
     end: int
 
 
-def fill_windows(clips: Iterable[Clip], *, stretch: float = 0.0) -> Iterator[list[Clip]]:
+def fill_windows(clips: Iterable[ClipSize], *, stretch: float = 0.0) -> Iterator[list[ClipSize]]:
     """Clips in their order, cut into windows that hold them, their longest pauses and their tokens.
 
     `stretch` is the share by which augmentation may lengthen a clip: what fits here fits behind it.
@@ -51,7 +51,7 @@ def fill_windows(clips: Iterable[Clip], *, stretch: float = 0.0) -> Iterator[lis
         yield window
 
 
-def join_clips(mels: list[np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, list[Span]]:
+def join_clips(mels: list[np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, list[FrameRange]]:
     """One log-Mel of several, as if they had been recorded one behind the other with digital silence between.
 
     Parameters
@@ -66,18 +66,18 @@ def join_clips(mels: list[np.ndarray], rng: np.random.Generator) -> tuple[np.nda
     spans, start = [], 0
     for mel in mels:
         end = start + max(mel.shape[1] - EXTRA_FRAMES, 1)  # two frames behind its end still see the clip
-        spans.append(Span(start, end))
+        spans.append(FrameRange(start, end))
         pause = int(rng.integers(*PAUSE_FRAMES, endpoint=True))
         start = -(-(end + EXTRA_FRAMES + pause) // FRAMES_PER_POSITION) * FRAMES_PER_POSITION
     length = spans[-1].start + mels[-1].shape[1]
-    joined = np.full((mels[0].shape[0], min(length, N_FRAMES)), SILENCE, dtype=np.float32)
+    joined = np.full((mels[0].shape[0], min(length, N_FRAMES)), SILENT_LOG_MEL, dtype=np.float32)
     for mel, span in zip(mels, spans, strict=True):
         joined[:, span.start : span.start + mel.shape[1]] = mel[:, : N_FRAMES - span.start]
     # The loudest bin of the whole window decides what is floor: quiet clips lose what a loud neighbour hides.
     return np.maximum(joined, joined.max() - np.float32(FLOOR_BELOW_MAX)), spans
 
 
-def timed_labels(labels: list[list[int]], spans: list[Span], *, no_timestamps: int) -> list[int]:
+def timed_labels(labels: list[list[int]], spans: list[FrameRange], *, no_timestamps: int) -> list[int]:
     """Labels of clips that share a window, as Whisper writes them: prompt <|0.00|> text <|3.40|> <|3.90|> text … end.
 
     `labels` are the ones that each clip has alone, with the token `no_timestamps` at the end of their prompt, which

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cantowhisper.speech.mel import FRAMES_PER_POSITION, N_FRAMES, SAMPLE_RATE, n_frames
-from cantowhisper.training.data.packing import Clip, fill_windows
+from cantowhisper.training.data.packing import ClipSize, fill_windows
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.schedules import Accumulated, read_accumulation, step_sizes
 
@@ -102,12 +102,12 @@ class BucketBatchSampler:
     def _full_size(self) -> int:
         return min(self.config.full_context_batch_size, self.config.max_batch_frames // N_FRAMES)
 
-    def _again_and_again(self, rng: np.random.Generator, rows: np.ndarray) -> Iterator[Clip]:
+    def _again_and_again(self, rng: np.random.Generator, rows: np.ndarray) -> Iterator[ClipSize]:
         while True:
             yield from self._clips(rows[rng.permutation(len(rows))])
 
-    def _clips(self, rows: Iterable[int]) -> Iterator[Clip]:
-        return (Clip(int(row), int(self.n_frames[row]), int(self.n_tokens[row])) for row in rows)
+    def _clips(self, rows: Iterable[int]) -> Iterator[ClipSize]:
+        return (ClipSize(int(row), int(self.n_frames[row]), int(self.n_tokens[row])) for row in rows)
 
     def _full(self, rng: np.random.Generator, rows: np.ndarray, n_batches: int) -> list[list[Key]]:
         windows = ([clip] for clip in self._again_and_again(rng, rows))
@@ -122,7 +122,7 @@ class BucketBatchSampler:
             for batch in batches
         ]
 
-    def _windows(self, rng: np.random.Generator, rows: np.ndarray) -> Iterator[list[Clip]]:
+    def _windows(self, rng: np.random.Generator, rows: np.ndarray) -> Iterator[list[ClipSize]]:
         """Packed windows of one language each, drawn as often as its share of the rows."""
         spoken, counts = np.unique(self.languages[rows], return_counts=True)
         by_language = [
@@ -144,7 +144,7 @@ class BucketBatchSampler:
             for batch in self._cut(([clip] for clip in pool), size=self.config.batch_size, full=False):
                 yield [Key(clip.row) for (clip,) in batch]
 
-    def _cut(self, windows: Iterable[list[Clip]], *, size: int, full: bool) -> Iterator[list[list[Clip]]]:
+    def _cut(self, windows: Iterable[list[ClipSize]], *, size: int, full: bool) -> Iterator[list[list[ClipSize]]]:
         """Windows in their order, cut into batches of up to `size` that keep within frames and tokens."""
         batch, context, tokens = [], 0, 0
         for window in windows:

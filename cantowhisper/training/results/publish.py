@@ -4,14 +4,13 @@ import json
 import os
 from pathlib import Path
 
-from cantowhisper.contracts import CT2_FOLDER, ONNX_FOLDER, CantowhisperError, ModelFacts
+from cantowhisper.contracts import CARD_FILE, CT2_FOLDER, ONNX_FOLDER, CantowhisperError, ModelFacts
 from cantowhisper.files import write_aside, write_text
 from cantowhisper.hub_errors import hub_errors
 from cantowhisper.speech.language import language_code, language_name
 from cantowhisper.training.results.scoring import METRICS_FILE
 from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER
 
-CARD_FILE = "README.md"
 CURVE_FILE = "learning_curve.png"
 # What stays: sentences of others, leftovers, and a file that names folders of this machine (the card has the rest).
 PRIVATE_FILES = ("test_transcripts*", "*.part", "*.part/*", ".*", CONFIG_FILE, METRICS_FILE, f"{FOLDER}/*")

@@ -23,7 +23,7 @@ from cantowhisper.training.model import load_model
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.results.analysis import Transcript, confusions, measure, worst_clips
 
-CONTEXTS = ("variable", "full")
+SCORED_CONTEXTS = ("variable", "full")
 METRICS_FILE = "metrics.json"
 
 
@@ -40,8 +40,8 @@ def transcribe_split(
 
     Each clip is decoded with the token of its own language (see data/languages.py).
     """
-    if context not in CONTEXTS:
-        raise CantowhisperError(f"context is {' or '.join(CONTEXTS)}, not {context!r}")
+    if context not in SCORED_CONTEXTS:
+        raise CantowhisperError(f"context is {' or '.join(SCORED_CONTEXTS)}, not {context!r}")
     length = config.context if context == "variable" else Context(kind="full")
     contexts = np.array([length.n_positions(int(n)) * FRAMES_PER_POSITION for n in frame_counts(split)])
     tokens = np.array(clip_tokens(model, processor.tokenizer, split, config))
