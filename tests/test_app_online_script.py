@@ -9,8 +9,8 @@ import pytest
 from browser import browser, chromium
 from test_app_online import new_engine
 
-from cantowhisper.cli.demo import load_page
 from cantowhisper.contracts import Segment
+from cantowhisper.repository import load_page
 from cantowhisper.serving.live.service import LiveService
 from cantowhisper.serving.subtitles import write
 from cantowhisper.speech.audio import load_audio

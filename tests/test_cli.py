@@ -1,5 +1,6 @@
 """The command line: exit codes, errors of one line, and the way from recordings to a scored, exported model."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -9,8 +10,8 @@ import pytest
 from training_data import CORPUS, copy_release, small_features
 
 from cantowhisper import __version__
-from cantowhisper.cli import main as command_line
-from cantowhisper.cli.main import main
+from cantowhisper.cli import serving
+from cantowhisper.cli.main import COMMANDS, main, parser
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.speech import context
 
@@ -192,7 +193,14 @@ def test_from_features_to_transcripts(capsys, tmp_path):
 
 
 def test_a_context_is_one_that_there_is(capsys):
-    assert command_line.CONTEXTS == context.CONTEXTS
+    assert serving.CONTEXTS == context.CONTEXTS
     for command in (["transcribe", "a.wav"], ["serve", "offline"]):
         code, _, error = run(capsys, *command, "--model", "m", "--context", "short")
         assert code == 2 and "invalid choice: 'short'" in error
+
+
+def test_commands_follow_one_convention():
+    (commands,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    assert [add.__name__ for add in COMMANDS] == [f"add_{name}" for name in commands.choices]
+    for name, command in commands.choices.items():
+        assert command.get_default("run").__name__ == f"run_{name}"

@@ -1,32 +1,38 @@
 """The whole path in one command: both notebooks as scripts, one after the other, then the page."""
 
+import argparse
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from cantowhisper.cli.options import port
 from cantowhisper.repository import load_page, repository_file
 
 NOTEBOOKS = ("whisper_feature_pipeline.py", "whisper_training_pipeline.py")
 
 
-def run_demo(
-    *,
-    source: str = "samples",
-    model: str | None = None,
-    out: str | os.PathLike = "demo",
-    preset: str | None = None,
-    open_page: bool = True,
-    port: int = 7860,
-) -> int:
-    """Features, training, scores and three transcripts in `out`; then the page, until Ctrl-C. Returns an exit code."""
-    out = Path(out)
+def add_demo(subparsers) -> argparse.ArgumentParser:
+    command = subparsers.add_parser("demo", help="the whole path: both notebooks, then the page")
+    command.add_argument("--source", default="samples", help="as in `features` (default: samples)")
+    command.add_argument("--model", help="what to train (default: a miniature from scratch; or openai/whisper-small …)")
+    command.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything that is made")
+    command.add_argument("--preset", help="demo, t4 or gpu (default: demo; with --model t4)")
+    command.add_argument("--open", default="1", choices=("0", "1"), help="1 leaves the page running, 0 ends")
+    command.add_argument("--port", type=port, default=7860)
+    command.set_defaults(run=run_demo)
+    return command
+
+
+def run_demo(arguments) -> int:
+    """Features, training, scores and three transcripts in --out; then the page, until Ctrl-C. Returns an exit code."""
+    out = arguments.out
     settings = {
-        "CANTOWHISPER_SOURCE": source,
+        "CANTOWHISPER_SOURCE": arguments.source,
         "CANTOWHISPER_OUT": str(out),
-        "CANTOWHISPER_PRESET": preset or ("t4" if model else "demo"),
-        "CANTOWHISPER_MODEL": model or "",
+        "CANTOWHISPER_PRESET": arguments.preset or ("t4" if arguments.model else "demo"),
+        "CANTOWHISPER_MODEL": arguments.model or "",
         "MPLBACKEND": "Agg",  # plots are saved in `out`; there is no window to show them in
         "PYTHONUNBUFFERED": "1",
     }
@@ -38,6 +44,6 @@ def run_demo(
             print(f"{name} ended with code {code}; the same command goes on from there", file=sys.stderr)
             return 1
     print(f"── done in {(time.monotonic() - started) / 60:.1f} min; the model is in {out / 'model'}", flush=True)
-    if open_page:
-        load_page("offline").main(str(out / "model"), host="127.0.0.1", port=port)
+    if arguments.open == "1":
+        load_page("offline").main(str(out / "model"), host="127.0.0.1", port=arguments.port)
     return 0

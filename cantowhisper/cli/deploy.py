@@ -43,9 +43,8 @@ _HUB_ID = re.compile(r"(?!\.)[\w.-]{1,96}/(?!\.)[\w.-]{1,96}")
 _LEAVE_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "*.part")
 
 
-def add_command(commands) -> argparse.ArgumentParser:
-    """`cantowhisper deploy`, for the command line."""
-    command = commands.add_parser("deploy", help="a page → a Hugging Face Space")
+def add_deploy(subparsers) -> argparse.ArgumentParser:
+    command = subparsers.add_parser("deploy", help="a page → a Hugging Face Space")
     command.add_argument("page", choices=PAGES, help="offline: files and the microphone; online: live")
     command.add_argument("space", help="owner/name of the Space; it is made if it is not there")
     command.add_argument("--model", required=True, help="Hub id of the model that the page serves")
@@ -53,11 +52,11 @@ def add_command(commands) -> argparse.ArgumentParser:
     command.add_argument("--bundle", type=Path, metavar="DIR", help="only write the Space's files here")
     command.add_argument("--zero-gpu", action="store_true", help="a Space on ZeroGPU instead of two CPU cores")
     command.add_argument("--private", action="store_true", help="make a new Space private")
-    command.set_defaults(run=_run)
+    command.set_defaults(run=run_deploy)
     return command
 
 
-def _run(arguments) -> None:
+def run_deploy(arguments) -> None:
     for option in ("space", "model", "base_model"):
         value = getattr(arguments, option)
         if value is not None and not _HUB_ID.fullmatch(value):

@@ -4,7 +4,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from cantowhisper.cli.options import add_set, add_shortcut
+from cantowhisper.cli.options import add_set_option, add_shortcut_option
 from cantowhisper.features.config import FeatureConfig
 
 SHORTCUTS = ("split_policy", "max_hours", "storage", "workers", "engine", "strict")  # options with a flag of their own
@@ -15,13 +15,13 @@ SOURCE_HELP = (
 )
 
 
-def features_command(commands) -> argparse.ArgumentParser:
-    command = commands.add_parser("features", help="recordings → feature dataset")
+def add_features(subparsers) -> argparse.ArgumentParser:
+    command = subparsers.add_parser("features", help="recordings → feature dataset")
     command.add_argument("source", help=SOURCE_HELP)
     command.add_argument("out", type=Path, help="folder to write")
-    add_set(command)
+    add_set_option(command)
     for name in SHORTCUTS:
-        add_shortcut(command, FeatureConfig, name)
+        add_shortcut_option(command, FeatureConfig, name)
     command.add_argument(
         "--hold-out",
         default=[],
@@ -34,11 +34,11 @@ def features_command(commands) -> argparse.ArgumentParser:
     command.add_argument("--push", metavar="OWNER/NAME", help="then upload to the Hugging Face Hub, privately")
     command.add_argument("--public", action="store_true", help="with --push: let everybody read it")
     command.more_help = lambda: f"options, as --set takes them:\n\n{FeatureConfig.help()}"
-    command.set_defaults(run=_run)
+    command.set_defaults(run=run_features)
     return command
 
 
-def _run(arguments) -> None:
+def run_features(arguments) -> None:
     config = FeatureConfig.from_dict(FeatureConfig.read(arguments.set))
     from cantowhisper.features.pipeline import build_features
 

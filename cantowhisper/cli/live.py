@@ -1,5 +1,6 @@
 """`cantowhisper live FILE`: a recording as if it came from a microphone, and how late its text is."""
 
+import argparse
 import sys
 import time
 from pathlib import Path
@@ -9,9 +10,8 @@ from cantowhisper.contracts import CantowhisperError
 from cantowhisper.files import write_json
 
 
-def add_live(commands):
-    """Add the command to the parser's subcommands."""
-    command = commands.add_parser("live", help="replay a recording as a microphone: text and how late it comes")
+def add_live(subparsers) -> argparse.ArgumentParser:
+    command = subparsers.add_parser("live", help="replay a recording as a microphone: text and how late it comes")
     command.add_argument("file", type=Path, help="audio or video file")
     command.add_argument("--model", required=True, help="model folder or Hub id")
     command.add_argument(

@@ -16,14 +16,14 @@ class CommandParser(argparse.ArgumentParser):
         return text if self.more_help is None else f"{text}\n{self.more_help()}\n"
 
 
-def add_set(command: argparse.ArgumentParser) -> None:
+def add_set_option(command: argparse.ArgumentParser) -> None:
     """--set KEY=VALUE, any number of times."""
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change one of the options below; repeatable"
     )
 
 
-def add_shortcut(command: argparse.ArgumentParser, options: type[Options], name: str) -> None:
+def add_shortcut_option(command: argparse.ArgumentParser, options: type[Options], name: str) -> None:
     """--NAME VALUE as another way to write --set NAME=VALUE."""
     field = options.field(name)
     flag = f"--{name.replace('_', '-')}"

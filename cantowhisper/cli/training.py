@@ -5,18 +5,18 @@ import os
 import sys
 from pathlib import Path
 
-from cantowhisper.cli.options import add_set, whole_number
+from cantowhisper.cli.options import add_set_option, whole_number
 from cantowhisper.contracts import UsageError
 
 
-def train_command(commands) -> argparse.ArgumentParser:
-    command = commands.add_parser("train", help="feature dataset → model; resumes by itself")
+def add_train(subparsers) -> argparse.ArgumentParser:
+    command = subparsers.add_parser("train", help="feature dataset → model; resumes by itself")
     command.add_argument("features", help="feature dataset: folder or Hub id")
     command.add_argument("out", type=Path, help="model folder to write")
     command.add_argument("--preset", default="t4", help="demo, t4 (default) or gpu")
-    add_set(command)
+    add_set_option(command)
     command.more_help = _train_options
-    command.set_defaults(run=_run_train)
+    command.set_defaults(run=run_train)
     return command
 
 
@@ -26,7 +26,7 @@ def _train_options() -> str:
     return f"options, as --set takes them, with what presets change:\n\n{TrainConfig.help(PRESETS)}"
 
 
-def _run_train(arguments) -> None:
+def run_train(arguments) -> None:
     preset = _preset(arguments.preset)
     config = preset.with_overrides(**preset.read(arguments.set))
     from cantowhisper.training.run import processes
@@ -40,8 +40,8 @@ def _run_train(arguments) -> None:
     print(f"next: cantowhisper score {arguments.out} {arguments.features}")
 
 
-def adapt_command(commands) -> argparse.ArgumentParser:
-    command = commands.add_parser("adapt", help="untranscribed speech + model → the model, at home in short inputs")
+def add_adapt(subparsers) -> argparse.ArgumentParser:
+    command = subparsers.add_parser("adapt", help="untranscribed speech + model → the model, at home in short inputs")
     command.add_argument("model", help="model folder or Hub id")
     command.add_argument("audio", type=Path, help="folder of recordings in any language; nobody's transcript is needed")
     command.add_argument("out", type=Path, help="model folder to write")
@@ -49,11 +49,11 @@ def adapt_command(commands) -> argparse.ArgumentParser:
     command.add_argument("--steps", type=whole_number, help="default: 30")
     command.add_argument("--max-clips", type=whole_number, help="pieces of 10 s at the most (default: 240)")
     command.add_argument("--groups", type=whole_number, help="the window's silence is merged into (default: 48)")
-    command.set_defaults(run=_run_adapt)
+    command.set_defaults(run=run_adapt)
     return command
 
 
-def _run_adapt(arguments) -> None:
+def run_adapt(arguments) -> None:
     from cantowhisper.training.adapt import AdaptConfig, adapt
 
     if not arguments.audio.is_dir():
@@ -63,8 +63,8 @@ def _run_adapt(arguments) -> None:
     print(f"next: cantowhisper transcribe RECORDING --model {arguments.out}")
 
 
-def score_command(commands) -> argparse.ArgumentParser:
-    command = commands.add_parser("score", help="character error rates of a model on a split")
+def add_score(subparsers) -> argparse.ArgumentParser:
+    command = subparsers.add_parser("score", help="character error rates of a model on a split")
     command.add_argument("model", help="model folder or Hub id")
     command.add_argument("features", help="feature dataset: folder or Hub id")
     command.add_argument("--split", default="test", choices=("train", "validation", "test"))
@@ -74,11 +74,11 @@ def score_command(commands) -> argparse.ArgumentParser:
     command.add_argument("--before", metavar="MODEL", help="also score the model that it was tuned from")
     command.add_argument("--json", type=Path, metavar="FILE", help="also write the report here")
     command.add_argument("--transcripts", type=Path, metavar="FILE", help="also write every clip, worst first (TSV)")
-    command.set_defaults(run=_run_score)
+    command.set_defaults(run=run_score)
     return command
 
 
-def _run_score(arguments) -> None:
+def run_score(arguments) -> None:
     from cantowhisper.files import write_json
     from cantowhisper.training.results.scoring import score_folder, score_table
 
@@ -110,17 +110,17 @@ def _run_score(arguments) -> None:
         write_json(report, arguments.json)
 
 
-def export_command(commands) -> argparse.ArgumentParser:
-    command = commands.add_parser("export", help="model → onnx/ for the pages, ct2/ for faster-whisper; 8 bits")
+def add_export(subparsers) -> argparse.ArgumentParser:
+    command = subparsers.add_parser("export", help="model → onnx/ for the pages, ct2/ for faster-whisper; 8 bits")
     command.add_argument("model", type=Path, help="model folder")
     command.add_argument("out", type=Path, nargs="?", help="folder for both (default: MODEL itself)")
     command.add_argument("--quantization", default="int8", help="of ct2/: int8 (default), float16 (for a GPU), …")
     command.add_argument("--check", metavar="FEATURES", help="compare its transcripts of validation clips with MODEL's")
-    command.set_defaults(run=_run_export)
+    command.set_defaults(run=run_export)
     return command
 
 
-def _run_export(arguments) -> None:
+def run_export(arguments) -> None:
     from cantowhisper.training.results.export import export_model
 
     onnx, ct2 = export_model(arguments.model, arguments.out, quantization=arguments.quantization)
@@ -136,16 +136,16 @@ def _run_export(arguments) -> None:
         )
 
 
-def push_command(commands) -> argparse.ArgumentParser:
-    command = commands.add_parser("push", help="model → a private repository on the Hugging Face Hub")
+def add_push(subparsers) -> argparse.ArgumentParser:
+    command = subparsers.add_parser("push", help="model → a private repository on the Hugging Face Hub")
     command.add_argument("model", type=Path, help="model folder that `train` has finished")
     command.add_argument("repo", help="owner/name; made if it does not exist")
     command.add_argument("--public", action="store_true", help="let others see it, if the data's terms allow that")
-    command.set_defaults(run=_run_push)
+    command.set_defaults(run=run_push)
     return command
 
 
-def _run_push(arguments) -> None:
+def run_push(arguments) -> None:
     from cantowhisper.training.results.publish import push_model
 
     print(push_model(arguments.model, arguments.repo, public=arguments.public))
