@@ -6,7 +6,9 @@ from the start of the recording, and events from the start of the session.
 
 import base64
 import binascii
+import functools
 import logging
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,20 +20,43 @@ MAX_SAMPLE = 2**40  # two years of sound: a number beyond it is a mistake
 log = logging.getLogger(__name__)
 
 
+def answered(call: Callable[..., dict]) -> Callable[..., dict]:
+    """A method whose errors are answers."""
+
+    @functools.wraps(call)
+    def answer(*arguments, **named) -> dict:
+        try:
+            return call(*arguments, **named)
+        except UnknownSession:
+            return {"unknown": True}
+        except CantowhisperError as error:
+            return {"error": str(error)}
+        except Exception as error:
+            log.error("a live request failed: %s", type(error).__name__)  # never what was said
+            return {"error": "the request is not as documented"}
+
+    return answer
+
+
 class LiveService:
     """start, push, poll, finish."""
 
     def __init__(self, engine: LiveEngine):
         self._engine = engine
 
+    @answered
     def start(self, language: str = "", script: str = "", at: int = 0, known: str = "") -> dict:
         """Open a live session: {"session": name}, or {"busy": true, "retry_s": s} when all places are taken.
 
         language: code such as "yue" (default: the model's own); script: "traditional" or "simplified" (default: as
         written). To go on after a lost session, at: the first sample that will be pushed; known: its text so far.
         """
-        return self._answer(self._start, language, script, at, known)
+        name = self._engine.start(
+            language=str(language or ""), script=str(script or ""), at=_count(at), prefix=str(known or "")
+        )
+        return {"session": name} if name else {"busy": True, "retry_s": self._engine.limits.ask_again_s}
 
+    @answered
     def push(self, session: str, offset: int, audio: str, oldest: int = -1, seen: int = 0, end: bool = False) -> dict:
         """Send sound and get what is new of the text.
 
@@ -42,45 +67,22 @@ class LiveService:
         {"text"} | {"end_s"}], "seen", "tentative", "known", "lag_s", "behind_s", "gaps", "level", "final"};
         {"unknown": true} when the session is gone (start one at `keep_from` with `known`); {"error": why}.
         """
-        return self._answer(self._push, session, offset, audio, oldest, seen, end)
-
-    def poll(self, session: str, seen: int = 0) -> dict:
-        """The answer of push, without sending sound. After a final answer whose events are all seen, the session
-        is gone."""
-        return self._answer(self._poll, session, seen)
-
-    def finish(self, session: str, at: int, seen: int = 0) -> dict:
-        """Say that sample `at` is the end, and get the answer of push. Poll until it is `final`."""
-        return self._answer(self._push, session, at, "", -1, seen, True)
-
-    def _start(self, language, script, at, known) -> dict:
-        name = self._engine.start(
-            language=str(language or ""), script=str(script or ""), at=_count(at), prefix=str(known or "")
-        )
-        return {"session": name} if name else {"busy": True, "retry_s": self._engine.limits.ask_again_s}
-
-    def _push(self, session, offset, audio, oldest, seen, end) -> dict:
         sound = _decode(str(audio), most=int(self._engine.limits.max_push_s * SAMPLE_RATE))
         oldest = None if int(oldest) < 0 else _count(oldest)
         return self._engine.push(str(session), _count(offset), sound, oldest=oldest, seen=_count(seen), end=bool(end))
 
-    def _poll(self, session, seen) -> dict:
+    @answered
+    def poll(self, session: str, seen: int = 0) -> dict:
+        """The answer of push, without sending sound. After a final answer whose events are all seen, the session
+        is gone."""
         view = self._engine.poll(str(session), seen=_count(seen))
         if view["final"] and not view["events"]:
             self._engine.forget(str(session))
         return view
 
-    @staticmethod
-    def _answer(call, *arguments) -> dict:
-        try:
-            return call(*arguments)
-        except UnknownSession:
-            return {"unknown": True}
-        except CantowhisperError as error:
-            return {"error": str(error)}
-        except Exception as error:
-            log.error("a live request failed: %s", type(error).__name__)  # never what was said
-            return {"error": "the request is not as documented"}
+    def finish(self, session: str, at: int, seen: int = 0) -> dict:
+        """Say that sample `at` is the end, and get the answer of push. Poll until it is `final`."""
+        return self.push(session, at, "", seen=seen, end=True)
 
 
 def _count(value) -> int:

@@ -71,15 +71,13 @@ class Session:
                 if missing > LONGEST_GAP_S * SAMPLE_RATE:
                     raise CantowhisperError(f"{missing / SAMPLE_RATE:.0f} s of sound are missing; start a new session")
                 self.gaps.append((self.received, self.received + missing))
-                self._take(np.zeros(missing, np.int16))
+                self._inbox.append(np.zeros(missing, np.int16))
+                self.received += missing
             if offset <= self.received:
-                room = int(self.max_held_s * SAMPLE_RATE) - self.held
-                self._take(sound[self.received - offset :][: max(0, room)])
-
-    def _take(self, sound: np.ndarray) -> None:
-        if sound.size:
-            self._inbox.append(sound)
-            self.received += sound.size
+                room = max(0, int(self.max_held_s * SAMPLE_RATE) - self.held)
+                new = sound[self.received - offset :][:room]
+                self._inbox.append(new)
+                self.received += new.size
 
     def end(self, at: int) -> None:
         """No sound from sample `at` on will come."""
