@@ -7,12 +7,14 @@ of what it hears is measured with a trained model (`Sureness`).
 """
 
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from cantowhisper.contracts import DecodingOptions
 from cantowhisper.serving.engines.engine import Decoded
 from cantowhisper.serving.live.agreement import Hypothesis, agreed, common_prefix_length
 from cantowhisper.serving.live.engine import LiveEngine
@@ -55,9 +57,10 @@ class FixedLength:
         self.n_tokens = 1
         self.name, self.n_mels = engine.name, engine.n_mels
 
-    def decode(self, mels, windows, prompt, *, max_new_tokens, suppress, **options) -> list[Decoded]:
-        suppress = [*suppress, self._end]
-        return self._engine.decode(mels, windows, prompt, max_new_tokens=self.n_tokens, suppress=suppress, **options)
+    def decode(self, mels, windows, prompt, options: DecodingOptions) -> list[Decoded]:
+        suppress = (*options.suppress_tokens, self._end)
+        options = replace(options, max_new_tokens=self.n_tokens, suppress_tokens=suppress)
+        return self._engine.decode(mels, windows, prompt, options)
 
 
 class Sureness(LiveEngine):

@@ -129,25 +129,27 @@ def loaders() -> dict[str, Callable[[Path], Callable[[np.ndarray], object]]]:
 
 
 def _mine(folder: Path) -> Callable[[np.ndarray], object]:
+    from cantowhisper.contracts import DecodingOptions
     from cantowhisper.serving.recognizer import Recognizer
     from cantowhisper.speech.context import stack
     from cantowhisper.speech.mel import log_mel, pad_to
 
     recognizer = Recognizer.open(folder, threads=THREADS)
-    prompt, keep = recognizer._prompt(None), _never_end(recognizer)
+    prompt = recognizer._prompt(None)
+    options = DecodingOptions(max_new_tokens=CLIP_TOKENS, suppress_tokens=_never_end(recognizer))
 
     def decode(*waveforms: np.ndarray):
         mels = [log_mel(w, n_mels=recognizer.engine.n_mels, engine="numpy") for w in waveforms]
         windows = stack([recognizer.context.window(mel.shape[1]) for mel in mels])
         inputs = np.stack([pad_to(mel, windows.n_frames) for mel in mels])
-        return recognizer.engine.decode(inputs, windows, prompt, max_new_tokens=CLIP_TOKENS, suppress=keep)
+        return recognizer.engine.decode(inputs, windows, prompt, options)
 
     return decode
 
 
-def _never_end(recognizer) -> list[int]:
+def _never_end(recognizer) -> tuple[int, ...]:
     """Suppressing the end token makes all outputs equally long."""
-    return [*recognizer._suppress, recognizer._vocabulary["<|endoftext|>"]]
+    return (*recognizer._suppress, recognizer._vocabulary["<|endoftext|>"])
 
 
 def _faster(folder: Path) -> Callable[..., object]:

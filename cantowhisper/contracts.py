@@ -98,6 +98,20 @@ class ModelFacts:
             ) from error
 
 
+@dataclass(frozen=True, kw_only=True)
+class DecodingOptions:
+    """How the text of each clip is searched for. Nothing is sampled."""
+
+    max_new_tokens: int  # tokens, without prompt and end
+    suppress_tokens: tuple[int, ...] = ()  # ids that are never written, besides those that the model itself suppresses
+    beam_size: int = 1  # hypotheses at a time; 1 is greedy
+    repetition_penalty: float = 1.0  # factor on the log-probability of tokens that were there; 1 is none
+    no_repeat_ngram_size: int = 0  # tokens that are not written again in the same order; 0 is no limit
+    # Tokens at the end of the prompt that are text already. What is decoded goes on from them (and may be nothing);
+    # they count as written for what repeats, and are no part of the result.
+    prefix_length: int = 0
+
+
 @dataclass(frozen=True)
 class Segment:
     """A stretch of recognised speech. Times are seconds from the start of the recording."""

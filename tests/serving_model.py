@@ -7,6 +7,7 @@ need sensible text take the trained demo model from the environment variable CAN
 import functools
 import os
 import tempfile
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
@@ -57,9 +58,9 @@ class Scripted:
     def __init__(self, answer):
         self.answer, self.asked, self.first = answer, [], None
 
-    def decode(self, mels, windows, prompt, **options):
-        self.asked.append({"shape": mels.shape, "windows": windows, "prompt": prompt, **options})
-        return [self.answer(mel, options.get("second_try", False)) for mel in mels]
+    def decode(self, mels, windows, prompt, options):
+        self.asked.append({"shape": mels.shape, "windows": windows, "prompt": prompt, **asdict(options)})
+        return [self.answer(mel, options.repetition_penalty > 1) for mel in mels]
 
     def first_probabilities(self, mels, windows, start):
         return np.stack([self.first] * len(mels))

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from cantowhisper.contracts import CantowhisperError  # noqa: E402
+from cantowhisper.contracts import CantowhisperError, DecodingOptions  # noqa: E402
 from cantowhisper.export.checkpoint import Checkpoint  # noqa: E402
 from cantowhisper.export.folder import write_export  # noqa: E402
 from cantowhisper.export.graph import Graph, quantized  # noqa: E402
@@ -117,12 +117,12 @@ def test_weights_of_groups_are_heard(engine, clips):
 @pytest.mark.parametrize("context", CONTEXTS[:3], ids=lambda one: f"{one.kind}-{one.groups}")
 def test_a_clip_gives_the_same_alone_and_in_a_batch(engine, clips, context):
     mels, windows = given(clips, context)
-    together = engine.decode(mels, windows, [2, 3], max_new_tokens=4, suppress=[])
+    together = engine.decode(mels, windows, [2, 3], DecodingOptions(max_new_tokens=4))
     for row, mel in enumerate(clips):
         alone_mels, alone = given([mel], context)
         n = alone.columns.shape[1]
         assert off(engine.encode(mels, windows)[row, :n], engine.encode(alone_mels, alone)[0]) < 0.01
-        (text,) = engine.decode(alone_mels, alone, [2, 3], max_new_tokens=4, suppress=[])
+        (text,) = engine.decode(alone_mels, alone, [2, 3], DecodingOptions(max_new_tokens=4))
         assert text.log_probs == pytest.approx(together[row].log_probs, abs=0.03)
 
 

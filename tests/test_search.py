@@ -87,7 +87,7 @@ def test_texts_that_avoid_repetition_are_those_of_transformers(model, encoded):
     expected = by_transformers(
         model, encoded, num_beams=3, max_new_tokens=24, repetition_penalty=1.3, no_repeat_ngram_size=3
     )
-    penalties = {"repetition_penalty": 1.3, "no_repeat_tokens": 3}
+    penalties = {"repetition_penalty": 1.3, "no_repeat_ngram_size": 3}
     # To transformers, what stands in the prompt is said already.
     found = ours(model, encoded, beam_size=3, max_new_tokens=24, **penalties, written=tuple(PROMPT))
     assert [one.token_ids for one in found] == expected != plain
@@ -126,7 +126,7 @@ def test_what_may_not_be_written_is_not(model, encoded, beam_size):
 def test_text_that_is_there_counts_as_said_and_may_be_all():
     rules = Rules(
         end=END, never=[], never_first=[END], max_new_tokens=4, written=(7, 8, 9, 7, 8), repetition_penalty=2.0,
-        no_repeat_tokens=3,
+        no_repeat_ngram_size=3,
     )  # fmt: skip
     log_probs = np.full((1, VOCABULARY), -1.0, np.float32)
     ranked = rules.discourage(log_probs, [()])

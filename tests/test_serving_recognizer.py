@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from serving_model import PLAIN, ids, inputs, random_model, trained_model, with_engine
 
-from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
+from cantowhisper.contracts import CantowhisperError, DecodingOptions, ModelFacts, UsageError
 from cantowhisper.serving import batches, hub, recognizer
 from cantowhisper.serving.engines.engine import Decoded
 from cantowhisper.serving.recognizer import Recognizer
@@ -93,11 +93,13 @@ def test_what_is_written_already_is_gone_on_from_and_not_repeated(model, market,
     opened = Recognizer.open(model, threads=1, backend=backend, context=context)
     given = inputs(opened, market[: 3 * SAMPLE_RATE])
     prompt, decode = opened._prompt(None), opened.engine.decode
-    (whole,) = decode(*given, prompt, max_new_tokens=24, suppress=opened._suppress)
+    options = DecodingOptions(max_new_tokens=24, suppress_tokens=opened._suppress)
+    (whole,) = decode(*given, prompt, options)
     assert len(whole.token_ids) > 4
     for n in (1, len(whole.token_ids) // 2, len(whole.token_ids) - 1):
         begin, rest = whole.token_ids[:n], whole.token_ids[n:]
-        (found,) = decode(*given, [*prompt, *begin], max_new_tokens=24 - n, suppress=opened._suppress, n_written=n)
+        going_on = replace(options, max_new_tokens=24 - n, prefix_length=n)
+        (found,) = decode(*given, [*prompt, *begin], going_on)
         assert found.token_ids == rest
 
 
@@ -109,17 +111,17 @@ def test_probabilities_of_tokens_are_those_of_the_weights(model, market, backend
     opened = Recognizer.open(model, threads=1, backend=backend, context=context)
     mels, windows = inputs(opened, market[: 3 * SAMPLE_RATE])
     prompt, decode = opened._prompt(None), opened.engine.decode
-    (whole,) = decode(mels, windows, prompt, max_new_tokens=12, suppress=opened._suppress)
+    options = DecodingOptions(max_new_tokens=12, suppress_tokens=opened._suppress)
+    (whole,) = decode(mels, windows, prompt, options)
     ids = whole.token_ids
     with torch.no_grad(), ContextSeam.on(weights).of(windows):
         logits = weights(torch.from_numpy(mels), decoder_input_ids=torch.tensor([[*prompt, *ids]])).logits[0]
     first = logits[0].softmax(-1).numpy()
-    logits[:, opened._suppress] = -torch.inf
+    logits[:, list(opened._suppress)] = -torch.inf
     expected = logits.log_softmax(-1)[len(prompt) - 1 : -1][range(len(ids)), ids].tolist()
     assert whole.log_probs[1:] == pytest.approx(expected[1:], abs=off)  # at the first, more tokens are forbidden
     assert len(ids) == 12 and whole.mean_log_prob == pytest.approx(np.mean(whole.log_probs), abs=1e-3)
-    options = {"max_new_tokens": 7, "suppress": opened._suppress, "n_written": 5}
-    (rest,) = decode(mels, windows, [*prompt, *ids[:5]], **options)
+    (rest,) = decode(mels, windows, [*prompt, *ids[:5]], replace(options, max_new_tokens=7, prefix_length=5))
     assert rest.token_ids == ids[5:] and rest.log_probs == pytest.approx(whole.log_probs[5:], abs=0.02)
     (found,) = opened.engine.first_probabilities(mels, windows, prompt[0])
     assert found.sum() == pytest.approx(1, abs=1e-4) and found == pytest.approx(first, rel=0.15)
@@ -182,7 +184,7 @@ def test_no_control_token_gets_into_the_text(opened, market):
     with_engine(opened, lambda mel, t: Decoded([special[0], *ids(opened, "食飯"), *special[1:]], -0.1))
     assert opened.transcribe(market)[0].text == "食飯"
     asked = opened.engine.asked[0]
-    assert set(special[:3]) <= set(asked["suppress"]) and special[3] not in asked["suppress"]
+    assert set(special[:3]) <= set(asked["suppress_tokens"]) and special[3] not in asked["suppress_tokens"]
     names = ["<|startoftranscript|>", "<|zh|>", "<|transcribe|>", "<|notimestamps|>"]
     assert asked["prompt"] == [opened._vocabulary[n] for n in names]
 

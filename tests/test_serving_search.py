@@ -1,9 +1,12 @@
 """How text is searched for: as widely as asked, in a language that the model knows, within each piece's own budget."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from serving_model import ids, inputs, random_model, with_engine
 
+from cantowhisper.contracts import DecodingOptions
 from cantowhisper.serving import batches, recognizer
 from cantowhisper.serving.engines.engine import Decoded
 from cantowhisper.serving.recognizer import Recognizer
@@ -33,8 +36,8 @@ def test_a_wider_beam_finds_likelier_text(opened, market):
     for start in (0, 2 * SAMPLE_RATE, 5 * SAMPLE_RATE):
         piece = market[start : start + 2 * SAMPLE_RATE]
         given = (*inputs(opened, piece), opened._prompt(None))
-        options = {"max_new_tokens": 8, "suppress": opened._suppress}
-        (greedy,), (beam,) = (opened.engine.decode(*given, **options, beam_size=n) for n in (1, 5))
+        options = DecodingOptions(max_new_tokens=8, suppress_tokens=opened._suppress)
+        (greedy,), (beam,) = (opened.engine.decode(*given, replace(options, beam_size=n)) for n in (1, 5))
         assert len(greedy.token_ids) == len(beam.token_ids) == 8 and greedy.token_ids != beam.token_ids
         assert beam.mean_log_prob > greedy.mean_log_prob + 0.01  # int8 and float differ by a tenth of that
 
@@ -45,15 +48,17 @@ def test_transformers_searches_as_widely_as_it_was_asked_to(model, monkeypatch):
     asked = []
 
     def record(*args, **options):
-        asked.append(options["num_beams"])
+        asked.append(tuple(options[name] for name in ("num_beams", "repetition_penalty", "no_repeat_ngram_size")))
         raise StopIteration
 
     opened = Recognizer.open(model, threads=1, backend="transformers")
     monkeypatch.setattr(GenerationMixin, "generate", record)
-    for wanted in ({}, {"beam_size": 3}, {"beam_size": 5}, {"second_try": True}):
+    searches = [{}, {"beam_size": 3}, {"beam_size": 5, "repetition_penalty": 1.3, "no_repeat_ngram_size": 6}]
+    for wanted in searches:
         with pytest.raises(StopIteration):
-            opened.engine.decode(*inputs(opened, np.zeros(16_000)), [1], max_new_tokens=8, suppress=[], **wanted)
-    assert asked[:3] == [1, 3, 5] and asked[3] > 1
+            given = (*inputs(opened, np.zeros(16_000)), [1])
+            opened.engine.decode(*given, DecodingOptions(max_new_tokens=8, **wanted))
+    assert asked == [(1, 1.0, 0), (3, 1.0, 0), (5, 1.3, 6)]
 
 
 @pytest.mark.parametrize("beam_size", [1, 3, 5])
@@ -97,5 +102,5 @@ def test_each_piece_of_a_batch_keeps_to_its_own_budget(opened, market, monkeypat
         budget = token_budget(segment.end_s - segment.start_s)
         assert jobs[segment.start_s].budget == budget < len(said)
         assert segment.text == normalize(opened._tokenizer.decode(said[:budget])) and "repetition" in segment.flags
-    first_tries = [asked for asked in opened.engine.asked if not asked.get("second_try")]
+    first_tries = [asked for asked in opened.engine.asked if asked["repetition_penalty"] == 1]
     assert [a["max_new_tokens"] for a in first_tries] == [max(job.budget for job in batch) for batch in formed]

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cantowhisper.contracts import CantowhisperError, ModelFacts, Segment
+from cantowhisper.contracts import CantowhisperError, DecodingOptions, ModelFacts, Segment
 from cantowhisper.serving import hallucination
 from cantowhisper.serving.attempt import Attempt
 from cantowhisper.serving.batches import Job, batches
@@ -28,6 +28,10 @@ from cantowhisper.speech.mel import SAMPLE_RATE, log_mel, n_frames, pad_to
 from cantowhisper.speech.text import normalize, to_script
 
 LIVE_BUCKET_FRAMES = 20  # a live pass shares its batch with nobody; half a second less of input is a tenth of its work
+# A second try for a piece that looped. Whisper draws at a higher temperature there; a wider search to which repeating
+# costs something breaks loops too, and gives the same text every time.
+SECOND_TRY_BEAM = 5
+REPETITION_PENALTY = 1.3
 NO_SPEECH_TOKENS = ("<|nospeech|>", "<|nocaptions|>")  # one token under its newer and older name
 
 
@@ -50,7 +54,8 @@ class Recognizer:
         self._vocabulary = tokenizer.get_vocab(with_added_tokens=True)
         end = self._vocabulary["<|endoftext|>"]
         # Tokens that are no text: a transcript without timestamps holds none of them, only its end.
-        self._suppress = sorted(i for t, i in self._vocabulary.items() if re.fullmatch(r"<\|.+\|>", t) and i != end)
+        control = {i for t, i in self._vocabulary.items() if re.fullmatch(r"<\|.+\|>", t)}
+        self._suppress = tuple(sorted(control - {end}))
         self._not_text = {*self._suppress, end}
 
     @classmethod
@@ -185,9 +190,7 @@ class Recognizer:
         (decoded,) = self.engine.decode(
             *self._inputs(waveform, [job]),
             [*self._prompt(language), *begin],
-            max_new_tokens=budget,
-            suppress=self._suppress,
-            n_written=len(begin),
+            DecodingOptions(max_new_tokens=budget, suppress_tokens=self._suppress, prefix_length=len(begin)),
         )
         ids = [i for i in decoded.token_ids if i not in self._not_text]
         unsure = next((i for i, p in enumerate(decoded.log_probs) if p < np.log(CONFIDENT)), len(decoded.token_ids))
@@ -214,9 +217,8 @@ class Recognizer:
         """Recognise pieces whose inputs have one length; what looks invented gets a second try."""
         inputs = self._inputs(waveform, batch)
         budget = max(job.budget for job in batch)
-        decoded = self.engine.decode(
-            *inputs, prompt, max_new_tokens=budget, suppress=self._suppress, beam_size=beam_size
-        )
+        options = DecodingOptions(max_new_tokens=budget, suppress_tokens=self._suppress, beam_size=beam_size)
+        decoded = self.engine.decode(*inputs, prompt, options)
         tries = [self._judge(job, one) for job, one in zip(batch, decoded, strict=True)]
         for i, first in enumerate(tries):
             if first.looped:
@@ -234,14 +236,14 @@ class Recognizer:
 
     def _second_try(self, job: Job, inputs: tuple[np.ndarray, Windows], prompt: list[int], first: Attempt) -> Attempt:
         """Decode a piece once more, by a search that avoids repetition."""
-        (decoded,) = self.engine.decode(
-            *inputs,
-            prompt,
+        options = DecodingOptions(
             max_new_tokens=job.budget,
-            suppress=self._suppress,
-            second_try=True,
-            phrase_tokens=phrase_tokens(self._tokenizer.id_to_token(prompt[1])),
+            suppress_tokens=self._suppress,
+            beam_size=SECOND_TRY_BEAM,
+            repetition_penalty=REPETITION_PENALTY,
+            no_repeat_ngram_size=phrase_tokens(self._tokenizer.id_to_token(prompt[1])),
         )
+        (decoded,) = self.engine.decode(*inputs, prompt, options)
         second = self._judge(job, decoded)
         better = second if not second.looped or len(second.text) < len(first.text) else first
         return replace(better, retried=True)

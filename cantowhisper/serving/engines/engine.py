@@ -8,12 +8,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from cantowhisper.speech.context import LEAST_PHRASE_TOKENS, Windows
-
-# A second try for a piece that looped. Whisper draws at a higher temperature there; a wider search to which repeating
-# costs something breaks loops too, and gives the same text every time.
-SECOND_TRY_BEAM = 5
-REPETITION_PENALTY = 1.3  # multiplies the log-probability of tokens that were there
+from cantowhisper.contracts import DecodingOptions
+from cantowhisper.speech.context import Windows
 
 
 class Decoded(NamedTuple):
@@ -35,24 +31,9 @@ class Engine(Protocol):
         mels: np.ndarray,
         windows: Windows,
         prompt: list[int],
-        *,
-        max_new_tokens: int,
-        suppress: list[int],
-        beam_size: int = 1,
-        second_try: bool = False,
-        phrase_tokens: int = LEAST_PHRASE_TOKENS,
-        n_written: int = 0,
+        options: DecodingOptions,
     ) -> list[Decoded]:
-        """The text of each clip.
-
-        prompt : tokens before the text, the same for all of the batch
-        suppress : tokens that are never written, besides those that the model itself suppresses
-        beam_size : 1 is greedy
-        second_try : search in a way that avoids repetition, whatever `beam_size` is; `phrase_tokens` tokens are not
-            said again in the same order
-        n_written : so many tokens at the end of the prompt are text already. What is decoded goes on from them (and may
-            be nothing); they are not repeated in the result
-        """
+        """The text of each clip. prompt : tokens before the text, the same for all of the batch."""
         ...
 
     def first_probabilities(self, mels: np.ndarray, windows: Windows, start: int) -> np.ndarray:

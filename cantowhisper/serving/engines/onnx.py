@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cantowhisper.contracts import DECODER_CROSS_FILE, DECODER_FILE, ENCODER_FILE, CantowhisperError
+from cantowhisper.contracts import DECODER_CROSS_FILE, DECODER_FILE, ENCODER_FILE, CantowhisperError, DecodingOptions
 from cantowhisper.serving.engines.alignment import token_times
-from cantowhisper.serving.engines.engine import REPETITION_PENALTY, SECOND_TRY_BEAM, Decoded
+from cantowhisper.serving.engines.engine import Decoded
 from cantowhisper.serving.engines.search import Rules, beam_search, greedy
-from cantowhisper.speech.context import LEAST_PHRASE_TOKENS, Windows
+from cantowhisper.speech.context import Windows
 
 
 class OnnxEngine:
@@ -34,25 +34,18 @@ class OnnxEngine:
         mels: np.ndarray,
         windows: Windows,
         prompt: list[int],
-        *,
-        max_new_tokens: int,
-        suppress: list[int],
-        beam_size: int = 1,
-        second_try: bool = False,
-        phrase_tokens: int = LEAST_PHRASE_TOKENS,
-        n_written: int = 0,
+        options: DecodingOptions,
     ) -> list[Decoded]:
         rules = Rules(
             end=self._end,
-            never=sorted({*self._never, *suppress}),
+            never=sorted({*self._never, *options.suppress_tokens}),
             never_first=self._never_first,
-            max_new_tokens=min(max_new_tokens, self._max_positions - len(prompt)),
-            written=tuple(prompt[len(prompt) - n_written :]),
-            repetition_penalty=REPETITION_PENALTY if second_try else 1.0,
-            no_repeat_tokens=phrase_tokens if second_try else 0,
+            max_new_tokens=min(options.max_new_tokens, self._max_positions - len(prompt)),
+            written=tuple(prompt[len(prompt) - options.prefix_length :]),
+            repetition_penalty=options.repetition_penalty,
+            no_repeat_ngram_size=options.no_repeat_ngram_size,
         )
-        size = SECOND_TRY_BEAM if second_try else beam_size
-        search = greedy if size == 1 else partial(beam_search, beam_size=size)
+        search = greedy if options.beam_size == 1 else partial(beam_search, beam_size=options.beam_size)
         prompts = np.tile(np.array(prompt, np.int64), (len(mels), 1))
         return search(self._decoding(mels, windows), prompts, rules)
 

@@ -30,7 +30,7 @@ class Rules:
     max_new_tokens: int
     written: tuple[int, ...] = ()  # text at the end of the prompt
     repetition_penalty: float = 1.0  # multiplies the log-probability of tokens that were there
-    no_repeat_tokens: int = 0  # so many are not said again in the same order; 0 for no limit
+    no_repeat_ngram_size: int = 0  # so many are not said again in the same order; 0 for no limit
 
     def allowed(self, logits: np.ndarray, *, first: bool) -> np.ndarray:
         """The logits themselves, with -inf for what may not come in this step."""
@@ -41,14 +41,14 @@ class Rules:
 
     def discourage(self, log_probs: np.ndarray, ids: list[tuple[int, ...]]) -> np.ndarray:
         """What each row would repeat made less likely, after `ids`; the arrays may be the same."""
-        if self.repetition_penalty == 1.0 and not self.no_repeat_tokens:
+        if self.repetition_penalty == 1.0 and not self.no_repeat_ngram_size:
             return log_probs
         ranked = log_probs.copy()
         for row, own in zip(ranked, ids, strict=True):
             text = (*self.written, *own)
             there = list(set(text))
             row[there] *= self.repetition_penalty
-            row[_would_repeat(text, self.no_repeat_tokens)] = -np.inf
+            row[_would_repeat(text, self.no_repeat_ngram_size)] = -np.inf
         return ranked
 
 

@@ -5,11 +5,11 @@ import os
 
 import numpy as np
 
-from cantowhisper.contracts import CantowhisperError
+from cantowhisper.contracts import CantowhisperError, DecodingOptions
 from cantowhisper.serving.engines import zero_gpu
 from cantowhisper.serving.engines.alignment import token_times
-from cantowhisper.serving.engines.engine import REPETITION_PENALTY, SECOND_TRY_BEAM, Decoded
-from cantowhisper.speech.context import LEAST_PHRASE_TOKENS, Windows
+from cantowhisper.serving.engines.engine import Decoded
+from cantowhisper.speech.context import Windows
 
 
 class TransformersEngine:
@@ -50,25 +50,12 @@ class TransformersEngine:
         mels: np.ndarray,
         windows: Windows,
         prompt: list[int],
-        *,
-        max_new_tokens: int,
-        suppress: list[int],
-        beam_size: int = 1,
-        second_try: bool = False,
-        phrase_tokens: int = LEAST_PHRASE_TOKENS,
-        n_written: int = 0,
+        options: DecodingOptions,
     ) -> list[Decoded]:
         torch, model = self._torch, self._model
         # Not WhisperForConditionalGeneration.generate(): that one rebuilds the prompt and adds its own fallbacks.
         from transformers import GenerationMixin
 
-        search = {"num_beams": beam_size}
-        if second_try:
-            search = {
-                "num_beams": SECOND_TRY_BEAM,
-                "repetition_penalty": REPETITION_PENALTY,
-                "no_repeat_ngram_size": phrase_tokens,
-            }
         with torch.inference_mode(), self._seam.of(windows):
             prompts = torch.tensor([prompt] * len(mels), device=model.device)
             features = self._features(mels)
@@ -78,12 +65,14 @@ class TransformersEngine:
                 attention_mask=torch.ones_like(features[:, 0], dtype=torch.long),  # all of it, silence too
                 decoder_input_ids=prompts,
                 decoder_attention_mask=torch.ones_like(prompts),
-                max_new_tokens=max_new_tokens,
+                max_new_tokens=options.max_new_tokens,
                 max_length=None,
-                **search,
+                num_beams=options.beam_size,
+                repetition_penalty=options.repetition_penalty,
+                no_repeat_ngram_size=options.no_repeat_ngram_size,
                 # Of Whisper's own, which forbid an end at once; after some text nothing more need be said.
-                **({"begin_suppress_tokens": []} if n_written else {}),
-                suppress_tokens=sorted({*(model.generation_config.suppress_tokens or []), *suppress}),
+                **({"begin_suppress_tokens": []} if options.prefix_length else {}),
+                suppress_tokens=sorted({*(model.generation_config.suppress_tokens or []), *options.suppress_tokens}),
                 return_dict_in_generate=True,
                 output_scores=True,
             )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cantowhisper.contracts import ModelFacts
+from cantowhisper.contracts import DecodingOptions, ModelFacts
 from cantowhisper.speech.context import Context, context_of, stack, token_budget
 from cantowhisper.speech.mel import pad_to
 from cantowhisper.speech.text import cer
@@ -53,6 +53,6 @@ def _by_engine(engine, tokenizer, clips, context: Context, tokens: list[str]) ->
         windows = stack([context.window(len(clip["features"]))])
         mels = pad_to(clip["features"].T, windows.n_frames)[None].astype(np.float32)
         budget = token_budget(float(clip["duration_s"]), language=str(clip["language"]) or token)
-        (decoded,) = engine.decode(mels, windows, prompt, max_new_tokens=budget, suppress=[])
+        (decoded,) = engine.decode(mels, windows, prompt, DecodingOptions(max_new_tokens=budget))
         texts.append(tokenizer.decode(decoded.token_ids, skip_special_tokens=True).strip())
     return texts
