@@ -76,9 +76,8 @@ from cantowhisper.training.data.load import load_split
 train_split = load_split(FEATURES, "train", streaming=config.streaming)
 validation = load_split(FEATURES, "validation")
 config = with_language(config, train_split)  # which the features say
-print(
-    f"train {len(train_split)} clips, {sum(train_split['duration_s']) / 3600:.2f} h; validation {len(validation)} clips"
-)
+hours = sum(train_split["duration_s"]) / 3600
+print(f"train {len(train_split)} clips, {hours:.2f} h; validation {len(validation)} clips")
 display(train_split.select_columns(["text", "duration_s"]).select(range(3)).to_pandas())
 
 # %% [markdown]
@@ -200,22 +199,13 @@ from cantowhisper.files import write_json
 from cantowhisper.training.results.scoring import SCORED_CONTEXTS, score_model, score_table, write_transcripts
 
 test = load_split(FEATURES, "test")
-groups = sample_voices(test["id"])
 tuned, _ = load_model(MODEL_FOLDER, language=config.language_token or config.language)
-tuned = tuned.to(model.device)
 known = "variable" if config.model == "miniature" else "full"
-transcripts = {}
+transcripts, given = {}, {"config": config, "groups": sample_voices(test["id"])}
 
-before = score_model(model, processor, test, config=config, groups=groups, contexts=[known])
-after = score_model(
-    tuned.to(model.device),
-    processor,
-    test,
-    config=config,
-    groups=groups,
-    contexts=SCORED_CONTEXTS,
-    keep=transcripts.__setitem__,
-)
+before = score_model(model, processor, test, contexts=[known], **given)
+tuned, keep = tuned.to(model.device), transcripts.__setitem__
+after = score_model(tuned, processor, test, contexts=SCORED_CONTEXTS, keep=keep, **given)
 scores = {"before": before[known], "after": after["variable"], "after, 30 s windows": after["full"]}
 write_json({"split": "test", "view": "no_punctuation", "scores": scores}, OUT / "scores.json")
 print(score_table(scores))

@@ -4,22 +4,14 @@ It only builds the page and wires its events; what happens to a recording is in 
 """
 
 import argparse
-import logging
 import os
 import sys
-import tempfile
-import zipfile
-from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
 import gradio as gr
-from gradio.processing_utils import save_file_to_cache
-from gradio.utils import get_upload_folder
-from starlette.concurrency import run_in_threadpool
 
-from cantowhisper.contracts import CantowhisperError
 from cantowhisper.serving.engines import zero_gpu
 from cantowhisper.serving.menus import language_choices
 from cantowhisper.serving.offline import openai_api, view
@@ -27,8 +19,8 @@ from cantowhisper.serving.offline.addresses import Reach
 from cantowhisper.serving.offline.download import MAX_URL_CHARACTERS
 from cantowhisper.serving.offline.gradio_api import add_endpoints
 from cantowhisper.serving.offline.limits import Limits
-from cantowhisper.serving.offline.service import Choices, Result, Service, Status
-from cantowhisper.serving.offline.transcription import friendly, write_files
+from cantowhisper.serving.offline.service import Choices, Service
+from cantowhisper.serving.offline.updates import DOWNLOADS, updates
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
 from cantowhisper.serving.web.running import leave_at_once_if_busy, require_port, run_until_asked
@@ -36,8 +28,6 @@ from cantowhisper.serving.web.settings import Whereabouts, add_serve_options, fr
 from cantowhisper.serving.web.visitors import visitor_address
 
 HERE = Path(__file__).resolve().parent
-DOWNLOADS = ("txt", "srt", "vtt", "tsv", "json")
-NO_TEXT = {"player": "", "transcript": "", "segments": ""}
 THREADS = 2  # a free Space has two virtual cores; more threads than cores wait for each other
 EXAMPLE_CLIPS = {
     "market_morning.mp3": "街市 Market (MP3)",
@@ -49,8 +39,6 @@ SCRIPTS = [("原樣 As is", ""), ("繁體 Traditional", "traditional"), ("简体
 CARE = [("快 Fast", 1), ("小心，慢一倍 Careful, half the speed", 5)]
 AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}  # for events that compute nothing
 MAX_THREADS = 40  # for what the page writes and reads; whoever waits takes none
-
-log = logging.getLogger("cantowhisper.app_offline")
 
 
 def build_page(service: Service, *, examples: list[Path] | None = None) -> gr.Blocks:
@@ -93,7 +81,7 @@ def _wire(page: gr.Blocks, service: Service, go, stop, inputs: list, outputs: di
         link = link.strip() if source == "link" else ""
         choices = Choices(language, script, beam, compare)
         told = (visitor_address(request), request.session_hash)
-        async with aclosing(steps(service, paths, link, choices, *told)) as changing:
+        async with aclosing(updates(service, paths, link, choices, *told)) as changing:
             async for changes in changing:
                 yield {outputs[name]: value for name, value in changes.items()}
 
@@ -104,87 +92,6 @@ def _wire(page: gr.Blocks, service: Service, go, stop, inputs: list, outputs: di
     go.click(work, inputs, shown, concurrency_limit=None, show_progress="hidden", api_visibility="private")
     stop.click(ask, **AT_ONCE)
     page.unload(ask)  # a closed tab stops computing
-
-
-async def steps(
-    service: Service,
-    paths: Sequence[str],
-    link: str = "",
-    choices: Choices | None = None,
-    visitor: str = "",
-    session: str = "",
-) -> AsyncIterator[dict]:
-    """What changes on the page as the work on one request goes on: new values by output (see `_outputs`)."""
-    if not paths and not link:
-        yield _refused("請先揀檔案、錄音或者貼連結。 Choose a file, record something, or paste a link first.")
-        return
-    yield {"state": view.status_line("讀緊檔案… Reading the recording …"), **NO_TEXT}
-    try:
-        # Gradio copies files into its own store when they are yielded, so this folder need not live longer.
-        with tempfile.TemporaryDirectory(prefix="cantowhisper-") as folder:
-            media: dict[Path, str] = {Path(path): str(path) for path in paths}
-            asked = {"visitor": visitor, "link": link, "choices": choices, "session": session}
-            async with aclosing(service.run(paths, **asked)) as statuses:
-                async for status in statuses:
-                    if status.stage != "unchanged":
-                        # In a thread: a long transcript takes a while to write, and others' events wait for this one.
-                        yield await run_in_threadpool(_changes, status, media, folder)
-    except Exception as error:
-        if not isinstance(error, CantowhisperError):
-            log.error("a request failed: %s", type(error).__name__)  # never the visitor's words, names or paths
-        yield _refused(friendly(error))
-
-
-def _changes(status: Status, media: dict[Path, str], folder: str) -> dict:
-    return _kept(status, media) | _shown(status, media, folder)
-
-
-def _kept(status: Status, media: dict[Path, str]) -> dict:
-    """Add to `media` what a link named: its folder goes, and the player still needs it."""
-    fetched = [result.path for result in status.results if result.path not in media]
-    media |= {path: save_file_to_cache(path, cache_dir=get_upload_folder()) for path in fetched}
-    return {"kept": media[fetched[-1]]} if fetched else {}
-
-
-def _shown(status: Status, media: dict[Path, str], folder: str) -> dict:
-    """What the page shows of where a request stands."""
-    results, state = status.results, {"state": view.describe(status)}
-    if not results:
-        return state
-    where = [media[result.path] for result in results]
-    text = {"transcript": view.text_of(results), "segments": view.sections(results, where)}
-    anything = any(r.progress.segments or r.before or r.problem for r in results)
-    if status.stage == "done":
-        if not anything:
-            return _refused(view.CUT_SHORT.get(results[-1].progress.cut_short, view.NO_SPEECH))
-        files = zip(DOWNLOADS, _downloads(results, folder), strict=True)
-        return state | text | {name: gr.update(value=path, interactive=True) for name, path in files}
-    # The player is set once: a new one would begin again each time.
-    begun = any(r.progress.segments or r.before for r in results)
-    return state | text | ({} if begun or len(where) > 1 else {"player": view.player(where[0])})
-
-
-def _downloads(results: Sequence[Result], folder: str) -> list[str]:
-    """One file a format; of several recordings, an archive a format."""
-    if len(results) == 1:
-        return write_files(results[0].progress.segments, folder, results[0].path.stem, DOWNLOADS)
-    archives = [Path(folder) / f"transcripts-{name}.zip" for name in DOWNLOADS]
-    for number, result in enumerate(results, start=1):
-        inside = Path(folder) / str(number)
-        inside.mkdir(exist_ok=True)
-        files = write_files(result.progress.segments, inside, result.path.stem, DOWNLOADS)
-        for archive, file in zip(archives, files, strict=True):
-            with zipfile.ZipFile(archive, "a") as pack:
-                pack.write(file, f"{number:02d}_{Path(file).name}")
-    return [str(archive) for archive in archives]
-
-
-def _refused(message: str) -> dict:
-    return {
-        "state": view.problem(message),
-        **NO_TEXT,
-        **{name: gr.update(value=None, interactive=False) for name in DOWNLOADS},
-    }
 
 
 def _inputs(go: gr.Button, examples: list[Path]) -> list:

@@ -19,6 +19,7 @@ from cantowhisper.repository import load_page
 from cantowhisper.serving.offline.addresses import Reach
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Service
+from cantowhisper.serving.offline.updates import updates
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
@@ -265,7 +266,7 @@ def test_recognised_text_is_shown_as_text(app, one_second):
         def stream(self, waveform, **options):
             yield Segment(0.0, 1.0, "<img src=x onerror=alert(1)>", 0.9)
 
-    *_, last = in_steps(app.steps(Service(Hostile(), limits=LIMITS), [one_second]))
+    *_, last = in_steps(updates(Service(Hostile(), limits=LIMITS), [one_second]))
     assert "<img" not in last["segments"] and "&lt;img" in last["segments"] and "<img" in last["transcript"]
 
 
@@ -274,7 +275,7 @@ def test_an_unforeseen_error_is_worded_kindly_and_logged_without_the_visitors_wo
         def stream(self, waveform, **options):
             raise RuntimeError("secret words of a visitor")
 
-    *_, last = in_steps(app.steps(Service(Broken(), limits=LIMITS), [one_second]))
+    *_, last = in_steps(updates(Service(Broken(), limits=LIMITS), [one_second]))
     assert "try again" in last["state"] and "secret" not in last["state"]
     assert "RuntimeError" in caplog.text and "secret" not in caplog.text
 

@@ -5,8 +5,13 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "cantowhisper"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "cantowhisper"
 FILES = sorted(PACKAGE.rglob("*.py"))
+SCRIPTS = sorted(ROOT.glob("*.py"))  # the notebooks
+PROGRAMS = sorted(
+    file for folder in ("app_offline", "app_online", "benchmarks", "samples") for file in ROOT.glob(f"{folder}/*.py")
+)
 MAX_FILES, MAX_LINES, MAX_FUNCTION_LINES = 12, 300, 60
 
 
@@ -54,8 +59,9 @@ def test_a_folder_holds_few_files(folder):
 
 
 def test_files_and_functions_are_short():
+    assert SCRIPTS and PROGRAMS, "they are checked too"
     long = []
-    for file in FILES:
+    for file in (*FILES, *SCRIPTS, *PROGRAMS):
         text = file.read_text(encoding="utf-8")
         if text.count("\n") > MAX_LINES:
             long.append(f"{module_of(file)}: {text.count(chr(10))} lines")
