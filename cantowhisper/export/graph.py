@@ -35,7 +35,7 @@ class Graph:
     """
 
     def __init__(self, weights: dict[str, np.ndarray], *, width: int, heads: int):
-        self._weights, self._width, self._heads = weights, width, heads
+        self._weights, self._heads = weights, heads
         self._block = next((b for b in BLOCKS if width % b == 0), None)
         if self._block is None or width % heads:
             raise CantowhisperError(

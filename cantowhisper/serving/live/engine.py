@@ -2,7 +2,7 @@
 
 Passes at the end of an utterance come first and none is left out. Passes in the middle of speech always cover
 everything said so far, so a late one replaces those that were not done: the newest wins. When there is too much to
-do, `live_pace` says what gives way, in which order; sound never does.
+do, pace.py says what gives way, in which order; sound never does.
 """
 
 import logging
@@ -18,7 +18,7 @@ from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.options import Options, option
 from cantowhisper.serving.live.agreement import Hypothesis
 from cantowhisper.serving.live.options import LiveOptions
-from cantowhisper.serving.live.pace import Pace, PaceOptions
+from cantowhisper.serving.live.pace import Level, Pace, PaceOptions
 from cantowhisper.serving.live.policy import DecodeRequest
 from cantowhisper.serving.live.session import Session
 from cantowhisper.speech.language import language_token
@@ -161,8 +161,8 @@ class LiveEngine:
     # --------------------------------------------------------------------------------------------------- for the worker
 
     @property
-    def level(self) -> str:
-        """What gives way at the moment: one of live_pace.LEVELS."""
+    def level(self) -> Level:
+        """What gives way at the moment."""
         n_speaking, behind_s = self._load()
         return self.pace.level(n_speaking, behind_s=behind_s)
 

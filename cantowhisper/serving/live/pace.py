@@ -1,6 +1,7 @@
 """How often to listen again: from what a pass costs here and how many people speak. Pure."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from cantowhisper.contracts import UsageError
 from cantowhisper.options import Options, option
@@ -38,7 +39,8 @@ class PaceOptions(Options):
             raise UsageError("the live page gives way in order: late_s ≤ full_s must hold")
 
 
-LEVELS = ("", "longer_step", "no_tentative", "pauses_only", "full")
+# What gives way, the least first.
+Level = Literal["", "longer_step", "no_tentative", "pauses_only", "full"]
 
 
 class Pace:
@@ -56,8 +58,8 @@ class Pace:
         """The step at which passes take no more than their share of the machine."""
         return max(self.options.step_s, n_speaking * self._pass_s / self.options.share)
 
-    def level(self, n_speaking: int, *, behind_s: float) -> str:
-        """One of LEVELS.
+    def level(self, n_speaking: int, *, behind_s: float) -> Level:
+        """What gives way now.
 
         Parameters
         ----------

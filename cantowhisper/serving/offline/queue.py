@@ -109,12 +109,6 @@ class Worker:
     def n_waiting(self) -> int:
         return len(self._jobs)
 
-    @property
-    def running_s(self) -> float:
-        """How long the work in hand has taken by now; 0 when there is none."""
-        since = self._running_since
-        return time.monotonic() - since if since else 0.0
-
     def close(self, *, timeout_s: float = 5.0) -> None:
         """End all work: who waits for it is told so. Waits for the thread, at most for `timeout_s`."""
         with self._changed:
