@@ -15,6 +15,7 @@ from cantowhisper.cli import main as cli
 from cantowhisper.contracts import CantowhisperError
 
 ROOT = Path(__file__).resolve().parents[1]
+CHECKPOINT = {name: b"{}" for name in ("config.json", "tokenizer.json", "model.safetensors")}
 BUILT = [page for page in deploy.PAGES if (ROOT / f"app_{page}" / "app.py").exists()]
 
 
@@ -102,6 +103,8 @@ def test_the_command_writes_the_bundle(tmp_path, capsys):
 @pytest.fixture
 def hub(monkeypatch):
     with connected_model_hub(monkeypatch) as server:
+        for model in ("me/model", "me/first", "me/second", "openai/whisper-small"):
+            server.add(model, CHECKPOINT)
         yield server
 
 
@@ -140,7 +143,7 @@ def test_a_free_account_is_told_of_zero_gpu(hub, capsys):
     hub.wants_pro = True
     assert cli.main(["deploy", BUILT[0], "me/page", "--model", "me/model"]) == 1
     said = capsys.readouterr().err
-    assert "PRO accounts only" in said and "--zero-gpu" in said and said.count("\n") == 1 and not hub.repos
+    assert "PRO accounts only" in said and "--zero-gpu" in said and said.count("\n") == 1 and "me/page" not in hub.repos
     assert cli.main(["deploy", BUILT[0], "me/page", "--model", "me/model", "--zero-gpu"]) == 0
 
 
@@ -160,4 +163,35 @@ def test_without_a_hub_the_error_is_one_line(tmp_path):
     done = subprocess.run(
         command, cwd=ROOT, env={**settings, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120
     )
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "me/page" in done.stderr, done.stderr
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "me/model" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "says"),
+    [
+        (["config.json", "tokenizer.json", "pytorch_model.bin"], [], "old format"),
+        (["README.md"], [], "neither an export nor weights"),
+        (["config.json", "model.safetensors"], [], "no tokenizer.json"),
+        (["tokenizer.json", "model.safetensors"], [], "no config.json"),
+        (["onnx/encoder.onnx", "onnx/decoder.onnx", "onnx/tokenizer.json"], ["--zero-gpu"], "no weights"),
+        (["config.json", "tokenizer.json", "pytorch_model.bin"], ["--zero-gpu"], ""),
+        (["onnx/encoder.onnx", "onnx/decoder.onnx", "onnx/tokenizer.json"], [], ""),
+        (["config.json", "tokenizer.json", "model-00001-of-00002.safetensors"], [], ""),
+    ],
+)
+def test_a_model_that_the_space_cannot_run_is_told_before_the_upload(hub, files, options, says, capsys):
+    hub.add("me/other", {name: b"{}" for name in files})
+    code = cli.main(["deploy", "offline", "me/page", "--model", "me/model", "--base-model", "me/other", *options])
+    said = capsys.readouterr().err
+    assert code == (1 if says else 0), said
+    if says:
+        assert "cannot run me/other" in said and says in said and said.count("\n") == 1
+        assert "me/page" not in hub.repos, "nothing was made"
+
+
+def test_a_model_that_is_not_there_or_private_is_told(hub, capsys):
+    assert cli.main(["deploy", "online", "me/page", "--model", "me/none"]) == 1
+    assert "me/none: there is no such repository" in capsys.readouterr().err and "me/page" not in hub.repos
+    hub.add("me/secret", CHECKPOINT).private = True
+    assert cli.main(["deploy", "online", "me/page", "--model", "me/secret"]) == 0
+    assert "me/secret is private" in capsys.readouterr().err

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import cantowhisper
+from cantowhisper.cli.space_models import require_models
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.files import write_aside
 from cantowhisper.hub_errors import hub_errors
@@ -131,11 +132,12 @@ def deploy(page: str, space: str, *, variables: dict[str, str], private: bool = 
 
     Raises
     ------
-    CantowhisperError : no token, no right to write there, no network
+    CantowhisperError : a model that the Space cannot run, no token, no right to write there, no network
     """
     from huggingface_hub import HfApi
 
     api = HfApi()
+    require_models(api, variables.values(), page=page, zero_gpu=zero_gpu)
     with tempfile.TemporaryDirectory() as folder:
         bundle = write_bundle(page, Path(folder) / "space", models=list(variables.values()), zero_gpu=zero_gpu)
         kind = {"repo_type": "space", "space_sdk": "gradio"}
