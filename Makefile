@@ -11,7 +11,7 @@ SOURCE ?= samples
 MODEL ?=
 DEMO ?= demo
 
-.PHONY: help demo test test-slow lint notebooks clean
+.PHONY: help demo test test-slow lint audit notebooks clean
 .DEFAULT_GOAL := help
 
 # A target is listed with what stands after its two number signs.
@@ -37,10 +37,16 @@ test: $(VENV)/.ready ## all tests but the slow ones
 test-slow: $(VENV)/.ready ## longer proofs: real weights and recordings (REAL_WEIGHTS, REAL_SPEECH), minutes each
 	$(RUN)/python -m pytest -m slow
 
-lint: $(VENV)/.ready ## style, formatting, and whether workflows and issue forms are valid
+lint: $(VENV)/.ready ## style, formatting, security of the pages, and whether workflows and issue forms are valid
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .
+	$(RUN)/bandit --quiet --recursive --severity-level medium cantowhisper/serving
 	$(RUN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(RUN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+
+# It asks pypi.org for each pinned package. Where only a mirror is reached nothing can be known, and --strict says so.
+audit: $(VENV)/.ready ## known vulnerabilities of the pinned packages (needs pypi.org)
+	$(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet pip-audit
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 notebooks: $(VENV)/.ready ## write the notebooks from their paired scripts, which are the source
 	for name in whisper_feature_pipeline whisper_training_pipeline; do \

@@ -34,14 +34,28 @@ def _fetch(name: str, *, export: bool) -> Path:
 
     try:
         with hub_errors(f"there is no folder {name}, and the Hub does not give", name):
-            files = HfApi().list_repo_files(name)
+            found = HfApi().model_info(name)
     except CantowhisperError as not_given:
-        try:  # no network, or the Hub is down: what was fetched before still serves
-            return Path(snapshot_download(name, local_files_only=True))
-        except (OSError, ValueError):
-            raise not_given from not_given.__cause__
+        if kept := _newest_in_cache(name):  # no network, or the Hub is down: what was fetched before still serves
+            return kept
+        raise not_given from not_given.__cause__
     with hub_errors("cannot fetch", name):
-        return Path(snapshot_download(name, allow_patterns=_wanted(files, export=export)))
+        # The commit that was looked at: somebody may push between the list and the download.
+        wanted = _wanted([one.rfilename for one in found.siblings or ()], export=export)
+        return Path(snapshot_download(name, revision=found.sha, allow_patterns=wanted))
+
+
+def _newest_in_cache(name: str) -> Path | None:
+    """The commit of a model that was fetched last, if there is one."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repos = scan_cache_dir().repos
+    except CacheNotFound:
+        return None
+    commits = [one for repo in repos if (repo.repo_type, repo.repo_id) == ("model", name) for one in repo.revisions]
+    return max(commits, key=lambda one: one.last_modified).snapshot_path if commits else None
 
 
 def _wanted(files: list[str], *, export: bool = True) -> list[str]:
