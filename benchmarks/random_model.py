@@ -41,3 +41,16 @@ def build_random(folder: Path, shape: str = "small") -> Path:
     ModelFacts(trained_contexts="variable", context=PLAIN).save(folder)
     export_model(folder)
     return folder
+
+
+def build_miniature_export(folder: Path) -> Path:
+    """A folder with a miniature Whisper of random weights, trained on nothing, and its export; for what serves it."""
+    from cantowhisper.training.miniature import build_miniature
+    from cantowhisper.training.model import save_model
+    from cantowhisper.training.results.export import export_onnx
+
+    model, processor = build_miniature(["你好呀我哋今日去邊度食飯", "電話係二三四五六七八九"])
+    save_model(model, processor, folder)
+    ModelFacts(language="yue", language_token="<|zh|>", trained_contexts="variable", context=PLAIN).save(folder)
+    export_onnx(folder, folder / "onnx")
+    return folder
