@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import gradio as gr
+from gradio.context import LocalContext
 
 from cantowhisper.serving.engines import zero_gpu
 from cantowhisper.serving.live.engine import LiveEngine, LiveLimits
@@ -23,6 +24,7 @@ from cantowhisper.serving.web.filter import Open
 from cantowhisper.serving.web.running import leave_at_once_if_busy, require_port, run_until_asked
 from cantowhisper.serving.web.settings import Whereabouts, add_serve_options, from_environment, opened, run_page
 from cantowhisper.serving.web.site import Site
+from cantowhisper.serving.web.visitors import visitor_address
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = ("recorder.js", "transport.js", "transcript.js", "page.js")  # one after the other, as one program
@@ -42,7 +44,7 @@ def build_page(recognizer: Recognizer, *, limits: LiveLimits | None = None, engi
     """
     limits = limits or LiveLimits()
     engine = engine or LiveEngine(recognizer, limits=limits)
-    service = LiveService(engine.run())
+    service = LiveService(engine.run(), visitor=lambda: visitor_address(LocalContext.request.get(None)))
     # Gradio keeps some state for each tab that ever calls; tabs beyond this lose nothing, ours is in the engine.
     page = gr.Blocks(title="cantowhisper · 即時字幕", analytics_enabled=False)
     with page:
@@ -56,8 +58,20 @@ def build_page(recognizer: Recognizer, *, limits: LiveLimits | None = None, engi
         )
         gr.HTML(_footer(limits))
         _add_api(service)
-    page.engine = engine
+    page.engine, page.site = engine, _site(limits, engine)
     return page.queue(max_size=limits.max_sessions)
+
+
+def _site(limits: LiveLimits, engine: LiveEngine | None = None) -> Site:
+    """Open doors, and what operators see of the sessions."""
+    site = Site(doors=Open(files=False, server_functions=True, max_json_bytes=limits.max_request_bytes))
+    if engine:
+        watch = site.metrics.watch
+        watch("live_sessions", "Speakers who have a place.", lambda: len(engine.sessions))
+        watch("live_behind_seconds", "Sound that waits, of the session with most.", lambda: engine.behind_s)
+        watch("live_passes_total", "Times that speech was decoded.", lambda: engine.n_passes)
+        watch("work_seconds_total", "Time spent on decoding.", lambda: engine.busy_s)
+    return site
 
 
 def server_functions(service: LiveService, engine: LiveEngine) -> list:
@@ -124,12 +138,14 @@ def _footer(limits: LiveLimits) -> str:
     return f"<footer class='limits'><h2>上限 Limits</h2><dl>{rows}</dl></footer>"
 
 
-def launch_options(limits: LiveLimits | None = None) -> dict:
-    """Arguments of `launch()` without which the page would not look, or not be safe, as intended."""
-    limits = limits or LiveLimits()
-    doors = Open(files=False, server_functions=True, max_json_bytes=limits.max_request_bytes)
+def launch_options(limits: LiveLimits | None = None, *, site: Site | None = None) -> dict:
+    """Arguments of `launch()` without which the page would not look, or not be safe, as intended.
+
+    site : of the page that is launched; without it, operators see nothing of its sessions
+    """
+    site = site or _site(limits or LiveLimits())
     return {
-        "app_kwargs": Site(doors=doors).app_kwargs(),
+        "app_kwargs": site.app_kwargs(),
         "theme": calm_theme(),
         "css_paths": [SHARED_STYLE, HERE / "style.css"],
         "max_file_size": 1,  # nothing is ever uploaded as a file
@@ -169,8 +185,10 @@ def main(
         page = build_page(Recognizer.open(model, threads=threads, context=context), limits=limits)
         options = {"server_name": host, "server_port": port, "root_path": where.root_path or None}
         # _frontend=False: no request of the page to itself, which a busy machine answers too late.
-        start = partial(page.launch, prevent_thread_lock=True, _frontend=False, **options, **launch_options(limits))
-        run_until_asked(start, ending=[page.engine.close, partial(page.close, verbose=False)])
+        options |= launch_options(limits, site=page.site)
+        start = partial(page.launch, prevent_thread_lock=True, _frontend=False, **options)
+        ending = [page.site.closing.set, page.engine.close, partial(page.close, verbose=False)]
+        run_until_asked(start, ending=ending)
     leave_at_once_if_busy(page.engine.thread)
 
 

@@ -36,6 +36,14 @@ def test_english_is_heard_and_written_as_such(checkpoint, real_speech, name):
         assert wer([text], [SAID[name]]).wer <= 0.1, text
 
 
+def test_english_is_written_of_other_languages(checkpoint, real_speech):
+    assert checkpoint.translates
+    sound = load_audio(real_speech / "fixtures" / "jfk.flac")
+    said = checkpoint.transcribe(sound, language="de", task="translate")  # German is named, and English is written
+    assert {s.language for s in said} == {"en"}
+    assert wer([join_texts((s.text for s in said), "en")], [SAID["jfk.flac"]]).wer <= 0.2, said
+
+
 def test_what_is_heard_for_the_language_is_the_first_speech_with_a_voice():
     waveform = np.arange(100 * SAMPLE_RATE, dtype=np.float32)
     spans = [Span(0, 16_000, True), Span(32_000, 64_000), Span(80_000, 96_000)]

@@ -51,7 +51,8 @@ SHUT = {
     *(f"POST {GRADIO}/{name}" for name in ("component_server", "process_recording", "vibe-edit", "undo-vibe-edit")),
     *(f"POST {GRADIO}/{name}" for name in ("vibe-code", "vibe-starter-queries")),
 }
-OURS = {"POST /v1/audio/transcriptions", "GET /v1/models", "GET /v1/models/{name:path}", "GET /healthz"}
+OURS = {"POST /v1/audio/transcriptions", "GET /v1/models", "GET /v1/models/{name:path}"}
+OURS |= {"POST /v1/audio/translations", "GET /healthz", "GET /metrics"}
 
 
 http = httpx.Client(timeout=60)  # one for all: making a client takes longer than a request

@@ -1,6 +1,7 @@
 """Pages in processes of their own: their folder, their ends, their options. On loopback, with a throw-away model."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,12 +15,16 @@ import numpy as np
 import pytest
 import soundfile
 from serving_model import random_model
+from web import answer, website
 
 from cantowhisper.cli import main as cli
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.serving.live.engine import LiveLimits
+from cantowhisper.serving.offline.addresses import Reach
+from cantowhisper.serving.offline.download import fetch
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.web import storage as storage_module
+from cantowhisper.serving.web.refusal import FullDisk
 from cantowhisper.serving.web.running import require_port
 from cantowhisper.serving.web.settings import PREFIX, Whereabouts, from_environment
 from cantowhisper.serving.web.storage import Storage
@@ -173,6 +178,20 @@ def test_a_full_disk_is_one_line_and_recovers(small_disk, tmp_path):
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=30)[1]
     assert process.returncode == 0 and "Traceback" not in said, said
+
+
+def test_a_disk_that_is_full_while_a_link_is_fetched_is_said_so(small_disk):
+    # The whole disk is 8 MB, and so is what is to be written: with a look at the room before, and without.
+    with website(talk=answer(bytes(20_000_000))) as (site, port, _):
+        reach = Reach(frozenset({("127.0.0.1", port)}))
+        storage = Storage(small_disk / "files", keep_s=100, sweep_every_s=10)
+        for look in ({"require_room": storage.require_room}, {}):
+            with pytest.raises(FullDisk, match="disk is full"):
+                fetch(f"{site}/talk.wav", storage.folder, reach=reach, **look)
+            free = shutil.disk_usage(small_disk).free
+            assert (free > 500_000) == bool(look), "what is spared for others"
+            (storage.folder / "download.media").unlink()
+        storage.close()
 
 
 @pytest.mark.parametrize("kind", [Limits, LiveLimits, Whereabouts])

@@ -130,6 +130,15 @@ def test_names_in_other_scripts_are_asked_for_in_ascii(tmp_path):
         fetch("http://a\u0303\u0489.\u2f00\u0600x/", tmp_path, reach=reach)
 
 
+def test_a_redirect_in_utf8_is_followed_and_asked_for_in_percents(tmp_path):
+    from web import answer, redirect, website
+
+    to_utf8 = "/錄音/talk.wav".encode().decode("latin-1")  # as http.server writes header lines
+    with website(go=redirect(to_utf8), **{"%E9%8C%84%E9%9F%B3/talk": answer(b"RIFF")}) as (site, port, asked):
+        path = fetch(f"{site}/go", tmp_path, reach=Reach(frozenset({("127.0.0.1", port)})))
+    assert path.read_bytes() == b"RIFF" and asked == ["/go", "/%E9%8C%84%E9%9F%B3/talk.wav"]
+
+
 class Drips:
     """A server that sends a byte now and then: in the TLS handshake, before the headers end, or in the body."""
 

@@ -91,8 +91,7 @@ class Recognizer:
         if file is None:
             raise CantowhisperError(f"{folder} has no tokenizer.json; save the tokenizer beside the model")
         facts = next((ModelFacts.load(p) for p in places if (p / "cantowhisper.json").exists()), ModelFacts())
-        of_model = context_of(facts)
-        chosen = replace(of_model, kind=context) if context else of_model
+        chosen = replace(context_of(facts), kind=context) if context else context_of(facts)
         return cls(engine, Tokenizer.from_file(str(file)), facts, context=chosen, options=options)
 
     @property
@@ -100,16 +99,9 @@ class Recognizer:
         """Codes of the languages that the tokenizer has a token for."""
         return known_languages(self._vocabulary)
 
-    def transcribe(
-        self, waveform: np.ndarray, *, on_segment: Callable[[Segment], None] | None = None, **options
-    ) -> list[Segment]:
-        """All segments of a recording; `stream` says what the options are. `on_segment` is called with each."""
-        segments = []
-        for segment in self.stream(waveform, **options):
-            segments.append(segment)
-            if on_segment:
-                on_segment(segment)
-        return segments
+    def transcribe(self, waveform: np.ndarray, **options) -> list[Segment]:
+        """All segments of a recording; `stream` says what the options are."""
+        return list(self.stream(waveform, **options))
 
     def stream(
         self,
@@ -119,6 +111,7 @@ class Recognizer:
         script: str | None = None,
         beam_size: int = 1,
         characters: bool = False,
+        task: str = "transcribe",
         should_stop: Callable[[], bool] | None = None,
     ) -> Iterator[Segment]:
         """Yield the segments of a recording in time order, each as soon as it and those before it are ready.
@@ -126,27 +119,27 @@ class Recognizer:
         Parameters
         ----------
         waveform : float32, shape (n_samples,), in [-1, 1], 16 kHz mono
-        language : code or name, or "auto" to have the model tell; default is what the model was trained for, and for a
-            stock model "auto"
+        language : code or name, or "auto": the model tells; default is what it was trained for, for a stock one "auto"
         script : "traditional", "simplified", "as written"; default is what the model writes, but traditional for a
             stock model that is told to write Cantonese: it would mix both
         beam_size : 1 is greedy; 5 costs about twice the time
         characters : also when each character was said (costs a quarter more)
+        task : "translate" writes English, where the model `translates`
         should_stop : asked before each batch; True ends the stream where it is
 
         Raises
         ------
         UsageError : the model does not know the language, or the script does not exist
         """
-        prompt = self._prompt(None if language == "auto" else language)
+        prompt = self._prompt(None if language == "auto" else language, task)
         script = script or self._usual_script(language)
         to_script("", script)  # refuses an unknown script before the work, not after it
         waveform = np.ascontiguousarray(waveform, dtype=np.float32)
         jobs = [self._job(index, span) for index, span in enumerate(find_segments(waveform, self.options))]
         if self._must_detect(language) and jobs:
             language = self.detect_language(waveform, [job.span for job in jobs])
-            prompt = self._prompt(language)
-        code = self._language_code(language)
+            prompt = self._prompt(language, task)
+        code = "en" if task == "translate" else self._language_code(language)
         jobs = [replace(job, budget=token_budget(job.span.seconds, language=code)) for job in jobs]
         ready, next_index = {}, 0
         for batch in batches(jobs):
@@ -162,8 +155,8 @@ class Recognizer:
                 text = to_script(segment.text, script, language=code)
                 segment = replace(segment, text=text, language=code)
                 if characters:
-                    job = jobs[next_index - 1]
-                    segment = replace(segment, characters=self._characters(waveform, job, prompt, segment.text))
+                    times = self._characters(waveform, jobs[next_index - 1], prompt, text)
+                    segment = replace(segment, characters=times)
                 yield segment
 
     def decode(self, waveform: np.ndarray, prefix: str = "", *, language: str | None = None) -> Hypothesis:
@@ -185,8 +178,7 @@ class Recognizer:
         if self._must_detect(language):
             language = self.detect_language(waveform, [job.span])
         begin = self._tokenizer.encode(prefix, add_special_tokens=False).ids
-        budget = token_budget(job.span.seconds, language=self._language_code(language))
-        budget = max(1, budget - len(begin))
+        budget = max(1, token_budget(job.span.seconds, language=self._language_code(language)) - len(begin))
         (decoded,) = self.engine.decode(
             *self._inputs(waveform, [job]),
             [*self._prompt(language), *begin],
@@ -198,10 +190,10 @@ class Recognizer:
         text, sure, old = (self._tokenizer.decode([*begin, *more]) for more in (ids, sure_ids, []))
         return Hypothesis(text[len(old) :], max(0, common_prefix_length(text, sure) - len(old)))
 
-    def _prompt(self, language: str | None) -> list[int]:
+    def _prompt(self, language: str | None, task: str = "transcribe") -> list[int]:
         language = language or self.facts.language_token or "zh"
         token = language if language == self.facts.language_token else language_token(self._vocabulary, language)
-        names = ["<|startoftranscript|>", token, "<|transcribe|>", "<|notimestamps|>"]
+        names = ["<|startoftranscript|>", token, f"<|{task}|>", "<|notimestamps|>"]
         absent = [name for name in names if name not in self._vocabulary]
         if absent == [token]:
             raise CantowhisperError(f"the model's tokenizer has no {token}; check language_token in cantowhisper.json")
@@ -252,6 +244,11 @@ class Recognizer:
     def detects_language(self) -> bool:
         """Whether the model hears the language where nobody names one: a stock model was trained for none."""
         return not self.facts.language_token
+
+    @property
+    def translates(self) -> bool:
+        """Whether the model writes English of other languages' speech; fine-tuning here teaches no such task."""
+        return self.detects_language and "<|translate|>" in self._vocabulary
 
     def _must_detect(self, language: str | None) -> bool:
         return language == "auto" or (not language and self.detects_language)

@@ -21,6 +21,8 @@ from cantowhisper.serving.live.options import LiveOptions
 from cantowhisper.serving.live.pace import Level, Pace, PaceOptions
 from cantowhisper.serving.live.policy import DecodeRequest
 from cantowhisper.serving.live.session import Session
+from cantowhisper.serving.web.refusal import Refusal
+from cantowhisper.serving.web.visitors import is_owner
 from cantowhisper.speech.language import language_token
 from cantowhisper.speech.mel import SAMPLE_RATE
 from cantowhisper.speech.text import to_script
@@ -38,6 +40,9 @@ class LiveLimits(Options):
 
     max_sessions: int = option(
         8, "8 × max_held_s are 31 MB; more speakers than that would all wait", unit="speakers", least=1
+    )
+    max_sessions_per_visitor: int = option(
+        4, "one visitor cannot take all places; this machine itself, without a proxy, may", unit="sessions", least=1
     )
     max_held_s: float = option(
         120.0, "sound without text in memory a session; the page keeps what is not taken", unit="seconds", above=0
@@ -83,16 +88,24 @@ class LiveEngine:
     # ---------------------------------------------------------------------------------------------------- for pages
 
     def start(
-        self, *, language: str | None = None, script: str | None = None, at: int = 0, prefix: str = ""
+        self,
+        *,
+        language: str | None = None,
+        script: str | None = None,
+        at: int = 0,
+        prefix: str = "",
+        visitor: str = "",
     ) -> str | None:
         """Open a session and return its name; None when there is no room now (ask again after `ask_again_s`).
 
         at : sample of the speaker's recording at which it starts
         prefix : committed text that the page has already of the speech there (its session was lost)
+        visitor : address of whoever speaks; "" is not counted
 
         Raises
         ------
         UsageError : the model does not know the language, or there is no such script
+        Refusal : the visitor has too many sessions
         """
         if language and language != "auto":
             language_token([f"<|{code}|>" for code in self.recognizer.languages], language)  # refuses what it lacks
@@ -105,15 +118,26 @@ class LiveEngine:
             prefix=prefix[:MAX_PREFIX],
             max_held_s=self.limits.max_held_s,
             options=self.options,
+            visitor=visitor,
         )
         with self._changed:
             self._drop_forgotten()
+            self._require_place(visitor)
             if len(self.sessions) >= self.limits.max_sessions or (self.sessions and self.level == "full"):
                 return None
             session.seen_s = session.served_s = self.clock()
             name = secrets.token_urlsafe(12)
             self.sessions[name] = session
         return name
+
+    def _require_place(self, visitor: str) -> None:
+        mine = sum(session.visitor == visitor for session in self.sessions.values())
+        if visitor and mine >= self.limits.max_sessions_per_visitor and not is_owner(visitor):
+            raise Refusal(
+                f"你已經開咗 {mine} 個，停咗一個先。 {mine} of your sessions are open already; stop one of them first.",
+                status=429,
+                retry_after_s=self.limits.forget_after_s,
+            )
 
     def push(
         self, name: str, offset: int, sound: np.ndarray, *, oldest: int | None = None, seen: int = 0, end: bool = False
@@ -165,6 +189,11 @@ class LiveEngine:
         """What gives way at the moment."""
         n_speaking, behind_s = self._load()
         return self.pace.level(n_speaking, behind_s=behind_s)
+
+    @property
+    def behind_s(self) -> float:
+        """How much sound waits, of the session with most."""
+        return self._load()[1]
 
     def _load(self) -> tuple[int, float]:
         sessions = list(self.sessions.values())

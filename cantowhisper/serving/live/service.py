@@ -39,10 +39,13 @@ def answered(call: Callable[..., dict]) -> Callable[..., dict]:
 
 
 class LiveService:
-    """start, push, poll, finish."""
+    """start, push, poll, finish.
 
-    def __init__(self, engine: LiveEngine):
-        self._engine = engine
+    visitor : the address of whoever calls, asked in the call
+    """
+
+    def __init__(self, engine: LiveEngine, *, visitor: Callable[[], str] = lambda: ""):
+        self._engine, self._visitor = engine, visitor
 
     @answered
     def start(self, language: str = "", script: str = "", at: int = 0, known: str = "") -> dict:
@@ -52,7 +55,11 @@ class LiveService:
         written). To go on after a lost session, at: the first sample that will be pushed; known: its text so far.
         """
         name = self._engine.start(
-            language=str(language or ""), script=str(script or ""), at=_count(at), prefix=str(known or "")
+            language=str(language or ""),
+            script=str(script or ""),
+            at=_count(at),
+            prefix=str(known or ""),
+            visitor=self._visitor(),
         )
         return {"session": name} if name else {"busy": True, "retry_s": self._engine.limits.ask_again_s}
 

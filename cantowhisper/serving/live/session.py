@@ -35,6 +35,7 @@ class Session:
     prefix: str = ""  # text that the page has already of the speech at `begin`
     max_held_s: float = 120.0  # of sound without text; then no more is taken, and the page keeps it
     options: LiveOptions = field(default_factory=LiveOptions)
+    visitor: str = ""  # whose it is
 
     def __post_init__(self):
         self.policy, self._detector = LivePolicy(self.options, prefix=self.prefix), VoiceDetector()

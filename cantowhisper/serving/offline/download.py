@@ -17,12 +17,13 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from cantowhisper.serving.offline.addresses import PORTS, Reach, ascii_host
 from cantowhisper.serving.offline.limits import Limits, LinkError
+from cantowhisper.serving.web.refusal import FullDisk, is_full
 
 MAX_REDIRECTS = 5
 MAX_URL_CHARACTERS = 2000
@@ -42,6 +43,7 @@ def fetch(
     limits: Limits | None = None,
     reach: Reach | None = None,
     given_up: threading.Event | None = None,
+    require_room: Callable[[int], None] = lambda n_bytes: None,
 ) -> Path:
     """Download what a link names into a folder and return the file.
 
@@ -49,18 +51,20 @@ def fetch(
     folder : the caller's own, who removes it; at most one file is left there
     reach : where connections may go
     given_up : set by whoever does not want the file any more; the download then ends at once
+    require_room : called with the bytes that are about to be written; raises FullDisk where there is none
 
     Raises
     ------
     LinkError : refused, unreachable, too large, too slow, or not a recording
+    FullDisk : no room for it
     """
     limits, given_up = limits or Limits(), given_up or threading.Event()
     video = youtube_id(link)
     if video:
         from cantowhisper.serving.offline.youtube import fetch_video
 
-        return fetch_video(video, Path(folder), limits=limits, given_up=given_up)
-    return _Download(Path(folder), limits, reach or Reach(), given_up).run(link)
+        return fetch_video(video, Path(folder), limits=limits, given_up=given_up, require_room=require_room)
+    return _Download(Path(folder), limits, reach or Reach(), given_up, require_room).run(link)
 
 
 def youtube_id(link: str) -> str | None:
@@ -93,8 +97,9 @@ def _split(link: str) -> SplitResult | None:
 class _Download:
     """One download: its clock and its byte count go on over redirects."""
 
-    def __init__(self, folder: Path, limits: Limits, reach: Reach, given_up: threading.Event):
+    def __init__(self, folder: Path, limits: Limits, reach: Reach, given_up: threading.Event, require_room):
         self.folder, self.limits, self.reach, self.over = folder, limits, reach, given_up
+        self._require_room = require_room
         self._line: socket.socket | None = None
         self._changed = threading.Lock()
         self.ends_at = time.monotonic() + limits.max_download_s
@@ -109,7 +114,7 @@ class _Download:
                     return file_or_link
                 link = file_or_link
         except (OSError, http.client.HTTPException, zlib.error) as error:
-            raise self._broken(error) from error
+            raise FullDisk if is_full(error) else self._broken(error) from error
         finally:
             self.over.set()
             self._hold(None)
@@ -209,6 +214,7 @@ class _Download:
                 written += len(block)
                 if written > self.limits.max_url_bytes:
                     raise self._too_large()
+                self._require_room(len(block))
                 file.write(block)
         return path
 

@@ -21,8 +21,8 @@ LOOK_AGAIN_S = 0.1  # for a place
 class Links:
     """The places for downloads of one page. Safe to use from many event loops."""
 
-    def __init__(self, limits: Limits, reach: Reach | None):
-        self.limits, self.reach = limits, reach
+    def __init__(self, limits: Limits, reach: Reach | None, *, require_room=lambda n_bytes: None):
+        self.limits, self.reach, self._require_room = limits, reach, require_room
         self._threads = ThreadPoolExecutor(limits.max_downloads, thread_name_prefix="link")
         self._visitors: set[str] = set()  # whose link is being fetched
         self._lock = threading.Lock()
@@ -32,7 +32,7 @@ class Links:
 
         Raises
         ------
-        LinkError : as `fetch` does
+        LinkError, FullDisk : as `fetch` does
         LimitError : no place for long
         """
         ends_at = time.monotonic() + 2 * self.limits.max_download_s
@@ -57,6 +57,10 @@ class Links:
             given_up.set()
             await asyncio.wait([task])  # the folder is the caller's, who may remove it now
 
+    @property
+    def n_under_way(self) -> int:
+        return len(self._visitors)
+
     def _enter(self, visitor: str) -> bool:
         with self._lock:
             if visitor in self._visitors or len(self._visitors) >= self.limits.max_downloads:
@@ -66,7 +70,8 @@ class Links:
 
     def _fetch(self, link: str, folder: Path, visitor: str, given_up: threading.Event) -> Path:
         try:
-            return fetch(link, folder, limits=self.limits, reach=self.reach, given_up=given_up)
+            how = {"limits": self.limits, "reach": self.reach, "require_room": self._require_room}
+            return fetch(link, folder, given_up=given_up, **how)
         finally:
             with self._lock:
                 self._visitors.discard(visitor)

@@ -2,7 +2,8 @@
 
 `POST /v1/audio/transcriptions`. Fields: file, model (any), language, response_format (json, text, srt, verbose_json,
 vtt), timestamp_granularities[] (segment; word gives the time of every character; both with verbose_json), stream (json
-and text: each segment as it is ready). What cannot be done is refused in OpenAI's form and not passed over in silence.
+and text: each segment as it is ready). `POST /v1/audio/translations` takes the same and writes English, with a stock
+Whisper. What cannot be done is refused in OpenAI's form and not passed over in silence.
 Recordings lie in a folder of their own while the request lasts. Who closes the connection stops the work.
 """
 
@@ -22,7 +23,7 @@ from cantowhisper.serving.offline.service import Choices, Result, Service, langu
 from cantowhisper.serving.offline.transcription import friendly
 from cantowhisper.serving.subtitles import write
 from cantowhisper.serving.web.form import Form, received
-from cantowhisper.serving.web.refusal import Refusal
+from cantowhisper.serving.web.refusal import FullDisk, Refusal, is_full
 from cantowhisper.serving.web.visitors import visitor_address
 from cantowhisper.speech.audio import AudioError
 from cantowhisper.speech.text import join_texts
@@ -42,9 +43,9 @@ def routes(service: Service) -> list[Route]:
     """The routes, to be put before those of the page."""
     model = {"id": service.name, "object": "model", "created": 0, "owned_by": "cantowhisper"}
 
-    async def transcriptions(request: Request) -> Response:
+    async def audio(request: Request) -> Response:
         try:
-            return await _transcriptions(service, request)
+            return await _audio(service, request, translate=request.url.path.endswith("translations"))
         except ClientDisconnect:
             return Response(status_code=499)
         except Exception as error:  # the visitor's words, names and paths stay out of logs and answers
@@ -59,7 +60,8 @@ def routes(service: Service) -> list[Route]:
         return _error(Refusal(f"there is no such model; this page serves {service.name!r}", status=404))
 
     return [
-        Route("/v1/audio/transcriptions", transcriptions, methods=["POST"]),
+        Route("/v1/audio/transcriptions", audio, methods=["POST"]),
+        Route("/v1/audio/translations", audio, methods=["POST"]),
         Route("/v1/models", models, methods=["GET"]),
         Route("/v1/models/{name:path}", one_model, methods=["GET"]),
     ]
@@ -73,25 +75,30 @@ def _error_body(error: Exception, status: int) -> dict:
 
 
 def _error(error: Exception) -> JSONResponse:
+    if is_full(error):
+        error = FullDisk()
     status, headers = (400 if isinstance(error, (AudioError, UsageError)) else 500), {}
     if isinstance(error, Refusal):
         status, headers = error.status, error.headers
     return JSONResponse(_error_body(error, status), status, headers)
 
 
-async def _transcriptions(service: Service, request: Request) -> Response:
+async def _audio(service: Service, request: Request, *, translate: bool) -> Response:
     limits = replace(service.limits.forms, max_files=1)
     count = lambda name, n_bytes: service.site.count_upload(request, n_bytes)
     async with AsyncExitStack() as stack:
         form = await stack.enter_async_context(received(request, limits=limits, on_bytes=count))
         path, choices = _asked(form)
+        if translate:
+            choices = _translated(choices, service)
         if form.get("stream").lower() in ("true", "1"):
             steps = await stack.enter_async_context(_steps(service, request, path, choices))
             first = await anext(steps)  # a refusal before any text has its own status
             events = _events(service, first, steps, form.get("language"), stack.pop_all())
             return StreamingResponse(events, media_type="text/event-stream")
         result = await _result(service, request, path, choices)
-        return _shaped(result, form.get("response_format", "json"), language_of(result, form.get("language"), service))
+        language = language_of(result, form.get("language"), service)
+        return _shaped(result, form.get("response_format", "json"), language, translate=translate)
 
 
 def _asked(form: Form) -> tuple[Path, Choices]:
@@ -120,6 +127,20 @@ def _asked(form: Form) -> tuple[Path, Choices]:
     if form.get("temperature", "0").strip("0.") != "":
         raise _Wrong("temperature", "temperature is 0 here: text is not drawn by chance")
     return upload.path, Choices(language=form.get("language"), characters="word" in times)
+
+
+def _translated(choices: Choices, service: Service) -> Choices:
+    """The same in English.
+
+    Raises
+    ------
+    _Wrong : the model does not translate, or English has no characters to be timed
+    """
+    if not service.recognizer.translates:
+        raise _Wrong("model", f"{service.name!r} writes what is said and does not translate; a stock Whisper does")
+    if choices.characters:
+        raise _Wrong("timestamp_granularities", "a translation has times of segments alone")
+    return replace(choices, translate=True)
 
 
 @asynccontextmanager
@@ -174,7 +195,7 @@ async def _result(service: Service, request: Request, path: Path, choices: Choic
     raise Refusal("the request was stopped", status=499)
 
 
-def _shaped(result: Result, shape: str, language: str) -> Response:
+def _shaped(result: Result, shape: str, language: str, *, translate: bool) -> Response:
     segments = result.progress.segments
     if shape in ("srt", "vtt"):
         return PlainTextResponse(write(segments, shape))
@@ -198,7 +219,8 @@ def _shaped(result: Result, shape: str, language: str) -> Response:
         }
         for number, s in enumerate(segments)
     ]
-    answer = {"task": "transcribe", "language": language, "duration": round(result.progress.duration_s, 3)}
+    task = "translate" if translate else "transcribe"
+    answer = {"task": task, "language": language, "duration": round(result.progress.duration_s, 3)}
     words = [{"word": c, "start": a, "end": b} for s in segments for c, a, b in s.characters]
     return _json({**answer, "text": text, "segments": rows, **({"words": words} if words else {})})
 

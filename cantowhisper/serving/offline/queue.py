@@ -72,6 +72,7 @@ class Worker:
         self._running: _Job | None = None
         self._running_since: float | None = None
         self._lately: deque[float] = deque(maxlen=10)  # seconds that the last jobs took
+        self.work_s = 0.0  # spent on all jobs
         self._changed = threading.Condition()
         self._closing = False
         self.thread: threading.Thread | None = None
@@ -108,6 +109,12 @@ class Worker:
     @property
     def n_waiting(self) -> int:
         return len(self._jobs)
+
+    @property
+    def running_s(self) -> float:
+        """How long the work in hand has taken by now; 0 when there is none."""
+        since = self._running_since
+        return time.monotonic() - since if since else 0.0
 
     def close(self, *, timeout_s: float = 5.0) -> None:
         """End all work: who waits for it is told so. Waits for the thread, at most for `timeout_s`."""
@@ -179,6 +186,7 @@ class Worker:
             self._do(job)
             with self._changed:
                 self._lately.append(time.monotonic() - self._running_since)
+                self.work_s += self._lately[-1]
                 self._running = self._running_since = None
 
     def _next(self) -> _Job | None:

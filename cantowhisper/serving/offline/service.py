@@ -37,6 +37,7 @@ class Choices:
     beam_size: int = 1
     compare: bool = False  # also with the model before fine-tuning
     characters: bool = False  # times of every character
+    translate: bool = False  # into English, where the model does that
 
     def __post_init__(self):
         if self.beam_size not in (1, 5):
@@ -95,9 +96,10 @@ class Service:
             storage=storage,
         )
         self.stops = StopRequests()
-        self.worker, self._links = Worker(), Links(self.limits, reach)
+        self.worker, self._links = Worker(), Links(self.limits, reach, require_room=self.site.require_room)
         self._hourly = Hourly(self.limits.max_requests_per_hour, _too_often)
         self.under_way = UnderWay(per_visitor=self.limits.max_under_way_per_visitor, in_all=self.limits.max_queue)
+        self._watch()
 
     async def run(
         self,
@@ -123,23 +125,32 @@ class Service:
         """
         choices = choices or Choices()
         self.stops.clear(session)
-        if len(paths) + bool(link) > self.limits.max_files:
+        with self.site.metrics.request() as outcome:
+            self._require_open(len(paths) + bool(link))
+            with (
+                self.site.keeping(paths),
+                self.under_way.one(visitor) as place,
+                tempfile.TemporaryDirectory(prefix="cantowhisper-", ignore_cleanup_errors=True) as folder,
+            ):
+                self._hourly.take(visitor)
+                sources = [Path(path) for path in paths]
+                async with aclosing(
+                    self._steps(sources, link.strip(), visitor, choices, session, Path(folder))
+                ) as steps:
+                    async for status in steps:
+                        place.look()
+                        if status.stage == "done":
+                            outcome.name = "done"
+                            self._count_sound(status.results)
+                        yield status
+
+    def _require_open(self, n_sources: int) -> None:
+        if n_sources > self.limits.max_files:
             raise LimitError(
                 f"一次最多 {self.limits.max_files} 個檔案。 {self.limits.max_files} files at once at most."
             )
         if self.site.closing.is_set():
             raise Closing
-        with (
-            self.site.keeping(paths),
-            self.under_way.one(visitor) as place,
-            tempfile.TemporaryDirectory(prefix="cantowhisper-", ignore_cleanup_errors=True) as folder,
-        ):
-            self._hourly.take(visitor)
-            steps = self._steps([Path(path) for path in paths], link.strip(), visitor, choices, session, Path(folder))
-            async with aclosing(steps):
-                async for status in steps:
-                    place.look()
-                    yield status
 
     async def _steps(self, sources: list[Path], link, visitor, choices, session, folder: Path) -> AsyncIterator:
         """Fetch, wait, and work."""
@@ -155,6 +166,19 @@ class Service:
                 if isinstance(event, Waiting):
                     event = Status("waiting", waiting=event) if event.place else Status("unchanged")
                 yield event
+
+    def _watch(self) -> None:
+        """What operators see of the queue and the work."""
+        watch, worker = self.site.metrics.watch, self.worker
+        watch("requests_under_way", "Requests that are fetched, wait or are worked on.", lambda: len(self.under_way))
+        watch("requests_waiting", "Requests in the queue.", lambda: worker.n_waiting)
+        watch("links_under_way", "Links that are being fetched.", lambda: self._links.n_under_way)
+        watch("running_seconds", "How long the recording in work has taken by now.", lambda: worker.running_s)
+        watch("work_seconds_total", "Time spent on recordings, reading them included.", lambda: worker.work_s)
+
+    def _count_sound(self, results: Sequence[Result]) -> None:
+        seconds = sum(result.progress.duration_s for result in results)
+        self.site.metrics.count("sound_seconds_total", "Length of the recordings that were transcribed.", seconds)
 
     def close(self) -> None:
         """Let nobody in, and end what is under way: everybody who waits is told so."""
@@ -194,6 +218,7 @@ class Service:
             beam_size=choices.beam_size,
             should_stop=should_stop,
             **({"characters": True} if choices.characters else {}),
+            **({"task": "translate"} if choices.translate else {}),
         )
 
 

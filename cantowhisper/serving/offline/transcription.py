@@ -11,7 +11,7 @@ from cantowhisper.files import write_text
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.subtitles import write
-from cantowhisper.serving.web.refusal import Refusal
+from cantowhisper.serving.web.refusal import FullDisk, Refusal, is_full
 from cantowhisper.speech.audio import AudioError, read_sound
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -117,6 +117,8 @@ _AUDIO_PROBLEMS = {
 
 def friendly(error: Exception) -> str:
     """A refusal in Chinese and English, for people who did nothing wrong. Gives away no path of this machine."""
+    if is_full(error):
+        error = FullDisk()
     if isinstance(error, Refusal):
         return str(error)
     if isinstance(error, AudioError):

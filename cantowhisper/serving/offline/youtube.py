@@ -6,26 +6,37 @@ eleven-character id, with its other extractors switched off, and what it may fet
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from cantowhisper.serving.offline.limits import Limits, LinkError
+from cantowhisper.serving.web.refusal import FullDisk, Refusal, is_full
 
 # Sound alone where there is some, and the smallest: speech recognition takes 16 kHz mono anyway.
+BLOCK_BYTES = 1 << 20  # about what comes between two looks
 FORMAT = "worstaudio[abr>=32]/worstaudio/worst"
 
 
-def fetch_video(video: str, folder: Path, *, limits: Limits, given_up: threading.Event | None = None) -> Path:
+def fetch_video(
+    video: str,
+    folder: Path,
+    *,
+    limits: Limits,
+    given_up: threading.Event | None = None,
+    require_room: Callable[[int], None] = lambda n_bytes: None,
+) -> Path:
     """Download the sound of the video with this id into a folder and return the file.
 
     Raises
     ------
     LinkError : YouTube refuses, the video is live, too long or too large, or it takes too long
+    FullDisk : no room for it
     """
     try:
         import yt_dlp
     except ImportError as error:
         raise _advice("Links to YouTube are not fetched on this page") from error
-    watch = _Watch(limits, given_up)
+    watch = _Watch(limits, given_up, require_room)
     options = {
         "outtmpl": {"default": str(folder / "download.%(ext)s")},
         "format": FORMAT,
@@ -47,11 +58,13 @@ def fetch_video(video: str, folder: Path, *, limits: Limits, given_up: threading
     try:
         with yt_dlp.YoutubeDL(options) as downloader:
             downloader.download([f"https://www.youtube.com/watch?v={video}"])
-    except LinkError:
+    except Refusal:
         raise
     except Exception as error:  # yt-dlp raises many kinds, and their words hold the link
         if watch.refusal:
             raise watch.refusal from error
+        if is_full(error):
+            raise FullDisk from error
         raise _advice("YouTube does not give this video to servers") from error
     if watch.refusal:
         raise watch.refusal
@@ -64,8 +77,9 @@ def fetch_video(video: str, folder: Path, *, limits: Limits, given_up: threading
 class _Watch:
     """What yt-dlp asks before and during a download; `refusal` keeps the reason, for yt-dlp words its own."""
 
-    def __init__(self, limits: Limits, given_up: threading.Event | None = None):
+    def __init__(self, limits: Limits, given_up: threading.Event | None = None, require_room=lambda n_bytes: None):
         self.limits, self.given_up, self.refusal = limits, given_up or threading.Event(), None
+        self.require_room = require_room
         self.ends_at = time.monotonic() + limits.max_download_s
 
     def refuse_before(self, facts: dict, *, incomplete: bool = False) -> str | None:
@@ -86,6 +100,11 @@ class _Watch:
             self.refusal = LinkError("條片太大。 The video is too large; upload only its sound.")
         if self.refusal:
             raise self.refusal
+        try:
+            self.require_room(BLOCK_BYTES)
+        except FullDisk as full:
+            self.refusal = full
+            raise
 
 
 class _NoLog:

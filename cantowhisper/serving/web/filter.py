@@ -93,10 +93,13 @@ class RequestFilter:
 
     doors : what is open
     closing : asked at each request: True refuses everything, because the page is being stopped
+    on_response : called with the status of each answer
     """
 
-    def __init__(self, app: ASGIApp, *, doors: Open | None = None, closing=lambda: False):
-        self.app, self.doors, self.closing = app, doors or Open(), closing
+    def __init__(
+        self, app: ASGIApp, *, doors: Open | None = None, closing=lambda: False, on_response=lambda status: None
+    ):
+        self.app, self.doors, self.closing, self.on_response = app, doors or Open(), closing, on_response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":  # no page of ours has one
@@ -105,9 +108,9 @@ class RequestFilter:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        send, path = self._counting(send), scope["path"].removeprefix(scope.get("root_path", ""))
         try:
-            if self.closing() and path != "/healthz":
+            if self.closing() and path not in ("/healthz", "/metrics"):
                 raise Closing
             if not self.doors.lets_through(scope["method"], path) or "deep_link" in _query(scope):
                 raise Refusal("冇呢版。 There is no such page.", status=404)
@@ -119,6 +122,14 @@ class RequestFilter:
             return  # nobody is left to answer
         else:
             await self.app(scope, receive, send)
+
+    def _counting(self, send: Send) -> Send:
+        async def counting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.on_response(message["status"])
+            await send(message)
+
+        return counting
 
     async def _checked_body(self, request: Request) -> bytes:
         """The JSON body, written anew from what was looked at, so that Gradio reads nothing else.

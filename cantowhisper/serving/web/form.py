@@ -6,7 +6,6 @@ visitor who went away, and Starlette knows no largest file.
 
 import asyncio
 import contextlib
-import errno
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -18,11 +17,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from cantowhisper.serving.web.refusal import FullDisk, Refusal
+from cantowhisper.serving.web.refusal import FullDisk, Refusal, is_full
 
 WRITE_BYTES = 1 << 20  # written at a time, in a thread: disks may be slow
 FRAME_BYTES = 100_000  # of the body, for what stands around files and fields
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ class _Receiver:
         except FormParserError as error:
             raise _unreadable() from error
         except OSError as error:
-            if error.errno not in FULL:
+            if not is_full(error):
                 raise
             raise FullDisk from error
         if not self._ended:

@@ -1,5 +1,6 @@
 """A request that is not served: in words for people, and as HTTP for programs."""
 
+import errno
 import math
 
 from starlette.responses import PlainTextResponse, Response
@@ -39,6 +40,11 @@ class FullDisk(Refusal):
             status=507,
             retry_after_s=TRY_AGAIN_S,
         )
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the disk, or what this user may have of it, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class Closing(Refusal):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from cantowhisper.contracts import CantowhisperError, UsageError
 
+MAX_OPEN_FILES = 65_536
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 7860
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,17 @@ def require_port(host: str | None, port: int | None) -> tuple[str, int]:
             f"{host} is no address of this machine; 127.0.0.1 is for you alone, 0.0.0.0 for all"
         ) from error
     return host, port
+
+
+def allow_many_connections() -> None:
+    """Take as many open files as this user may have: each connection is one, and 1,024 are soon held by somebody."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, MAX_OPEN_FILES), most))
 
 
 @contextlib.contextmanager

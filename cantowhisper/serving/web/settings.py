@@ -14,7 +14,9 @@ from typing import TypeVar
 
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.options import Options
+from cantowhisper.serving.web.logs import quiet
 from cantowhisper.serving.web.refusal import Refusal
+from cantowhisper.serving.web.running import allow_many_connections
 from cantowhisper.serving.web.storage import Storage
 from cantowhisper.serving.web.visitors import trust_proxies
 from cantowhisper.speech.context import CONTEXTS
@@ -23,14 +25,18 @@ PREFIX = "CANTOWHISPER_"
 Settings = TypeVar("Settings")
 
 
+def _where(help_text: str):
+    return dataclasses.field(default="", metadata={"help": help_text})
+
+
 @dataclass(frozen=True)
 class Whereabouts:
-    """Where a page lies, and what it may reach."""
+    """Where a page lies, and what it may reach. Each field's help is what `--help` says of it."""
 
-    files: str = ""  # folder for visitors' files (default: one of this user's among the temporary files)
-    root_path: str = ""  # sub-path behind a proxy, such as /speech
-    trusted_proxies: str = ""  # networks whose X-Forwarded-For is believed, or "private" (default: 127.0.0.1)
-    allow_links: str = ""  # HOST:PORT,… that links may lead to although they are not public, such as 127.0.0.1:8000
+    files: str = _where("folder for visitors' files (default: one of this user's among the temporary files)")
+    root_path: str = _where("sub-path behind a proxy, such as /speech")
+    trusted_proxies: str = _where('networks whose X-Forwarded-For is believed, or "private" (default: 127.0.0.1)')
+    allow_links: str = _where("ADDRESS:PORT,… that links may lead to although not public, such as 127.0.0.1:8000")
 
     def __post_init__(self):
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
@@ -89,8 +95,8 @@ def add_serve_options(parser: argparse.ArgumentParser, limits: type) -> None:
         group = parser.add_argument_group(title, f"each also as a variable, such as {_variable(first)}")
         for field in dataclasses.fields(kind):
             rule = field.metadata.get("rule")
-            says = f"{rule.reason} (default: {field.default:g} {rule.unit})" if rule else None
-            group.add_argument(_option(field.name), metavar="N" if rule else "TEXT", help=says)
+            says = f"{rule.reason} (default: {field.default:g} {rule.unit})" if rule else field.metadata["help"]
+            group.add_argument(_option(field.name), metavar="N" if rule else "TEXT", help=says.replace("%", "%%"))
 
 
 def page_options(arguments: argparse.Namespace, limits: type) -> dict:
@@ -119,14 +125,16 @@ def run_page(main: Callable, parser: argparse.ArgumentParser, limits: type) -> i
 
 @contextlib.contextmanager
 def opened(where: Whereabouts, *, keep_s: float, sweep_every_s: float) -> Iterator[Storage]:
-    """The folder of a page that begins, with the proxies that it believes; removed at its end."""
+    """The folder of a page that begins, with the proxies that it believes and a quiet log; removed at its end."""
     try:
         trust_proxies(where.trusted_proxies or None)
     except Refusal as error:
         raise UsageError(str(error)) from error
+    allow_many_connections()
     storage = Storage(where.files or None, keep_s=keep_s, sweep_every_s=sweep_every_s)
     storage.take_in_temporary_files()
     try:
-        yield storage
+        with quiet():
+            yield storage
     finally:
         storage.close()

@@ -1,4 +1,4 @@
-"""What one running page has besides its model: open doors, uploads within limits, and whether it is being stopped."""
+"""What one running page has besides its model: open doors, uploads within limits, numbers, whether it is stopped."""
 
 import contextlib
 import threading
@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 from cantowhisper.serving.web import uploads
 from cantowhisper.serving.web.filter import Open, RequestFilter
 from cantowhisper.serving.web.form import FormLimits
+from cantowhisper.serving.web.metrics import Metrics
 from cantowhisper.serving.web.storage import Storage
 from cantowhisper.serving.web.visitors import Hourly, visitor_address
 
@@ -34,15 +35,17 @@ class Site:
         storage: Storage | None = None,
     ):
         self.doors, self.forms, self.storage = doors, forms, storage
-        self.closing = threading.Event()
+        self.closing, self.metrics = threading.Event(), Metrics()
         self._uploaded = Hourly(upload_bytes_per_hour, _too_much)
 
     def app_kwargs(self, routes: Sequence[BaseRoute] = ()) -> dict:
         """What Gradio's `launch(app_kwargs=…)` takes: routes before its own, and the filter before all."""
         routes = [*routes, Route("/healthz", self._health, methods=["GET"])]
+        routes.append(Route("/metrics", self.metrics.answer, methods=["GET"]))
         if self.forms:
             routes += uploads.routes(self.forms, admit=self.count_upload)
-        keep_out = Middleware(RequestFilter, doors=self.doors, closing=self.closing.is_set)
+        told = {"closing": self.closing.is_set, "on_response": self.metrics.response}
+        keep_out = Middleware(RequestFilter, doors=self.doors, **told)
         return {"routes": routes, "middleware": [keep_out]}
 
     async def _health(self, request: Request) -> Response:
@@ -62,6 +65,16 @@ class Site:
         Refusal : too many of this visitor's in an hour, or no room
         """
         self._uploaded.take(visitor_address(request), n_bytes)
+        self.metrics.count("uploaded_bytes_total", "Bytes of visitors' files that arrived.", n_bytes)
+        self.require_room(n_bytes)
+
+    def require_room(self, n_bytes: int) -> None:
+        """Look at the disk before bytes of a visitor are written.
+
+        Raises
+        ------
+        FullDisk
+        """
         if self.storage:
             self.storage.require_room(n_bytes)
 
