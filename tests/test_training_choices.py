@@ -3,7 +3,12 @@
 import dataclasses
 import itertools
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +35,7 @@ from cantowhisper.training.run.partwise_trainer import parts_of
 from cantowhisper.training.schedules import Accumulated, read_accumulation, step_sizes
 from cantowhisper.training.trainer import WhisperTrainer, prepare_model, train
 
+ROOT = Path(__file__).resolve().parents[1]
 TEXTS = ["你好呀我哋今日去邊度食飯", "唔該畀碗雲吞麵我呀多謝", "電話係二三四五六七八九"]
 # One step, on eight clips of one context: what a step computes can be compared.
 ONE_STEP = dataclasses.replace(
@@ -100,6 +106,37 @@ def with_adapters(seed: int = 3):
             if "lora_B" in name:  # they begin as zeros
                 p.normal_(std=0.05)
     return model.eval(), processor
+
+
+def test_an_old_torchao_does_not_stop_lora(tmp_path):
+    """Colab brings torchao 0.10, at which peft raises an ImportError when it looks for a layer's class."""
+    found = tmp_path / "torchao-0.10.0.dist-info" / "METADATA"
+    found.parent.mkdir()
+    found.write_text("Metadata-Version: 2.1\nName: torchao\nVersion: 0.10.0\n", encoding="utf-8")
+    (tmp_path / "torchao").mkdir()
+    (tmp_path / "torchao" / "__init__.py").touch()
+    code = """
+from importlib.metadata import version
+import torch
+from peft.import_utils import is_torchao_available
+from cantowhisper.training.lora import add_lora, merge_lora
+from cantowhisper.training.miniature import build_miniature
+assert version("torchao") == "0.10.0"
+try:
+    is_torchao_available()
+except ImportError:
+    print("peft refuses it")
+model, _ = build_miniature(["食飯"] * 2)
+add_lora(model, rank=2, seed=1)
+print(sum("lora_A" in name for name, _ in model.named_parameters()), "adapters")
+merge_lora(model)
+"""
+    paths = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=300
+    )
+    assert not done.returncode, done.stderr
+    assert re.fullmatch(r"peft refuses it\n[1-9]\d* adapters\n", done.stdout)
 
 
 def some_batch(model, processor, n: int = 2):

@@ -17,11 +17,17 @@ def add_lora(model: WhisperForConditionalGeneration, *, rank: int, seed: int) ->
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
+        from peft.tuners.lora import Linear
+
+        torch.manual_seed(seed)
+        # Twice the rank for alpha, as in the usual recipe: the learning rate then suits any rank.
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LAYERS)
+        # Named by us, the class is not looked for: peft asks every quantisation library in turn, and ends with an
+        # ImportError where one is too old, such as the torchao 0.10 that Colab brings.
+        config._register_custom_module({torch.nn.Linear: Linear})
+        inject_adapter_in_model(config, model)
     except ImportError as error:
-        raise CantowhisperError("lora_rank needs the package peft: pip install peft") from error
-    torch.manual_seed(seed)
-    # Twice the rank for alpha, as in the usual recipe: the learning rate then suits any rank.
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=LAYERS), model)
+        raise CantowhisperError(f"lora_rank needs a working peft: pip install -U peft ({error})") from error
 
 
 def merge_lora(model: WhisperForConditionalGeneration) -> None:
