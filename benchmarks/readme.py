@@ -1,7 +1,7 @@
-"""Write the measured figures into README.md from benchmarks/results: python -m benchmarks.readme [--check]
+"""Write measured figures into the READMEs and docs/ from benchmarks/results: python -m benchmarks.readme [--check]
 
-README marks each place by `<!-- name:begin -->` and `<!-- name:end -->`; what stands between is rendered from
-results/name.json and from nothing else. --check exits with 1 where README says something else.
+A page marks each place by `<!-- name:begin -->` and `<!-- name:end -->`, or `name.part`; what stands between is
+rendered from results/name.json and from nothing else. --check exits with 1 where a page says something else.
 """
 
 import argparse
@@ -13,27 +13,44 @@ from pathlib import Path
 
 from cantowhisper.training.results.scoring import score_table
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "README.zh-HK.md", *sorted((ROOT / "docs").glob("*.md"))]
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def demo(result: dict) -> str:
-    """The headline, and what the demo prints, from results/demo.json."""
+    """The demo in a sentence or two, from results/demo.json."""
     before, after = (result["scores"][which]["known voices"] for which in ("before", "after"))
     machine = result["machine"]
-    lines = [
-        f"**CER {after['cer_no_punctuation']:.1%}** on sentences that it has never heard (n={after['n']} clips, known "
-        f"voices, no punctuation; {before['cer_no_punctuation']:.0%} before training), {result['minutes']:g} minutes "
-        f"after `make demo` has its packages, on {machine['cores']} CPU cores without a GPU ({machine['processor']}, "
-        f"{machine['date']}). The voices are synthetic: it shows that every stage works, not how well people are "
-        "recognised.",
-        "",
-        "```",
-        *score_table(result["scores"]).splitlines(),
-        *(line for line in result["output"] if line.startswith("  ") or "(CER " in line),
-        "```",
-    ]
-    return "\n".join(lines)
+    return (
+        f"**Demo:** trained from scratch in {result['minutes']:g} minutes on {machine['cores']} CPU cores, the miniature "
+        f"Whisper has a character error rate (CER) of **{after['cer_no_punctuation']:.1%}** on sentences it has never "
+        f"heard ({before['cer_no_punctuation']:.0%} before training; n={after['n']}, synthetic voices)."
+    )
+
+
+def demo_chinese(result: dict) -> str:
+    """The same in Chinese."""
+    before, after = (result["scores"][which]["known voices"] for which in ("before", "after"))
+    return (
+        f"**示範**：在 {result['machine']['cores']} 個 CPU 核心上由零開始訓練 {result['minutes']:g} 分鐘，迷你 Whisper "
+        f"在從未聽過的句子上，字元錯誤率（CER）是 **{after['cer_no_punctuation']:.1%}**（訓練前 "
+        f"{before['cer_no_punctuation']:.0%}；n={after['n']}，合成語音）。"
+    )
+
+
+def demo_scores(result: dict) -> str:
+    """What the demo prints, from results/demo.json."""
+    return "\n".join(
+        [
+            "```",
+            *score_table(result["scores"]).splitlines(),
+            *(line for line in result["output"] if line.startswith("  ") or "(CER " in line),
+            "```",
+            "",
+            f"({result['minutes']:g} minutes, {_where(result['machine'])}.)",
+        ]
+    )
 
 
 def transcribe(result: dict) -> str:
@@ -44,7 +61,7 @@ def transcribe(result: dict) -> str:
         (f"faster-whisper in batches, {result['long_form_minutes']:g} minutes with pauses", result["long_form_ratio"]),
     ]
     memory = ", ".join(f"{name} {mib:,.0f} MiB" for name, mib in result["peak_memory_mib"].items())
-    lines = ["| times quicker than | median | range |", "|---|---|---|"]
+    lines = ["| times as fast as | median | range |", "|---|---|---|"]
     lines += [f"| {name} | **{r['median']:.1f}×** | {r['lowest']:.1f}–{r['highest']:.1f} |" for name, r in rows if r]
     lines += ["", f"(Shape of whisper-{result['shape']}, int8, {result['threads']} threads, as many tokens for each "]
     lines[-1] += f"program; {_where(result['machine'])}. Peak memory: {memory}.)"
@@ -62,9 +79,9 @@ def live(result: dict) -> str:
     names = {
         "commit_delay_p50_s": "from a character's end to its final text, median",
         "commit_delay_p95_s": "… 95th percentile",
-        "first_tentative_delay_p50_s": "from the begin of speech to its first text, median",
+        "first_tentative_delay_p50_s": "from the start of speech to its first text, median",
         "end_of_speech_to_final_p50_s": "from the end of speech to its final text, median",
-        "compute_s_per_audio_s": "seconds of computing for a second of sound, both at a step of 1 s",
+        "compute_s_per_audio_s": "computation per second of audio, one pass a second",
     }
     theirs = {**result["theirs"], "compute_s_per_audio_s": result["theirs_compute_s_per_audio_s"]}
     lines = ["| seconds | here | LocalAgreement-2 on faster-whisper |", "|---|---|---|"]
@@ -72,13 +89,13 @@ def live(result: dict) -> str:
     low, high = result["compute_ratio_range"]
     lines += [
         "",
-        f"({result['compute_ratio']:.1f} times less computing ({low:.1f}–{high:.1f}), shape of whisper-small, int8, "
+        f"({result['compute_ratio']:.1f} times less computation ({low:.1f}–{high:.1f}), shape of whisper-small, int8, "
         f"{result['threads']} threads, {len(result['clips'])} recordings; {_where(result['machine'])}. One speaker "
         f"takes {result['one_speaker_share_of_the_machine']:.0%} of the machine. With three at once, 95 % of the "
         f"characters are final after {result['three_speakers_commit_delay_p95_s']:.1f} s. CER of the demo model live "
         f"and from the file: {result['cer_live']:.1%} and {result['cer_offline']:.1%}, {result['cer_recordings']} "
-        "recordings. What is heard is read from the references; that the model is sure of all of it in "
-        f"{result['sure_passes_share']:.0%} of the passes is the demo model's share.)",
+        "recordings. Random weights cannot recognise speech, so the text of each pass comes from the references, and "
+        f"{result['sure_passes_share']:.0%} of the passes count as certain, as with the demo model.)",
     ]
     return "\n".join(lines)
 
@@ -163,16 +180,37 @@ def ten_thousand_hours(row: dict, *, hours: float = 10_000, workers: tuple[int, 
 
 
 def real_speech(result: dict) -> str:
+    """Real speech in a sentence, from results/real_speech.json."""
+    row = result["variants"]["mixed"]
+    any_row = row["variable"]
+    return (
+        f"**Real voices:** tuned on spoken English digits, an encoder of whisper-base reads two speakers it has never "
+        f"heard with **{any_row['error']:.1%}** errors at clip length and {row['full']['error']:.1%} in 30 s windows "
+        f"(n={any_row['digits']} digits)."
+    )
+
+
+def real_speech_chinese(result: dict) -> str:
+    """The same in Chinese."""
+    row = result["variants"]["mixed"]
+    return (
+        f"**真人語音**：whisper-base 的編碼器以英文數字錄音微調後，聽兩位從未聽過的講者，按片段長度計錯誤率 "
+        f"**{row['variable']['error']:.1%}**，用 30 秒窗口則為 {row['full']['error']:.1%}"
+        f"（n={row['variable']['digits']} 個數字）。"
+    )
+
+
+def real_speech_table(result: dict) -> str:
     """What training makes of a real encoder and real speech, from results/real_speech.json."""
     machine, variants = result["machine"], result["variants"]
     any_row = next(iter(variants.values()))["variable"]
     lines = [
-        "| | error at the clip's own context | in 30 s windows |",
+        "| | error at clip length | in 30 s windows |",
         "|---|---|---|",
         *(f"| {name} | {_share(row['variable'])} | {_share(row['full'])} |" for name, row in variants.items()),
         "",
-        f"n={any_row['sequences']} sequences, {any_row['digits']} digits, {result['settings']['scored']}; in brackets: "
-        f"95 % bootstrap interval over sequences; {machine['processor']}, {machine['date']}, one seed.",
+        f"(n={any_row['sequences']} sequences, {any_row['digits']} digits, {result['settings']['scored']}; in brackets: "
+        f"95 % bootstrap interval over sequences; {machine['processor']}, {machine['date']}, one seed.)",
     ]
     return "\n".join(lines)
 
@@ -184,37 +222,42 @@ def _share(row: dict) -> str:
 
 RENDERERS: dict[str, Callable[[dict], str]] = {
     "demo": demo,
+    "demo.chinese": demo_chinese,
+    "demo.scores": demo_scores,
     "features": features,
     "transcribe": transcribe,
     "live": live,
     "training": training,
     "real_speech": real_speech,
+    "real_speech.chinese": real_speech_chinese,
+    "real_speech.table": real_speech_table,
 }
 
 
 def render(text: str) -> str:
-    """README's text with every marked place rendered anew."""
+    """A page's text with every marked place rendered anew."""
 
     def place(match: re.Match) -> str:
         name = match[1]
-        path = RESULTS / f"{name}.json"
+        path = RESULTS / f"{name.partition('.')[0]}.json"
         if not path.is_file():
             return f"<!-- {name}:begin -->\n<!-- {name}:end -->"  # not measured: no figure is shown
         shown = RENDERERS[name](json.loads(path.read_text(encoding="utf-8")))
         return f"<!-- {name}:begin -->\n{shown}\n<!-- {name}:end -->"
 
-    return re.sub(r"<!-- (\w+):begin -->\n.*?<!-- \1:end -->", place, text, flags=re.DOTALL)
+    return re.sub(r"<!-- ([\w.]+):begin -->\n.*?<!-- \1:end -->", place, text, flags=re.DOTALL)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    text = README.read_text(encoding="utf-8")
-    rendered = render(text)
-    if check and rendered != text:
-        sys.exit("README.md differs from benchmarks/results; run python -m benchmarks.readme")
-    README.write_text(rendered, encoding="utf-8")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        rendered = render(text)
+        if check and rendered != text:
+            sys.exit(f"{page.name} differs from benchmarks/results; run python -m benchmarks.readme")
+        page.write_text(rendered, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the repository promises outside of its code: requirements, notebooks, README."""
+"""What the repository promises outside of its code: requirements, notebooks, workflow. Documents: test_documents.py."""
 
 import json
 import re
@@ -11,13 +11,10 @@ import jupytext
 import pytest
 import yaml
 
-from benchmarks.readme import render
 from cantowhisper import __version__
-from cantowhisper.cli.main import parser
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ("whisper_feature_pipeline", "whisper_training_pipeline")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def names(requirements) -> dict[str, str]:
@@ -77,29 +74,6 @@ def test_notebook_is_clean_and_cells_are_short(name):
     text = json.dumps(notebook)
     assert not re.search(r'"/(home|root|content|tmp|work)/', text)
     assert sum("parameters" in cell["metadata"].get("tags", []) for cell in code) == 1
-
-
-def test_readme_shows_every_command():
-    (commands,) = (action.choices for action in parser()._actions if hasattr(action, "choices") and action.choices)
-    documented = set(re.findall(r"cantowhisper (\w+)", README)) | set(re.findall(r"make (\w+)", README))
-    assert set(commands) <= documented
-
-
-def test_readme_names_files_that_exist():
-    mentioned = re.findall(r"^ *((?:[\w.]+/)+|\w+\.(?:py|ipynb|txt))", README.split("```")[-2], re.MULTILINE)
-    mentioned = [name for name in mentioned if (ROOT / "cantowhisper" / name).exists() is False]
-    assert len(mentioned) >= 5
-    assert not [name for name in mentioned if not (ROOT / name.rstrip(".")).exists()]
-
-
-def test_the_start_is_on_the_first_screen():
-    top = "\n".join(README.splitlines()[:50])
-    assert "make demo" in top
-    assert "make test" in top
-
-
-def test_figures_in_the_readme_are_those_of_the_results():
-    assert render(README) == README
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")

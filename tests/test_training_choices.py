@@ -133,7 +133,11 @@ merge_lora(model)
 """
     paths = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert not done.returncode, done.stderr
     assert re.fullmatch(r"peft refuses it\n[1-9]\d* adapters\n", done.stdout)
