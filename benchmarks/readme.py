@@ -23,8 +23,8 @@ def demo(result: dict) -> str:
     before, after = (result["scores"][which]["known voices"] for which in ("before", "after"))
     machine = result["machine"]
     return (
-        f"**Demo:** trained from scratch in {result['minutes']:g} minutes on {machine['cores']} CPU cores, the miniature "
-        f"Whisper has a character error rate (CER) of **{after['cer_no_punctuation']:.1%}** on sentences it has never "
+        f"**Demo:** trained from scratch in {result['minutes']:g} minutes on {machine['cores']} CPU cores, the "
+        f"miniature Whisper has a character error rate (CER) of **{after['cer_no_punctuation']:.1%}** on sentences it has never "
         f"heard ({before['cer_no_punctuation']:.0%} before training; n={after['n']}, synthetic voices)."
     )
 
@@ -209,8 +209,8 @@ def real_speech_table(result: dict) -> str:
         "|---|---|---|",
         *(f"| {name} | {_share(row['variable'])} | {_share(row['full'])} |" for name, row in variants.items()),
         "",
-        f"(n={any_row['sequences']} sequences, {any_row['digits']} digits, {result['settings']['scored']}; in brackets: "
-        f"95 % bootstrap interval over sequences; {machine['processor']}, {machine['date']}, one seed.)",
+        f"(n={any_row['sequences']} sequences, {any_row['digits']} digits, {result['settings']['scored']}; in "
+        f"brackets: 95 % bootstrap interval over sequences; {machine['processor']}, {machine['date']}, one seed.)",
     ]
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -129,7 +130,7 @@ def test_commands_parse(name):
                 pytest.fail(f"cantowhisper {' '.join(words)}: {complaint.getvalue()}")
         if words[0] == "features":
             assert parse(words[1])
-        for given, value in zip(words, words[1:], strict=False):
+        for given, value in itertools.pairwise(words):
             if given == "--preset":
                 assert value in PRESETS
 
