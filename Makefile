@@ -37,8 +37,9 @@ test: $(VENV)/.ready ## all tests but the slow ones
 test-slow: $(VENV)/.ready ## longer proofs: real weights and recordings (REAL_WEIGHTS, REAL_SPEECH), minutes each
 	$(RUN)/python -m pytest -m slow
 
-lint: $(VENV)/.ready ## style, formatting, security of the pages, and whether workflows and issue forms are valid
+lint: $(VENV)/.ready ## style, types of speech and contracts, security of the pages, workflows and issue forms
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .
+	$(RUN)/basedpyright --pythonpath $(RUN)/python
 	$(RUN)/bandit --quiet --recursive --severity-level medium cantowhisper/serving
 	$(RUN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(RUN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml

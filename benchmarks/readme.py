@@ -24,8 +24,8 @@ def demo(result: dict) -> str:
     machine = result["machine"]
     return (
         f"**Demo:** trained from scratch in {result['minutes']:g} minutes on {machine['cores']} CPU cores, the "
-        f"miniature Whisper has a character error rate (CER) of **{after['cer_no_punctuation']:.1%}** on sentences it has never "
-        f"heard ({before['cer_no_punctuation']:.0%} before training; n={after['n']}, synthetic voices)."
+        f"miniature Whisper has a character error rate (CER) of **{after['cer_no_punctuation']:.1%}** on sentences it "
+        f"has never heard ({before['cer_no_punctuation']:.0%} before training; n={after['n']}, synthetic voices)."
     )
 
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cantowhisper import __version__
 from cantowhisper.files import write_json
@@ -53,7 +54,7 @@ class ModelFacts:
     """
 
     trained_contexts: str = "full"  # "full": 30 s windows only; "merged", "variable" (plainly): the clip's own length
-    context: Mapping[str, object] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
     language: str = ""  # what it was trained for, a code such as yue; "": a stock model, which tells by listening
     language_token: str = ""  # what it is decoded with: a tokenizer may have that of a relative only (<|zh|> for yue)
     script: str = "other"  # the script of the training text: "traditional" | "simplified" | "other"

@@ -126,8 +126,8 @@ def _decode(file: BinaryIO, part: Part, limits: _Limits) -> Sound:
             return Sound(quick, found.lost_seconds + promised)
     try:
         other, noticed = _by_ffmpeg(file, limits)
-        if noticed.lost_seconds and (file := mended(file)) is not None:
-            other, noticed = _by_ffmpeg(file, limits)
+        if noticed.lost_seconds and (repaired := mended(file)) is not None:
+            other, noticed = _by_ffmpeg(repaired, limits)
     except AudioError as error:
         if quick is None or not quick.size or error.reason == "too_long":
             raise
@@ -139,7 +139,8 @@ def _decode(file: BinaryIO, part: Part, limits: _Limits) -> Sound:
 
 def _by_ffmpeg(file: BinaryIO, limits: _Limits) -> tuple[np.ndarray, Findings]:
     """The first track that speaks, in the order in which the file wants them played; else the first of them."""
-    tracks, first, problem = sound_tracks(file), None, None
+    tracks, first = sound_tracks(file), None
+    problem = AudioError("the file has no sound track that can be read", reason="unreadable")
     for track in tracks:
         found = Findings()
         try:
@@ -182,19 +183,20 @@ def _check_length(seconds: float, limits: _Limits) -> None:
 
 def _resampled(blocks: Iterator[Block]) -> Iterator[np.ndarray]:
     """Mono blocks to mono blocks at 16 kHz, without seams (soxr, its default HQ quality)."""
-    stream, previous, rate = None, None, None
+    stream, previous = None, None
     for block in blocks:
         if previous is not None:
-            ends = block.rate != rate
-            stream = stream or (None if ends else soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32"))
-            yield _resample(previous, rate, stream, last=ends)
+            ends = block.rate != previous.rate
+            stream = stream or (None if ends else soxr.ResampleStream(previous.rate, SAMPLE_RATE, 1, dtype="float32"))
+            yield _resample(previous, stream, last=ends)
             stream = None if ends else stream
-        previous, rate = block
+        previous = block
     if previous is not None:
-        yield _resample(previous, rate, stream, last=True)
+        yield _resample(previous, stream, last=True)
 
 
-def _resample(samples: np.ndarray, rate: int, stream: soxr.ResampleStream | None, *, last: bool) -> np.ndarray:
+def _resample(block: Block, stream: soxr.ResampleStream | None, *, last: bool) -> np.ndarray:
+    samples, rate = block
     if rate == SAMPLE_RATE:
         return samples
     if stream is None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from functools import cache
 
 import langcodes
+from langcodes.tag_parser import LanguageTagError
 
 from cantowhisper.contracts import UsageError
 from cantowhisper.speech.relatives import WHISPER, relatives
@@ -42,7 +43,8 @@ def language_code(language: str) -> str:
     found = _parsed(language)
     if found.language == "cmn":
         return "zh"
-    return "yue" if found.language == "zh" and found.territory in CANTONESE_REGIONS else found.language
+    code = found.language or ""
+    return "yue" if code == "zh" and found.territory in CANTONESE_REGIONS else code
 
 
 @cache
@@ -67,7 +69,7 @@ def is_tag(text: str) -> bool:
 def _tag(text: str) -> langcodes.Language | None:
     try:
         found = langcodes.Language.get(text.strip().removeprefix("<|").removesuffix("|>").replace("_", "-"))
-    except (langcodes.LanguageTagError, AttributeError):
+    except (LanguageTagError, AttributeError):
         return None
     code = found.language or ""
     # Longer ones are reserved in the standard; those that langcodes reads as such ("thai") are names.

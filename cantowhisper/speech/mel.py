@@ -117,8 +117,8 @@ def _log_mel_torch(waveform: np.ndarray, n_mels: int, keep: int) -> np.ndarray:
             torch.from_numpy(edges), N_FFT, HOP_LENGTH, window=window, center=False, return_complex=True
         )
         bins = spectrum.T[:keep].numpy()  # also without its last frame, which the extractor drops
-        power = np.square(bins.real)
-        power += np.square(bins.imag)
+        power = np.square(np.real(bins))
+        power += np.square(np.imag(bins))
         log = (torch.from_numpy(power) @ filters).clamp_(min=1e-10).log10_()
         log = log.clamp_(min=log.max() - 8.0)
         return log.add_(4.0).div_(4.0).numpy().T

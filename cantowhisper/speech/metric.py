@@ -5,6 +5,7 @@ defined here, on the library's own base class. This file stands apart from text.
 second or two, which the web pages should not pay: import it where it is used.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import datasets
@@ -17,18 +18,21 @@ from cantowhisper.speech.text import CER_VIEWS, WER_VIEWS, cer_edits, word_edits
 N_RESAMPLES = 1000  # the ends of a 95 % interval then vary by a few hundredths of its width
 
 
-class ErrorRate(evaluate.Metric):
+class ErrorRate(evaluate.Metric, ABC):
     """A corpus-level error rate in several views, each with its 95 % bootstrap interval over sentences.
 
     A subclass says what it counts: `short` begins the names of its results, `unit` names what edits are divided by,
-    `views` are the ways to compare, `main_view` is the one that n and the number of units are of. Its method
-    `edits(prediction, reference, view)` gives (edits, units) of a sentence, or None where its reference is empty.
+    `views` are the ways to compare, `main_view` is the one that n and the number of units are of.
     """
 
     short: str
     unit: str
     views: Mapping[str, str]
     main_view: str
+
+    @abstractmethod
+    def edits(self, prediction: str, reference: str, view: str) -> tuple[int, int] | None:
+        """(edits, units) of a sentence; None where its reference is empty."""
 
     def _info(self) -> evaluate.MetricInfo:
         text = datasets.Value("string")
@@ -39,10 +43,10 @@ class ErrorRate(evaluate.Metric):
             features=datasets.Features({"predictions": text, "references": text}),
         )
 
-    def _compute(self, predictions: list[str], references: list[str]) -> dict:
+    def _compute(self, *, predictions=None, references=None, **_) -> dict:
         results = {}
         for view in self.views:
-            pairs = zip(predictions, references, strict=True)
+            pairs = zip(predictions or [], references or [], strict=True)
             counted = [counts for said, reference in pairs if (counts := self.edits(said, reference, view))]
             if not counted:
                 raise CantowhisperError(f"no reference has {self.unit} to compare; check the text column")

@@ -52,7 +52,7 @@ _NUMERALS = "〇零一二三四五六七八九十百千廿卅年"
 class _Kept(dict):
     """For str.translate: None for what is dropped. Looks a character up once."""
 
-    def __missing__(self, code: int) -> int | None:
+    def __missing__(self, code: int) -> int | str | None:
         dropped = unicodedata.category(chr(code)).startswith(_DROPPED) or _selects_a_variant(code) or _is_picture(code)
         return self.setdefault(code, None if dropped else code)
 

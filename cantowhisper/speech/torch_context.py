@@ -32,9 +32,9 @@ class ContextSeam:
     def on(cls, model: torch.nn.Module) -> "ContextSeam":
         """The seam of a model; made when it is asked for the first time."""
         encoder = next(module for module in model.modules() if isinstance(module, WhisperEncoder))
-        if not hasattr(encoder, "_context_seam"):
-            encoder._context_seam = cls(model, encoder)
-        return encoder._context_seam
+        if "_context_seam" not in vars(encoder):
+            vars(encoder)["_context_seam"] = cls(model, encoder)
+        return vars(encoder)["_context_seam"]
 
     def __init__(self, model: torch.nn.Module, encoder: WhisperEncoder):
         self._encoder = encoder

@@ -111,8 +111,10 @@ class _Mender:
             if kind == CLUSTER:
                 mended, at = self._cluster(content, len(self.data) if end is None else min(end, len(self.data)))
                 places += mended
-            elif kind in IN_FILE and (kind == SEGMENT or end is not None):
-                at = content if kind == SEGMENT else end
+            elif kind == SEGMENT:
+                at = content
+            elif kind in IN_FILE and end is not None:
+                at = end
             elif kind is None or self._time:  # damage where a cluster begins
                 places, at = places + 1, self._begin_cluster(at)
             else:
@@ -124,9 +126,9 @@ class _Mender:
         places = 0
         while at < stop:
             child = self._element(at)
-            if child and self._fits(child, stop):
-                self._note_time(*child)
-                at = child[2]
+            if child and (end := self._end_in(child, stop)):
+                self._note_time(child[0], child[1], end)
+                at = end
             elif child and child[0] in IN_FILE and child[0] != VOID:  # after a cluster that does not say how long it is
                 break
             else:
@@ -159,14 +161,16 @@ class _Mender:
         unknown = size == (1 << 7 * n_size) - 1
         return int.from_bytes(data[at : at + n_kind], "big"), content, None if unknown else content + size
 
-    def _fits(self, element: tuple[int, int, int | None], stop: int) -> bool:
-        """Whether this can be an element of a cluster that ends at `stop`. Lacing, unused for sound, breaks FFmpeg."""
+    def _end_in(self, element: tuple[int, int, int | None], stop: int) -> int | None:
+        """Where this ends, if it can be an element of a cluster that ends at `stop`; else None.
+
+        Lacing, which sound does not use, breaks FFmpeg.
+        """
         kind, content, end = element
         if kind not in IN_CLUSTER or end is None or end > stop:
-            return False
-        return kind != SIMPLE_BLOCK or (
-            end - content > 4 and self.data[content] > 0x80 and not self.data[content + 3] & 0x76
-        )
+            return None
+        whole = end - content > 4 and self.data[content] > 0x80 and not self.data[content + 3] & 0x76
+        return end if kind != SIMPLE_BLOCK or whole else None
 
     def _note_time(self, kind: int, content: int, end: int) -> None:
         if kind == CLUSTER_TIME:
@@ -182,9 +186,10 @@ class _Mender:
     def _is_chain(self, at: int, stop: int) -> bool:
         for _ in range(CHAIN):
             element = self._element(at)
-            if not element or not self._fits(element, stop):
+            end = self._end_in(element, stop) if element else None
+            if end is None:
                 return False
-            at = element[2]
+            at = end
             if at == stop:
                 break
         return True

@@ -6,7 +6,7 @@ Files come from strangers, so it may only use the demuxers named below: FFmpeg f
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -33,17 +33,18 @@ TAG_MARKS = (b"ID3", b"TAG", b"Xing", b"Info")  # in packets that hold no sound,
 @contextmanager
 def _opened(file: BinaryIO):
     import av
+    from av.error import FFmpegError
 
     file.seek(0)
     # For the container alone: `options` goes to the streams as well, and before version 18 PyAV crashed over formats
     # that find their streams while reading, such as FLV.
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "none"}
     # A title in another encoding than UTF-8 must not stop anything. From version 19 on it never does.
-    old = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
+    old: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:
         with av.open(file, container_options=options, **old) as container:
             yield container
-    except (av.error.FFmpegError, ValueError, EOFError) as error:
+    except (FFmpegError, ValueError, EOFError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         raise AudioError(
             f"this is not a recording that can be read ({why}); use {PLAYABLE}", reason="unreadable"
@@ -82,7 +83,7 @@ def ffmpeg_blocks(file: BinaryIO, track: int, found: Findings, *, should_stop: C
 
 def _frames(container, stream, clock: "_Clock", should_stop: Callable[[], bool]) -> Iterator:
     """The frames of a stream; packets that cannot be decoded are told to the clock."""
-    import av
+    from av.error import FFmpegError
 
     packets = container.demux()
     while not should_stop():
@@ -90,7 +91,7 @@ def _frames(container, stream, clock: "_Clock", should_stop: Callable[[], bool])
             packet = next(packets)
         except StopIteration:
             return
-        except (av.error.FFmpegError, ValueError):  # the container itself is damaged from here on
+        except (FFmpegError, ValueError):  # the container itself is damaged from here on
             clock.found.complete = False
             return
         clock.pass_bytes(packet)
@@ -98,26 +99,27 @@ def _frames(container, stream, clock: "_Clock", should_stop: Callable[[], bool])
             continue
         try:
             yield from packet.decode()
-        except (av.error.FFmpegError, ValueError):
+        except (FFmpegError, ValueError):
             clock.fail(packet)
 
 
 def _blocks(frames: Iterator, clock: "_Clock") -> Iterator[Block]:
     """Frames put together to blocks of one rate and number of channels."""
-    held, n_held, kind, centre = [], 0, None, None
+    held, n_held, centre = [], 0, None
+    kind: tuple[int, int] | None = None
     for frame in frames:
         samples, silence = _samples(frame), clock.silence_before(frame)
         now = (frame.sample_rate, samples.shape[1])
         if kind != now:
             check_format(*now)
-        if held and (kind != now or silence or n_held >= block_frames(*kind)):
+        if held and kind and (kind != now or silence or n_held >= block_frames(*kind)):
             yield Block(to_mono(np.concatenate(held), centre=centre), kind[0])
             held, n_held = [], 0
         yield from _silence(silence, now[0])
         kind, centre = now, _centre(frame.layout, now[1])
         held.append(samples)
         n_held += len(samples)
-    if held:
+    if held and kind:
         yield Block(to_mono(np.concatenate(held), centre=centre), kind[0])
 
 
@@ -165,8 +167,8 @@ class _Clock:
     def __init__(self, container, stream, found: Findings):
         self.found, self._unit = found, float(stream.time_base)
         self._kind = container.format.name.partition(",")[0]
-        several = len(container.streams) > 1 and container.start_time is not None
-        self._zero = container.start_time / 1e6 if several else None
+        start = container.start_time if len(container.streams) > 1 else None
+        self._zero = None if start is None else start / 1e6
         self._position = self._filled = self._lead = 0.0  # seconds given out; of them silence; of that before the sound
         self._expected: float | None = None  # time of the next frame if nothing is missing
         self._failed = 0.0  # seconds of packets since the last frame that could not be decoded
