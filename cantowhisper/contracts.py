@@ -111,6 +111,8 @@ class DecodingOptions:
     # Tokens at the end of the prompt that are text already. What is decoded goes on from them (and may be nothing);
     # they count as written for what repeats, and are no part of the result.
     prefix_length: int = 0
+    # The token of 0.00 s, for text with timestamps by Whisper's rules (they are part of the result); None is without.
+    first_timestamp: int | None = None
 
 
 @dataclass(frozen=True)

@@ -132,5 +132,5 @@ def test_text_that_is_there_counts_as_said_and_may_be_all():
     ranked = rules.discourage(log_probs, [()])
     assert ranked[0, 9] == -np.inf and ranked[0, 7] == ranked[0, 8] == -2 and ranked[0, 10] == -1
     assert (log_probs == -1).all()
-    assert not rules.allowed(np.zeros((1, VOCABULARY), np.float32), first=True).any(), "the end may come at once"
+    assert not rules.allowed(np.zeros((1, VOCABULARY), np.float32), [()]).any(), "the end may come at once"
     assert replace(rules, written=()).allowed(np.zeros((1, VOCABULARY), np.float32), first=True)[0, END] == -np.inf

@@ -10,6 +10,7 @@ from cantowhisper.contracts import DECODER_CROSS_FILE, DECODER_FILE, ENCODER_FIL
 from cantowhisper.serving.engines.alignment import token_times
 from cantowhisper.serving.engines.engine import Decoded
 from cantowhisper.serving.engines.search import Rules, beam_search, greedy
+from cantowhisper.serving.engines.timestamps import Timestamps
 from cantowhisper.speech.context import Windows
 
 
@@ -44,6 +45,7 @@ class OnnxEngine:
             written=tuple(prompt[len(prompt) - options.prefix_length :]),
             repetition_penalty=options.repetition_penalty,
             no_repeat_ngram_size=options.no_repeat_ngram_size,
+            timestamps=Timestamps(first=first, end=self._end) if (first := options.first_timestamp) else None,
         )
         search = greedy if options.beam_size == 1 else partial(beam_search, beam_size=options.beam_size)
         prompts = np.tile(np.array(prompt, np.int64), (len(mels), 1))

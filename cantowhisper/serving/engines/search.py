@@ -1,11 +1,13 @@
 """Greedy and beam search over any decoder that writes a token a step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from cantowhisper.serving.engines.engine import Decoded
+from cantowhisper.serving.engines.timestamps import Timestamps
 
 
 class Decoding(Protocol):
@@ -31,12 +33,16 @@ class Rules:
     written: tuple[int, ...] = ()  # text at the end of the prompt
     repetition_penalty: float = 1.0  # multiplies the log-probability of tokens that were there
     no_repeat_ngram_size: int = 0  # so many are not said again in the same order; 0 for no limit
+    timestamps: Timestamps | None = None  # write when each passage begins and ends, by its rules
 
-    def allowed(self, logits: np.ndarray, *, first: bool) -> np.ndarray:
-        """The logits themselves, with -inf for what may not come in this step."""
+    def allowed(self, logits: np.ndarray, ids: Sequence[Sequence[int]]) -> np.ndarray:
+        """The logits themselves, with -inf for what may not come after the tokens `ids` of each row."""
         logits[:, self.never] = -np.inf
-        if first and not self.written:
+        if not self.written and not any(ids):
             logits[:, self.never_first] = -np.inf
+        if self.timestamps:
+            for row, own in zip(logits, ids, strict=True):
+                self.timestamps.constrain(row, own)
         return logits
 
     def discourage(self, log_probs: np.ndarray, ids: list[tuple[int, ...]]) -> np.ndarray:
@@ -83,8 +89,8 @@ def greedy(decoding: Decoding, prompts: np.ndarray, rules: Rules) -> list[Decode
     """The likeliest token each time, until the end token or `max_new_tokens`. prompts : int64 (clips, n)."""
     rows = [_Row() for _ in prompts]
     going, ids = list(range(len(rows))), prompts
-    for step in range(rules.max_new_tokens):
-        logits = rules.allowed(decoding.advance(ids), first=not step)
+    for _ in range(rules.max_new_tokens):
+        logits = rules.allowed(decoding.advance(ids), [rows[i].ids for i in going])
         best = logits.argmax(axis=1)
         likely = -np.log(np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1))
         for i, token, log_prob in zip(going, best.tolist(), likely.tolist(), strict=True):
@@ -156,8 +162,9 @@ def beam_search(decoding: Decoding, prompts: np.ndarray, rules: Rules, *, beam_s
     going, ids = clips, prompts
     for step in range(rules.max_new_tokens):
         last = step == rules.max_new_tokens - 1
-        log_probs = _log_softmax(rules.allowed(decoding.advance(ids), first=not step))
-        ranked = rules.discourage(log_probs, [beam.ids for clip in going for beam in clip.beams])
+        written = [beam.ids for clip in going for beam in clip.beams]
+        log_probs = _log_softmax(rules.allowed(decoding.advance(ids), written))
+        ranked = rules.discourage(log_probs, written)
         n = len(log_probs) // len(going)  # rows a clip: one at first
         taken = [
             clip.step(log_probs[i * n : (i + 1) * n], ranked[i * n : (i + 1) * n], end=rules.end, last=last)

@@ -9,6 +9,7 @@ from cantowhisper.contracts import CantowhisperError, DecodingOptions
 from cantowhisper.serving.engines import zero_gpu
 from cantowhisper.serving.engines.alignment import token_times
 from cantowhisper.serving.engines.engine import Decoded
+from cantowhisper.serving.engines.timestamps import LATEST_FIRST_S, STEP_S
 from cantowhisper.speech.context import Windows
 
 
@@ -74,6 +75,7 @@ class TransformersEngine:
                 # Of Whisper's own, which forbid an end at once; after some text nothing more need be said.
                 **({"begin_suppress_tokens": []} if options.prefix_length else {}),
                 suppress_tokens=sorted({*(model.generation_config.suppress_tokens or []), *options.suppress_tokens}),
+                logits_processor=self._timestamp_rules(options, len(prompt)),
                 return_dict_in_generate=True,
                 output_scores=True,
             )
@@ -83,6 +85,20 @@ class TransformersEngine:
         end = model.generation_config.eos_token_id
         rows = zip(out.sequences[:, len(prompt) :].tolist(), steps.tolist(), strict=True)
         return [_until_end(ids, scores, end) for ids, scores in rows]
+
+    def _timestamp_rules(self, options: DecodingOptions, n_prompt: int) -> list:
+        """transformers' own processor, for a text with timestamps."""
+        if not options.first_timestamp:
+            return []
+        from transformers import GenerationConfig
+        from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
+
+        settings = GenerationConfig(
+            eos_token_id=self._model.generation_config.eos_token_id,
+            no_timestamps_token_id=options.first_timestamp - 1,
+            max_initial_timestamp_index=round(LATEST_FIRST_S / STEP_S),
+        )
+        return [WhisperTimeStampLogitsProcessor(settings, begin_index=n_prompt)]
 
     def _first_probabilities(self, mels: np.ndarray, windows: Windows, start: int) -> np.ndarray:
         torch = self._torch
