@@ -69,7 +69,7 @@ def compare(folder: Path, recordings: dict, *, sure_share: float) -> dict:
     """Delays and compute of both programs, and three speakers at once."""
     theirs = LocalAgreement(folder, threads=THREADS)
     recognizer = Recognizer.open(folder, threads=THREADS)
-    end = recognizer._vocabulary["<|endoftext|>"]
+    end = recognizer.vocabulary.ids["<|endoftext|>"]
     recognizer.engine = FixedLength(recognizer.engine, end)
     found = {"ours": defaultdict(list), "theirs": defaultdict(list)}
     compute, shares = {"ours": [], "theirs": []}, []

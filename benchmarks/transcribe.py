@@ -149,7 +149,7 @@ def _mine(folder: Path) -> Callable[[np.ndarray], object]:
 
 def _never_end(recognizer) -> tuple[int, ...]:
     """Suppressing the end token makes all outputs equally long."""
-    return (*recognizer._suppress, recognizer._vocabulary["<|endoftext|>"])
+    return (*recognizer.vocabulary.suppressed, recognizer.vocabulary.ids["<|endoftext|>"])
 
 
 def _faster(folder: Path) -> Callable[..., object]:
@@ -253,7 +253,9 @@ def cer_of_both(model: Path) -> dict:
         # Silence up to 30 s comes before the features: faster-whisper fills up features with zeros, which are a sound.
         pieces = [np.pad(waveform[s.start : s.end], (0, 480_000 - (s.end - s.start))) for s in find_segments(waveform)]
         found = [padded(piece, n_tokens=200, ends=True)[0] for piece in pieces]
-        heard["faster-whisper"].append("".join(recognizer._tokenizer.decode(one.sequences_ids[0]) for one in found))
+        heard["faster-whisper"].append(
+            "".join(recognizer.vocabulary.tokenizer.decode(one.sequences_ids[0]) for one in found)
+        )
     references = [text for _, text in clips]
     cer = {name: error_rate(texts, references).cer for name, texts in heard.items()}
     difference = 100 * (cer["cantowhisper"] - cer["faster-whisper"])

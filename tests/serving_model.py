@@ -72,10 +72,11 @@ def with_engine(opened: Recognizer, answer) -> Recognizer:
 
 
 def ids(opened: Recognizer, text: str) -> list[int]:
-    return opened._tokenizer.encode(text, add_special_tokens=False).ids
+    return opened.vocabulary.encode(text)
 
 
 def inputs(opened: Recognizer, *pieces: np.ndarray):
     """What an engine takes for these pieces: log-Mels and windows."""
     waveform, spans = np.concatenate(pieces), np.cumsum([0, *map(len, pieces)]).tolist()
-    return opened._inputs(waveform, [opened._job(i, Span(*at)) for i, at in enumerate(pairwise(spans))])
+    pieces = opened._pieces(waveform, None)
+    return pieces.inputs([pieces.job(i, Span(*at)) for i, at in enumerate(pairwise(spans))])

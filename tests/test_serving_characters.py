@@ -68,11 +68,11 @@ class Says:
 def test_a_known_phrase_is_dropped_only_where_there_is_no_speech(
     recognizer, waveform, monkeypatch, log_prob, no_speech, kept
 ):
-    ids = recognizer._tokenizer.encode("唔該多謝", add_special_tokens=False).ids
-    first = np.zeros(len(recognizer._vocabulary))
-    first[recognizer._vocabulary["<|nospeech|>"]] = no_speech
+    ids = recognizer.vocabulary.encode("唔該多謝")
+    first = np.zeros(len(recognizer.vocabulary.ids))
+    first[recognizer.vocabulary.ids["<|nospeech|>"]] = no_speech
     engine = Says(ids, log_prob=log_prob, first=first)
-    told = Recognizer(engine, recognizer._tokenizer, recognizer.facts)
+    told = Recognizer(engine, recognizer.vocabulary.tokenizer, recognizer.facts)
     assert told.transcribe(waveform), "an ordinary text stays whatever the evidence"
     monkeypatch.setattr(
         hallucination, "_KNOWN_INVENTIONS", hallucination.re.compile("多謝")

@@ -57,7 +57,7 @@ def market(samples):
 )
 def test_an_input_is_as_short_as_the_speech_unless_30_s_are_asked_for(model, market, facts, context, shortest, longest):
     opened = Recognizer.open(model, context=context)
-    opened = Recognizer(opened.engine, opened._tokenizer, facts, context=context and opened.context)
+    opened = Recognizer(opened.engine, opened.vocabulary.tokenizer, facts, context=context and opened.context)
     with_engine(opened, lambda mel, t: Decoded(ids(opened, "食飯"), -0.1)).transcribe(market[: int(6.5 * SAMPLE_RATE)])
     for asked in opened.engine.asked:
         windows = asked["windows"]
@@ -93,7 +93,7 @@ def test_what_is_written_already_is_gone_on_from_and_not_repeated(model, market,
     opened = Recognizer.open(model, threads=1, backend=backend, context=context)
     given = inputs(opened, market[: 3 * SAMPLE_RATE])
     prompt, decode = opened._prompt(None), opened.engine.decode
-    options = DecodingOptions(max_new_tokens=24, suppress_tokens=opened._suppress)
+    options = DecodingOptions(max_new_tokens=24, suppress_tokens=opened.vocabulary.suppressed)
     (whole,) = decode(*given, prompt, options)
     assert len(whole.token_ids) > 4
     for n in (1, len(whole.token_ids) // 2, len(whole.token_ids) - 1):
@@ -111,13 +111,13 @@ def test_probabilities_of_tokens_are_those_of_the_weights(model, market, backend
     opened = Recognizer.open(model, threads=1, backend=backend, context=context)
     mels, windows = inputs(opened, market[: 3 * SAMPLE_RATE])
     prompt, decode = opened._prompt(None), opened.engine.decode
-    options = DecodingOptions(max_new_tokens=12, suppress_tokens=opened._suppress)
+    options = DecodingOptions(max_new_tokens=12, suppress_tokens=opened.vocabulary.suppressed)
     (whole,) = decode(mels, windows, prompt, options)
     ids = whole.token_ids
     with torch.no_grad(), ContextSeam.on(weights).of(windows):
         logits = weights(torch.from_numpy(mels), decoder_input_ids=torch.tensor([[*prompt, *ids]])).logits[0]
     first = logits[0].softmax(-1).numpy()
-    logits[:, list(opened._suppress)] = -torch.inf
+    logits[:, list(opened.vocabulary.suppressed)] = -torch.inf
     expected = logits.log_softmax(-1)[len(prompt) - 1 : -1][range(len(ids)), ids].tolist()
     assert whole.log_probs[1:] == pytest.approx(expected[1:], abs=off)  # at the first, more tokens are forbidden
     assert len(ids) == 12 and whole.mean_log_prob == pytest.approx(np.mean(whole.log_probs), abs=1e-3)
@@ -137,7 +137,7 @@ def test_of_what_is_said_next_the_sure_characters_are_counted_to_the_first_unsur
         log_probs = np.log([0.94 if i == unsure else 0.96 for i in range(len(tokens))])
         with_engine(opened, lambda mel, t, p=tuple(log_probs): Decoded(tokens, -0.1, p))
         assert opened.decode(piece) == (text, doubted)
-        special = [opened._vocabulary["<|notimestamps|>"], *tokens]  # is no text, and counts for none
+        special = [opened.vocabulary.ids["<|notimestamps|>"], *tokens]  # is no text, and counts for none
         with_engine(opened, lambda mel, t, s=special, p=tuple(log_probs): Decoded(s, -0.1, (0.0, *p)))
         assert opened.decode(piece) == (text, doubted)
     with_engine(opened, lambda mel, t: Decoded(tokens, -0.1, (0.0,) * len(tokens)))
@@ -180,13 +180,13 @@ def test_tokens_are_counted_out_by_the_seconds(opened, market):
 
 
 def test_no_control_token_gets_into_the_text(opened, market):
-    special = [opened._vocabulary[t] for t in ("<|0.00|>", "<|zh|>", "<|startoftranscript|>", "<|endoftext|>")]
+    special = [opened.vocabulary.ids[t] for t in ("<|0.00|>", "<|zh|>", "<|startoftranscript|>", "<|endoftext|>")]
     with_engine(opened, lambda mel, t: Decoded([special[0], *ids(opened, "食飯"), *special[1:]], -0.1))
     assert opened.transcribe(market)[0].text == "食飯"
     asked = opened.engine.asked[0]
     assert set(special[:3]) <= set(asked["suppress_tokens"]) and special[3] not in asked["suppress_tokens"]
     names = ["<|startoftranscript|>", "<|zh|>", "<|transcribe|>", "<|notimestamps|>"]
-    assert asked["prompt"] == [opened._vocabulary[n] for n in names]
+    assert asked["prompt"] == [opened.vocabulary.ids[n] for n in names]
 
 
 def test_empty_text_is_no_segment_and_confidence_is_the_mean_probability(opened, market):
@@ -200,7 +200,7 @@ def test_script_and_language(opened, market):
     with_engine(opened, lambda mel, t: Decoded(ids(opened, "電話"), -0.1))
     assert opened.transcribe(market, script="simplified")[0].text == "电话"
     opened.transcribe(market, language="en")
-    assert opened.engine.asked[-1]["prompt"][1] == opened._vocabulary["<|en|>"]
+    assert opened.engine.asked[-1]["prompt"][1] == opened.vocabulary.ids["<|en|>"]
     assert {"zh", "en"} <= set(opened.languages)
     for wrong in ({"language": "tlh"}, {"script": "runes"}):
         with pytest.raises(UsageError):

@@ -36,7 +36,7 @@ def test_a_wider_beam_finds_likelier_text(opened, market):
     for start in (0, 2 * SAMPLE_RATE, 5 * SAMPLE_RATE):
         piece = market[start : start + 2 * SAMPLE_RATE]
         given = (*inputs(opened, piece), opened._prompt(None))
-        options = DecodingOptions(max_new_tokens=8, suppress_tokens=opened._suppress)
+        options = DecodingOptions(max_new_tokens=8, suppress_tokens=opened.vocabulary.suppressed)
         (greedy,), (beam,) = (opened.engine.decode(*given, replace(options, beam_size=n)) for n in (1, 5))
         assert len(greedy.token_ids) == len(beam.token_ids) == 8 and greedy.token_ids != beam.token_ids
         assert beam.mean_log_prob > greedy.mean_log_prob + 0.01  # int8 and float differ by a tenth of that
@@ -82,11 +82,11 @@ def test_the_engine_searches_as_widely_as_it_was_asked_to(opened, market, beam_s
 def test_a_detected_language_is_one_that_the_model_knows(opened, market, heard, taken):
     assert {"en", "zh"} <= set(opened.languages) and not {"xx", "yue"} & set(opened.languages)
     with_engine(opened, lambda mel, t: Decoded(ids(opened, "食飯"), -0.1))
-    opened.engine.first = np.zeros(len(opened._vocabulary))
+    opened.engine.first = np.zeros(len(opened.vocabulary.ids))
     for token, probability in heard.items():
-        opened.engine.first[opened._vocabulary.get(token, 0)] = probability
+        opened.engine.first[opened.vocabulary.ids.get(token, 0)] = probability
     assert opened.transcribe(market[: 7 * SAMPLE_RATE], language="auto")
-    assert {asked["prompt"][1] for asked in opened.engine.asked} == {opened._vocabulary[taken]}
+    assert {asked["prompt"][1] for asked in opened.engine.asked} == {opened.vocabulary.ids[taken]}
 
 
 def test_each_piece_of_a_batch_keeps_to_its_own_budget(opened, market, monkeypatch):
@@ -101,6 +101,6 @@ def test_each_piece_of_a_batch_keeps_to_its_own_budget(opened, market, monkeypat
     for segment in found:
         budget = token_budget(segment.end_s - segment.start_s)
         assert jobs[segment.start_s].budget == budget < len(said)
-        assert segment.text == normalize(opened._tokenizer.decode(said[:budget])) and "repetition" in segment.flags
+        assert segment.text == normalize(opened.vocabulary.decode(said[:budget])) and "repetition" in segment.flags
     first_tries = [asked for asked in opened.engine.asked if asked["repetition_penalty"] == 1]
     assert [a["max_new_tokens"] for a in first_tries] == [max(job.budget for job in batch) for batch in formed]

@@ -1,7 +1,7 @@
 """Pieces of a recording, and which of them are recognised together."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cantowhisper.serving.segments import Span
@@ -14,12 +14,35 @@ LOOK_AHEAD = 32  # pieces among which batches are formed: more wait longer for t
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of the recording: where it is in the list of pieces, and what the encoder computes for it."""
+    """A piece of the recording, or several as a chunk; its place in their list, and the window that the encoder gets."""
 
     index: int
-    span: Span
+    spans: tuple[Span, ...]
     window: Window
-    budget: int
+    budget: int  # tokens of text
+
+    @property
+    def is_chunk(self) -> bool:
+        return len(self.spans) > 1
+
+    @property
+    def span(self) -> Span:
+        return self.spans[0]._replace(end=self.spans[-1].end)
+
+
+def chunks(spans: Sequence[Span], *, at_most_s: float) -> list[tuple[Span, ...]]:
+    """Neighbouring pieces together, as many as end within `at_most_s` of where the first begins.
+
+    Pieces in which VAD heard no voice stay alone: each of them needs evidence of its own.
+    """
+    found: list[tuple[Span, ...]] = []
+    for span in spans:
+        first = found[-1][0] if found else span
+        if found and not span.by_level and first._replace(end=span.end).seconds <= at_most_s:
+            found[-1] += (span,)
+        else:
+            found.append((span,))
+    return found
 
 
 def batches(jobs: list[Job]) -> Iterator[list[Job]]:
@@ -30,7 +53,7 @@ def batches(jobs: list[Job]) -> Iterator[list[Job]]:
     for first in range(0, len(jobs), LOOK_AHEAD):
         by_length = defaultdict(list)
         for job in jobs[first : first + LOOK_AHEAD]:
-            by_length[job.window.n_frames].append(job)
+            by_length[job.window.n_frames, job.is_chunk].append(job)
         for same in by_length.values():  # in the order in which each length occurred first
             size = max(1, min(MAX_BATCH, MAX_BATCH_POSITIONS // same[0].window.positions.size))
             yield from (same[start : start + size] for start in range(0, len(same), size))

@@ -9,6 +9,8 @@ from cantowhisper.speech.text import has_loop
 # found on text of a byte a character; the UTF-8 of Tamil has the same first bytes in each character, and passes it.
 MAX_COMPRESSION_RATIO = 2.4
 MIN_CONFIDENCE = 0.37  # exp(-1): Whisper's own limit on the mean log-probability of a token
+# Where VAD heard no voice. Typing, breath, tones and sweeps reached 0.41 with whisper-base, real words 0.5 and more.
+MIN_CONFIDENCE_WITHOUT_VOICE = 0.5
 
 
 def compression_ratio(text: str) -> float:

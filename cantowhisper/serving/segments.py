@@ -18,6 +18,7 @@ from cantowhisper.speech.mel import CHUNK_SECONDS, SAMPLE_RATE
 
 WINDOW = 512  # samples that silero VAD judges at a time: 32 ms at 16 kHz
 _BLOCK_WINDOWS = 18_750  # ten minutes: bounds the memory of a long recording, and the cost of one cut is nothing
+_SOFT_DBFS, _USUAL_DBFS = -45.0, -22.0  # loudest parts of a recording that is made louder, and of one as people make
 _DRAWN_NEAR = 0.5  # a cut of over-long speech is looked for in this last share of the allowed length
 
 
@@ -73,7 +74,7 @@ class SegmentOptions(Options):
         most=CHUNK_SECONDS,
     )
     silent_below_dbfs: float = option(
-        -55.0, "a recording whose loudest parts are softer than this is silent", unit="dB of full scale", most=0
+        -80.0, "a recording whose loudest parts are softer than this is silent", unit="dB of full scale", most=0
     )
     min_level_range_db: float = option(
         12.0, "speech rises and falls by more; steady noise does by 2-3 dB", unit="dB", least=0
@@ -124,6 +125,19 @@ def find_segments(waveform: np.ndarray, options: SegmentOptions | None = None) -
     spans = [Span(start * WINDOW, min(end * WINDOW, waveform.size), by_level) for start, end in runs]
     spans = _join_short(_pad(spans, waveform.size, options), options)
     return [piece for span in spans for piece in _cut_long(span, levels, options)]
+
+
+def audible(waveform: np.ndarray) -> np.ndarray:
+    """A soft recording made as loud as most are; others, and silence, as they are. float32, shape (n_samples,).
+
+    VAD hears nothing at -60 dBFS, and log_mel takes what is softer than 1e-10 for silence.
+    """
+    if not waveform.size:
+        return waveform
+    loud = float(np.percentile(window_levels(waveform), 99))
+    if not SegmentOptions.silent_below_dbfs <= loud < _SOFT_DBFS:
+        return waveform
+    return np.clip(waveform * np.float32(10 ** ((_USUAL_DBFS - loud) / 20)), -1, 1)
 
 
 def speech_probabilities(waveform: np.ndarray) -> np.ndarray:
