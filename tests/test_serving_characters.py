@@ -57,7 +57,7 @@ class Says:
     def __init__(self, ids, *, log_prob, first):
         self.ids, self.log_prob, self.first = ids, log_prob, first
 
-    def decode(self, mels, windows, prompt, **options):
+    def decode(self, mels, windows, prompt, options):
         return [Decoded(self.ids, self.log_prob)] * len(mels)
 
     def first_probabilities(self, mels, windows, start):

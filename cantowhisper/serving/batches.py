@@ -14,7 +14,7 @@ LOOK_AHEAD = 32  # pieces among which batches are formed: more wait longer for t
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of the recording, or several as a chunk; its place in their list, and the window that the encoder gets."""
+    """A piece of the recording, or several as a chunk: its place in the list, and the window that the encoder gets."""
 
     index: int
     spans: tuple[Span, ...]
