@@ -10,7 +10,7 @@ import pytest
 from training_data import CORPUS, copy_release, small_features
 
 from cantowhisper import __version__
-from cantowhisper.cli import serving
+from cantowhisper.cli import transcribe
 from cantowhisper.cli.main import COMMANDS, main, parser
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.speech import context
@@ -193,7 +193,7 @@ def test_from_features_to_transcripts(capsys, tmp_path):
 
 
 def test_a_context_is_one_that_there_is(capsys):
-    assert serving.CONTEXTS == context.CONTEXTS
+    assert transcribe.CONTEXTS == context.CONTEXTS
     for command in (["transcribe", "a.wav"], ["serve", "offline"]):
         code, _, error = run(capsys, *command, "--model", "m", "--context", "short")
         assert code == 2 and "invalid choice: 'short'" in error

@@ -11,8 +11,9 @@ from cantowhisper.cli.deploy import add_deploy
 from cantowhisper.cli.features import add_features
 from cantowhisper.cli.live import add_live
 from cantowhisper.cli.options import CommandParser
-from cantowhisper.cli.serving import add_serve, add_transcribe
+from cantowhisper.cli.serving import add_serve
 from cantowhisper.cli.training import add_adapt, add_export, add_push, add_score, add_train
+from cantowhisper.cli.transcribe import add_transcribe
 from cantowhisper.contracts import CantowhisperError, UsageError
 
 # All commands by one convention: add_NAME adds the parser, whose `run` is run_NAME, which takes the parsed arguments.

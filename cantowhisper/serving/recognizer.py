@@ -25,9 +25,9 @@ from cantowhisper.speech.language import language_code, language_token
 from cantowhisper.speech.text import to_script
 
 LIVE_BUCKET_FRAMES = 20  # a live pass shares its batch with nobody; half a second less of input is a tenth of its work
-# Seconds of neighbouring pieces that a stock model hears together: it was trained on windows of several sentences. CER of
-# whisper-base on 20 recordings each of five Taiwanese, Japanese and German clips: 20.9, 29.2 and 8.2 % piece by piece,
-# 18.4, 27.4 and 7.6 up to 10 s, 20.0, 27.2 and 7.2 up to 14 s, 19.6 and 27.8 (the first two) up to 28 s.
+# Seconds of neighbouring pieces that a stock model hears together: it was trained on windows of several sentences.
+# CER of whisper-base on 20 recordings each of five Taiwanese, Japanese and German clips: 20.9, 29.2 and 8.2 % piece by
+# piece; 18.4, 27.4 and 7.6 up to 10 s; 20.0, 27.2 and 7.2 up to 14 s; 19.6 and 27.8 (the first two) up to 28 s.
 STOCK_CHUNK_S = 14.0
 
 

@@ -1,0 +1,174 @@
+"""The command `transcribe`: text appears as it is ready, and stays when the work is stopped."""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain, count
+from pathlib import Path
+
+from cantowhisper.cli.options import whole_number
+from cantowhisper.contracts import CantowhisperError, Segment, UsageError
+from cantowhisper.files import write_text
+
+FORMATS = ("txt", "srt", "vtt", "tsv", "json")
+CONTEXTS = ("merged", "plain", "full")  # speech.context has them too, but takes NumPy to read
+SAVE_EVERY_S = 2.0  # the partial file is written again after this
+SAY_EVERY_S = 0.2, 30.0  # how often progress is shown: on a terminal, which is written over, and in a log
+
+
+def add_transcribe(subparsers) -> argparse.ArgumentParser:
+    command = subparsers.add_parser("transcribe", help="recordings → text")
+    command.add_argument("input", nargs="+", type=Path, help="audio or video files")
+    command.add_argument("--model", required=True, help="model folder or Hub id")
+    command.add_argument("--format", default="txt", choices=FORMATS)
+    command.add_argument("--out", type=Path, help="folder for one file an input (default: print)")
+    command.add_argument("--language", help="code or name, or auto; default: what the model was trained for, or hears")
+    command.add_argument("--script", choices=("traditional", "simplified"), help="default: as the model writes")
+    command.add_argument(
+        "--beam-size", type=whole_number, default=1, help="1 (default) is greedy; 5 costs twice the time"
+    )
+    command.add_argument("--threads", type=whole_number, help="CPU threads (default: all cores)")
+    command.add_argument("--context", choices=CONTEXTS, help="full computes all of the 30 s window (default: merged)")
+    command.set_defaults(run=run_transcribe)
+    return command
+
+
+def run_transcribe(arguments) -> int:
+    from cantowhisper.serving.recognizer import Recognizer
+
+    recognizer = Recognizer.open(arguments.model, threads=arguments.threads, context=arguments.context)
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for path, name in zip(arguments.input, file_names(arguments.input), strict=True):
+        transcript = _Transcript(path, arguments.format, arguments.out and arguments.out / name)
+        try:
+            if not arguments.out and len(arguments.input) > 1:
+                print(f"== {path.name}")
+            _transcribe(recognizer, path, transcript, arguments)
+        except KeyboardInterrupt:
+            print(f"cantowhisper: stopped {transcript.so_far()}", file=sys.stderr)
+            return 1
+        except UsageError:
+            raise
+        except CantowhisperError as error:  # one bad file of many: say so, and do the others
+            print(f"cantowhisper: {path}: {error}", file=sys.stderr)
+            failed += 1
+    return 1 if failed else 0
+
+
+def file_names(paths: Sequence[Path]) -> list[str]:
+    """A name without ending for the text of each recording, no two alike.
+
+    >>> file_names([Path("a.wav"), Path("b.wav"), Path("b.mp3"), Path("x/c.wav"), Path("y/c.wav")])
+    ['a', 'b.wav', 'b.mp3', 'x_c.wav', 'y_c.wav']
+    """
+    # Some file systems take A and a for one name.
+    stems, names = (
+        Counter(name.casefold() for name in all_) for all_ in zip(*((p.stem, p.name) for p in paths), strict=True)
+    )
+    found: list[str] = []
+    for path in paths:
+        spelt = f"{path.absolute().parent.name}_{path.name}"
+        choices = [path.stem] if stems[path.stem.casefold()] == 1 else []
+        choices += [path.name] if names[path.name.casefold()] == 1 else []
+        taken = {name.casefold() for name in found}
+        numbered = (f"{spelt}_{n}" for n in count(2))
+        found.append(next(name for name in chain(choices, [spelt], numbered) if name.casefold() not in taken))
+    return found
+
+
+class _Transcript:
+    """The text of one recording on its way to the terminal or to a file."""
+
+    def __init__(self, source: Path, file_format: str, target: Path | None):
+        self.segments: list[Segment] = []
+        self._source, self._format = source, file_format
+        self._target = target and target.with_name(f"{target.name}.{file_format}")
+        self._partial = target and target.with_name(f"{target.name}.partial.{file_format}")
+        self._saved_at = time.monotonic()
+
+    def add(self, segment: Segment) -> None:
+        self.segments.append(segment)
+        if self._partial and time.monotonic() - self._saved_at >= SAVE_EVERY_S:
+            self._save()
+        elif not self._target and self._format == "txt":
+            print(segment.text, flush=True)
+
+    def finish(self) -> None:
+        text = self._text()
+        if self._target:
+            write_text(text, self._target)
+            self._partial.unlink(missing_ok=True)
+            print(self._target)
+        elif self._format != "txt":
+            print(text.rstrip("\n"))
+
+    def so_far(self) -> str:
+        """Keep what there is of a transcript that will not be finished, and say where."""
+        from cantowhisper.serving.subtitles import clock
+
+        if not self.segments:
+            return f"before any text of {self._source} was ready"
+        if self._partial:
+            self._save()
+        elif self._format != "txt":
+            print(self._text().rstrip("\n"))
+        where = f"the text until then is in {self._partial}" if self._partial else "the text until then is above"
+        return f"at {clock(self.segments[-1].end_s)} of {self._source}; {where}"
+
+    def _save(self) -> None:
+        write_text(self._text(), self._partial)
+        self._saved_at = time.monotonic()
+
+    def _text(self) -> str:
+        from cantowhisper.serving.subtitles import write
+
+        return write(self.segments, self._format)
+
+
+def _transcribe(recognizer, path: Path, transcript: _Transcript, arguments) -> None:
+    from cantowhisper.speech.audio import read_sound
+    from cantowhisper.speech.mel import SAMPLE_RATE
+
+    sound = read_sound(path)
+    for note in sound.notes:
+        print(f"cantowhisper: {path}: {note}", file=sys.stderr)
+    progress = _Progress(path.name, sound.waveform.size / SAMPLE_RATE)
+    try:
+        for segment in recognizer.stream(
+            sound.waveform, language=arguments.language, script=arguments.script, beam_size=arguments.beam_size
+        ):
+            progress.clear()
+            transcript.add(segment)
+            progress.say(segment.end_s)
+    finally:
+        progress.clear()
+    transcript.finish()
+
+
+class _Progress:
+    """How much of a recording is done, on stderr: a line that is written over, or in a log one every half minute."""
+
+    def __init__(self, name: str, seconds: float):
+        self._name, self._seconds = name, seconds
+        self._terminal = sys.stderr.isatty()
+        self._began = self._said = time.monotonic()
+        self._shown = False
+
+    def say(self, done_s: float) -> None:
+        now = time.monotonic()
+        if not 0 < done_s < self._seconds or now - self._said < SAY_EVERY_S[not self._terminal]:
+            return
+        left = round((now - self._began) * (self._seconds - done_s) / done_s)
+        line = f"{self._name}: {done_s / self._seconds:.0%}, {left // 60}:{left % 60:02} left"
+        print(f"\r{line}\x1b[K" if self._terminal else line, end="" if self._terminal else "\n", file=sys.stderr)
+        sys.stderr.flush()
+        self._said, self._shown = now, self._terminal
+
+    def clear(self) -> None:
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._shown = False

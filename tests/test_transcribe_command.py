@@ -1,0 +1,74 @@
+"""`cantowhisper transcribe`: text as it is ready, partial files that stay, and no file that overwrites another."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from serving_model import random_model
+
+from cantowhisper.cli.transcribe import file_names
+
+names = st.lists(
+    st.tuples(st.sampled_from("xyz"), st.sampled_from(["a", "A", "b", "b.c"]), st.sampled_from(["wav", "mp3"])),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(names)
+def test_no_two_recordings_share_a_file(parts):
+    paths = [Path(folder) / f"{stem}.{ending}" for folder, stem, ending in parts]
+    found = file_names(paths)
+    assert len({name.casefold() for name in found}) == len(paths) and not any("/" in name for name in found)
+    if len({path.stem.casefold() for path in paths}) == len(paths):
+        assert found == [path.stem for path in paths]
+
+
+def command(*words) -> list[str]:
+    return [sys.executable, "-m", "cantowhisper.cli", "transcribe", *map(str, words)]
+
+
+@pytest.fixture(scope="module")
+def clip(samples) -> Path:
+    return samples.parent / "clips" / "market_morning.mp3"
+
+
+def test_two_recordings_of_one_stem_give_two_files(clip, tmp_path):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(clip, tmp_path / folder / "talk.mp3")
+    done = subprocess.run(
+        command(tmp_path / "x/talk.mp3", tmp_path / "y/talk.mp3", "--model", random_model(), "--out", tmp_path / "out"),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["x_talk.mp3.txt", "y_talk.mp3.txt"]
+    assert len(done.stdout.split()) == 2
+
+
+def test_what_is_ready_stays_after_ctrl_c(clip, tmp_path):
+    """An hour of sound, stopped as soon as there is some text."""
+    import numpy as np
+    import soundfile
+
+    from cantowhisper.speech.audio import load_audio
+
+    soundfile.write(tmp_path / "hour.flac", np.tile(load_audio(clip), 60), 16_000)
+    process = subprocess.Popen(
+        command(tmp_path / "hour.flac", "--model", random_model(), "--out", tmp_path / "out", "--format", "srt"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    partial, until = tmp_path / "out/hour.partial.srt", time.monotonic() + 120
+    while not partial.exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1 and "stopped at" in errors and str(partial) in errors, errors
+    assert partial.read_text(encoding="utf-8").startswith("1\n00:00:")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [partial.name]
