@@ -1,6 +1,5 @@
 """Pieces of a recording, and which of them are recognised together."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +8,6 @@ from cantowhisper.speech.context import Window
 
 MAX_BATCH = 16  # pieces: beyond that a step of the decoder takes as much longer as it does more
 MAX_BATCH_POSITIONS = 6_000  # bounds memory: 12 × 10 s, or 4 × 30 s
-LOOK_AHEAD = 32  # pieces among which batches are formed: more wait longer for the first line of text
 
 
 @dataclass(frozen=True)
@@ -45,15 +43,18 @@ def chunks(spans: Sequence[Span], *, at_most_s: float) -> list[tuple[Span, ...]]
     return found
 
 
-def batches(jobs: list[Job]) -> Iterator[list[Job]]:
-    """Pieces of one input length together, near ones only, so that the earliest pieces are not the last to come.
+def batches(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Jobs that are decoded together, in time order: as many neighbours as there is room for, chunks apart from pieces.
 
-    What is in a batch never changes a result: the input length is each piece's own, and no padding depends on others.
+    What is in a batch never changes a result: each job keeps its own window, whatever its neighbours' lengths.
     """
-    for first in range(0, len(jobs), LOOK_AHEAD):
-        by_length = defaultdict(list)
-        for job in jobs[first : first + LOOK_AHEAD]:
-            by_length[job.window.n_frames, job.is_chunk].append(job)
-        for same in by_length.values():  # in the order in which each length occurred first
-            size = max(1, min(MAX_BATCH, MAX_BATCH_POSITIONS // same[0].window.positions.size))
-            yield from (same[start : start + size] for start in range(0, len(same), size))
+    batch: list[Job] = []
+    for job in jobs:
+        longest = max(one.window.positions.size for one in (*batch, job))
+        full = len(batch) == MAX_BATCH or (len(batch) + 1) * longest > MAX_BATCH_POSITIONS
+        if batch and (full or job.is_chunk != batch[0].is_chunk):
+            yield batch
+            batch = []
+        batch.append(job)
+    if batch:
+        yield batch

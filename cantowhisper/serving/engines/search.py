@@ -70,6 +70,24 @@ def _would_repeat(text: tuple[int, ...], n: int) -> list[int]:
     return [text[i + n - 1] for i in range(len(text) - n + 1) if text[i : i + n - 1] == last]
 
 
+LOOP_TOKENS, LOOP_TURNS, LONGEST_TURN = 24, 4, 16
+
+
+def goes_round(text: Sequence[int]) -> bool:
+    """Whether a text ends in a loop: at least 24 tokens that are the same one to 16 tokens at least four times.
+
+    Greedy search that has come so far goes on until it may write no more.
+
+    >>> goes_round([1, 2, 3] * 8), goes_round([1, 2, 3] * 7), goes_round([*range(30)])
+    (True, False, False)
+    """
+    for turn in range(1, LONGEST_TURN + 1):
+        n = max(LOOP_TOKENS, LOOP_TURNS * turn)
+        if len(text) >= n and text[-n:-turn] == text[turn - n :]:
+            return True
+    return False
+
+
 @dataclass
 class _Row:
     """What greedy search wrote for one clip, with the log-probability of each token and of the end."""
@@ -77,16 +95,23 @@ class _Row:
     ids: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
     ended: bool = False
+    text: list[int] = field(default_factory=list)  # ids without timestamps
 
-    def write(self, token: int, log_prob: float, *, ends: bool) -> None:
-        if not self.ended:
-            self.log_probs.append(log_prob)
-            self.ended = ends
-            self.ids += [] if ends else [token]
+    def write(self, token: int, log_prob: float, rules: Rules) -> None:
+        if self.ended:
+            return
+        self.log_probs.append(log_prob)
+        self.ended = token == rules.end
+        if self.ended:
+            return
+        self.ids.append(token)
+        if not rules.timestamps or token < rules.timestamps.first:
+            self.text.append(token)
+            self.ended = goes_round(self.text)
 
 
 def greedy(decoding: Decoding, prompts: np.ndarray, rules: Rules) -> list[Decoded]:
-    """The likeliest token each time, until the end token or `max_new_tokens`. prompts : int64 (clips, n)."""
+    """The likeliest token each time, until the end token, a loop or `max_new_tokens`. prompts : int64 (clips, n)."""
     rows = [_Row() for _ in prompts]
     going, ids = list(range(len(rows))), prompts
     for _ in range(rules.max_new_tokens):
@@ -94,7 +119,7 @@ def greedy(decoding: Decoding, prompts: np.ndarray, rules: Rules) -> list[Decode
         best = logits.argmax(axis=1)
         likely = -np.log(np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1))
         for i, token, log_prob in zip(going, best.tolist(), likely.tolist(), strict=True):
-            rows[i].write(token, log_prob, ends=token == rules.end)
+            rows[i].write(token, log_prob, rules)
         still = [place for place, i in enumerate(going) if not rows[i].ended]
         if not still:
             break
