@@ -133,4 +133,24 @@ def test_text_that_is_there_counts_as_said_and_may_be_all():
     assert ranked[0, 9] == -np.inf and ranked[0, 7] == ranked[0, 8] == -2 and ranked[0, 10] == -1
     assert (log_probs == -1).all()
     assert not rules.allowed(np.zeros((1, VOCABULARY), np.float32), [()]).any(), "the end may come at once"
-    assert replace(rules, written=()).allowed(np.zeros((1, VOCABULARY), np.float32), first=True)[0, END] == -np.inf
+    assert replace(rules, written=()).allowed(np.zeros((1, VOCABULARY), np.float32), [()])[0, END] == -np.inf
+
+
+@pytest.mark.parametrize("turn", [1, 3, 16])
+def test_greedy_stops_where_a_text_goes_round(turn):
+    """A decoder that writes the same few tokens for ever is asked no more than it takes to see that."""
+
+    class Round:
+        asked = 0
+
+        def advance(self, ids):
+            logits = np.zeros((1, VOCABULARY), np.float32)
+            logits[0, 11 + self.asked % turn] = 9.0
+            self.asked += 1
+            return logits
+
+    decoding = Round()
+    rules = Rules(end=END, never=[], never_first=[], max_new_tokens=400)
+    (found,) = greedy(decoding, np.array([PROMPT]), rules)
+    assert decoding.asked == len(found.token_ids) == max(24, 4 * turn)
+    assert len(found.log_probs) == len(found.token_ids)

@@ -1,8 +1,8 @@
 """Where speech is in a recording: voice activity, cut at pauses into pieces of about a sentence.
 
-Recognition works on these pieces alone. Silence is never shown to the model (it invents text there), a piece is as
-short as the clips that models are tuned on, and pieces are independent of each other: no text is carried over, so
-one bad piece stays one bad piece.
+Silence is never shown to the model by itself (it invents text there), and a piece is as short as the clips that models
+are tuned on. No text is carried over from one to the next, so one bad piece stays one bad piece. A stock model hears
+neighbouring pieces together (batches.py).
 """
 
 from collections.abc import Iterator
