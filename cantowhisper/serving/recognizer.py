@@ -7,6 +7,7 @@ speech the encoder does a quarter of the work. Nothing here imports torch or tra
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
@@ -105,7 +106,7 @@ class Recognizer:
         task: str = "transcribe",
         should_stop: Callable[[], bool] | None = None,
     ) -> Iterator[Segment]:
-        """Yield the segments of a recording in time order, each as soon as it and those before it are ready.
+        """Yield the segments of a recording in time order, each as soon as its batch is ready.
 
         Parameters
         ----------
@@ -131,17 +132,13 @@ class Recognizer:
             language = self.detect_language(waveform, spans) if spans else None
         pieces = self._pieces(waveform, language, task, beam_size=beam_size)
         jobs = [pieces.job(i, *chunk) for i, chunk in enumerate(chunks(spans, at_most_s=self.chunk_s))]
-        ready, next_index = {}, 0
         for batch in batches(jobs):
             if should_stop and should_stop():
                 return
-            ready.update(zip((job.index for job in batch), pieces.decode(batch), strict=True))
-            while next_index in ready:
-                for segment in ready.pop(next_index):
-                    text = to_script(segment.text, script, language=pieces.language)
-                    segment = replace(segment, text=text, language=pieces.language)
-                    yield replace(segment, characters=pieces.characters(segment)) if characters else segment
-                next_index += 1
+            for segment in chain.from_iterable(pieces.decode(batch)):
+                text = to_script(segment.text, script, language=pieces.language)
+                segment = replace(segment, text=text, language=pieces.language)
+                yield replace(segment, characters=pieces.characters(segment)) if characters else segment
 
     def decode(self, waveform: np.ndarray, prefix: str = "", *, language: str | None = None) -> Hypothesis:
         """What is said after `prefix` in one piece of speech, which is taken as it is (live: it may still go on).
@@ -189,7 +186,7 @@ class Recognizer:
     @property
     def translates(self) -> bool:
         """Whether the model writes English of other languages' speech; fine-tuning here teaches no such task."""
-        return self.detects_language and "<|translate|>" in self._vocabulary
+        return self.detects_language and "<|translate|>" in self.vocabulary.ids
 
     def _must_detect(self, language: str | None) -> bool:
         return language == "auto" or (not language and self.detects_language)
