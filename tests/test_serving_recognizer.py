@@ -13,7 +13,7 @@ import pytest
 from serving_model import PLAIN, ids, inputs, random_model, trained_model, with_engine
 
 from cantowhisper.contracts import CantowhisperError, DecodingOptions, ModelFacts, UsageError
-from cantowhisper.serving import batches, hub, recognizer
+from cantowhisper.serving import batches, hub
 from cantowhisper.serving.engines.engine import Decoded
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
