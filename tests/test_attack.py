@@ -40,7 +40,7 @@ def test_both_pages_behind_nginx(tmp_path):
 
 def test_nothing_is_fetched_relayed_or_reached(tmp_path):
     for trial in ("gradios", "addresses", "openai", "operators"):
-        assert run(tmp_path, "--times", "0", "--only", trial)["urls_fetched_by_framework"] == 0
+        assert run(tmp_path, "--times", "0", "--only", trial).get("urls_fetched_by_framework", 0) == 0
 
 
 def test_however_a_page_ends_during_work_nothing_stays_and_the_next_one_serves(tmp_path):

@@ -46,49 +46,45 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=10, help="each end; 0 leaves them out (default: 10)")
     parser.add_argument("--only", default="", help="trials whose names hold this; - for none")
     parser.add_argument("--model", type=Path, help="folder of a model (default: a miniature with random weights)")
+    parser.add_argument("--keep", action="store_true", help="keep what FILE has of parts that are not measured now")
     parser.add_argument("--note", default="", help="what else the machine was doing; goes into the result")
     arguments = parser.parse_args()
     enter()
     with tempfile.TemporaryDirectory(prefix="attack-") as folder:
-        result = measure(arguments, Path(folder))
+        before = json.loads(arguments.json.read_text(encoding="utf-8")) if arguments.keep else {}
+        result = measure(arguments, Path(folder), before)
     print(json.dumps({k: v for k, v in result.items() if k != "attempts"}, indent=2, ensure_ascii=False))
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0 if result["all_held"] else 1
 
 
-def measure(arguments: argparse.Namespace, folder: Path) -> dict:
+def measure(arguments: argparse.Namespace, folder: Path, before: dict) -> dict:
+    """The result; what `before` has of parts that are left out now stays as it is there."""
     pem = certificate(folder)
-    world = World(
-        arguments.model or build_miniature_export(folder / "model"),
-        recording(),
-        Elsewhere(recording(), pem),
-        pem,
-        folder,
-    )
-    began = time.monotonic()
-    result = {"machine": describe(), "note": arguments.note, "attempts": [], "items": ITEMS}
+    model = arguments.model or build_miniature_export(folder / "model")
+    world = World(model, recording(), Elsewhere(recording(), pem), pem, folder)
+    part = {"machine": describe(), "note": arguments.note}
+    result = {"attempts": [], "items": ITEMS, **before, **part}
     for trial in TRIALS:
         if arguments.only in trial.__name__:
             _try(world, trial, result)
     if not arguments.only:
         result["urls_fetched_by_framework_alone"] = control(world)
-    result["urls_fetched_by_framework"] = result.get("urls_fetched_by_framework", 0)
     result["attempts_failed"] = [row for row in result["attempts"] if not row["held"]]
     result["n_attempts"] = len(result["attempts"])
     if arguments.times:
         result["endings"] = endings.run(world, times=arguments.times)
+        result["files_left"] = sum(one["files_left"] for one in result["endings"].values())
     if arguments.minutes:
         result |= load.run(world, minutes=arguments.minutes)
-    result["files_left"] = sum(one["files_left"] for one in result.get("endings", {}).values())
-    result["all_held"] = held(result)
-    return result | {"took_minutes": round((time.monotonic() - began) / 60, 1)}
+    return result | {"all_held": held(result)}
 
 
 def _try(world: World, trial, result: dict) -> None:
     began, asked = time.monotonic(), len(world.elsewhere.asked)
-    rows = as_rows(list(trial(world)))
-    result["attempts"] += rows
+    rows = [{"trial": trial.__name__, **row} for row in as_rows(list(trial(world)))]
+    result["attempts"] = [row for row in result["attempts"] if row["trial"] != trial.__name__] + rows
     if trial is doors.gradios_doors:
         theirs = [path for _, path in world.elsewhere.asked[asked:]]
         result["urls_fetched_by_framework"] = len(theirs)
@@ -129,11 +125,11 @@ def held(result: dict) -> bool:
     ends = result.get("endings", {}).values()
     return not result["attempts_failed"] and all(
         (
-            result["urls_fetched_by_framework"] == 0,
+            result.get("urls_fetched_by_framework", 0) == 0,
             result.get("answers_lost", 0) == 0,
             result.get("others_p95_ratio", 0) <= MAX_P95_RATIO,
             max(result.get("rss_growth_mb", 0), result.get("disk_growth_mb", 0)) < MAX_GROWTH_MB,
-            result["files_left"] == 0,
+            result.get("files_left", 0) == 0,
             all(one["exit_codes_right"] and one["next_start_serves_s"] <= endings.SERVES_WITHIN_S for one in ends),
             all(one.get("recovered", one["times"]) == one["times"] for one in ends),
         )

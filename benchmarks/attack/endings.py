@@ -19,7 +19,7 @@ DISK_MB = 24
 
 def run(world: World, *, times: int) -> dict:
     """Each end `times` times, on both pages; a full disk for recordings only, the live page stores none."""
-    found = {}
+    found: dict = {}
     for kind in (OFFLINE, ONLINE):
         for how in CODES:
             found[f"{kind} {how.name}"] = _ends(world, kind, how, times)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -43,7 +44,7 @@ class Answers:
 
 def run(world: World, *, minutes: float) -> dict:
     """Serve both pages under load; figures for the result."""
-    answers = Answers()
+    answers, busy = Answers(), os.getloadavg()[1]
     with world.page(OFFLINE, *OPTIONS[OFFLINE]) as offline, world.page(ONLINE, *OPTIONS[ONLINE]) as online:
         pages = (offline, online)
         visitors = [(_by_openai, offline), (_by_openai, offline), (_by_gradio, offline), (_by_link, offline)]
@@ -63,6 +64,8 @@ def run(world: World, *, minutes: float) -> dict:
         for number in range(max(2, round(minutes * 60 / TURN_S))):
             _turn(answers, pages, dripping=number % 2 == 1, seconds=TURN_S)
             samples.append(_taken(pages))
+            n = sum(map(len, answers.seconds.values()))
+            print(f"turn {number + 1}: {n} answers, {len(answers.lost)} lost, {samples[-1]}", flush=True)
         answers.counted = False
         answers.over.set()
         for thread in threads:
@@ -70,7 +73,11 @@ def run(world: World, *, minutes: float) -> dict:
         time.sleep(75)  # what was uploaded last is old now
         after = _taken(pages)
         said = [line for page in pages for line in page.said().splitlines() if "Traceback" in line]
-    return _figures(answers, before, after, samples) | {"minutes": minutes, "tracebacks": len(said)}
+    return _figures(answers, before, after, samples) | {
+        "minutes": minutes,
+        "tracebacks": len(said),
+        "load_average": [round(busy, 1), round(os.getloadavg()[1], 1)],  # before and after
+    }
 
 
 def _turn(answers: Answers, pages, *, dripping: bool, seconds: float) -> None:

@@ -22,7 +22,7 @@ NETWORK = "11.0.0.0/8"  # public, and here all of it ours: every address of it i
 ELSEWHERE, PAGES = "11.0.0.1", "11.0.0.2"  # somebody else's server; the pages under attack
 PRIVATE = ("10.0.0.1/32", "169.254.169.254/32", "192.0.0.1/32", "192.88.99.1/32", "3fff::1/128", "fd00::1/128")
 NAMES = {"recordings.example": ELSEWHERE, "xn--r7zw8z.example": ELSEWHERE, "inside.example": "10.0.0.1"}  # xn--: 粵語
-DRIP_S = 0.4  # between two bytes
+DRIP_S = 1.0  # between two bytes
 
 
 def enter() -> None:
