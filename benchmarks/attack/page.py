@@ -19,8 +19,12 @@ PORTS = {OFFLINE: 7860, ONLINE: 7861}
 
 
 def client(address: str | None = None, *, timeout_s: float = 120.0) -> httpx.Client:
-    """A visitor with this address. Headers of the environment's proxies play no part."""
-    return httpx.Client(timeout=timeout_s, transport=httpx.HTTPTransport(local_address=address), trust_env=False)
+    """A visitor with this address, each request on a connection of its own.
+
+    (A server closes connections that were idle for 5 s; a request that crosses that is lost by nobody's fault.)
+    """
+    how = {"local_address": address, "limits": httpx.Limits(max_keepalive_connections=0)}
+    return httpx.Client(timeout=timeout_s, transport=httpx.HTTPTransport(**how), trust_env=False)
 
 
 class Page:
