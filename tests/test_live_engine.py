@@ -199,6 +199,14 @@ def test_abandoned_sessions_are_forgotten_with_everything_they_held(speech):
     assert engine.start()
 
 
+def test_a_place_in_which_nothing_was_ever_said_is_free_again_soon(speech):
+    engine = LiveEngine(Scripted(), clock=SimulatedClock(), limits=LiveLimits(max_sessions=2))
+    speaks, silent = engine.start(), engine.start()
+    engine.push(speaks, 0, int16(speech[:8000]))
+    engine.clock.now_s += 16
+    assert engine.start() and set(engine.sessions) > {speaks} and silent not in engine.sessions
+
+
 def test_a_long_session_holds_no_more_than_its_last_words(engine, speech):
     name, sound, at = engine.start(), int16(speech), 0
     for _ in range(20):  # eight minutes

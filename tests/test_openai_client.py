@@ -127,13 +127,13 @@ LITELLM = (
     "pydantic-settings",
 )
 ASK_LITELLM = """
-import sys, litellm
+import sys, litellm, openai
 url, path = sys.argv[1:]
 how = {"model": "openai/whisper", "api_base": url, "api_key": "none"}
 print(litellm.transcription(file=open(path, "rb"), **how).text)
 try:
     litellm.transcription(file=open(path, "rb"), prompt="names", **how)
-except litellm.BadRequestError as error:
+except openai.BadRequestError as error:
     print("refused:", "prompt is not supported" in str(error))
 """
 

@@ -65,7 +65,10 @@ def run(world: World, *, minutes: float) -> dict:
             _turn(answers, pages, dripping=number % 2 == 1, seconds=TURN_S)
             samples.append(_taken(pages))
             n = sum(map(len, answers.seconds.values()))
-            print(f"turn {number + 1}: {n} answers, {len(answers.lost)} lost, {samples[-1]}", flush=True)
+            print(
+                f"turn {number + 1}: {n} answers, {len(answers.lost)} lost {answers.lost[-1:]}, {samples[-1]}",
+                flush=True,
+            )
         answers.counted = False
         answers.over.set()
         for thread in threads:

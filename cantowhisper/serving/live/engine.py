@@ -27,6 +27,7 @@ from cantowhisper.speech.language import language_token
 from cantowhisper.speech.mel import SAMPLE_RATE
 from cantowhisper.speech.text import to_script
 
+FORGET_UNUSED_AFTER_S = 15.0  # a place in which nothing was ever said; the page asks for another when it speaks
 MAX_PREFIX = 200  # characters: more are not said before they are trimmed
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class LiveLimits(Options):
         8, "8 × max_held_s are 31 MB; more speakers than that would all wait", unit="speakers", least=1
     )
     max_sessions_per_visitor: int = option(
-        4, "one visitor cannot take all places; this machine itself, without a proxy, may", unit="sessions", least=1
+        3, "one visitor cannot take all places; this machine itself, without a proxy, may", unit="sessions", least=1
     )
     max_held_s: float = option(
         120.0, "sound without text in memory a session; the page keeps what is not taken", unit="seconds", above=0
@@ -233,8 +234,11 @@ class LiveEngine:
 
     def _drop_forgotten(self) -> None:
         now = self.clock()
-        for name in [n for n, s in self.sessions.items() if now - s.seen_s > self.limits.forget_after_s]:
-            del self.sessions[name]
+        after_s = self.limits.forget_after_s
+        for name, session in list(self.sessions.items()):
+            used = session.received > session.begin
+            if now - session.seen_s > (after_s if used else min(after_s, FORGET_UNUSED_AFTER_S)):
+                del self.sessions[name]
 
     def run(self) -> "LiveEngine":
         """Start the worker's thread (once)."""
