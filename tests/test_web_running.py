@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -135,6 +136,23 @@ def test_pages_share_a_root_and_only_what_a_dead_one_left_goes(tmp_path):
     second.close()
     assert (first.folder / "x").exists() and not second.folder.exists()
     first.close()
+
+
+def test_a_sweep_leaves_the_folders_that_running_pages_write_to(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    first, second = (Storage(tmp_path / "root", keep_s=100, sweep_every_s=10) for _ in range(2))
+    first.take_in_temporary_files()
+    second.take_in_temporary_files()
+    (second.folder / "gradio" / "of an upload").mkdir()
+    for _ in range(2):  # after hours without a visitor
+        first.sweep(now=time.time() + 1000)
+    with tempfile.NamedTemporaryFile() as file:
+        assert Path(file.name).parent == second.folder / "work"
+    assert {p.name for one in (first, second) for p in one.folder.iterdir()} == {"work", "gradio"}
+    assert list((second.folder / "gradio").iterdir()) == []
+    for one in (first, second):
+        one.close()
 
 
 def test_a_folder_of_somebody_else_is_not_used(tmp_path):

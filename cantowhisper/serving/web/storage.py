@@ -28,6 +28,7 @@ except ImportError:  # Windows: no page is known to have ended, so that age alon
     fcntl = None
 
 GRADIO_FOLDER = "GRADIO_TEMP_DIR"  # the environment variable that Gradio asks for its folder
+WORK, GRADIO = "work", "gradio"  # inside a run's folder
 SPARE_BYTES = 100_000_000  # of the disk is left to everybody else
 
 
@@ -57,10 +58,10 @@ class Storage:
 
     def take_in_temporary_files(self) -> None:
         """From now on, temporary files of this process and Gradio's folder lie here."""
-        work = self.folder / "work"
-        work.mkdir(exist_ok=True)
-        tempfile.tempdir = str(work)
-        os.environ[GRADIO_FOLDER] = str(self.folder / "gradio")
+        for name in (WORK, GRADIO):
+            (self.folder / name).mkdir(exist_ok=True)
+        tempfile.tempdir = str(self.folder / WORK)
+        os.environ[GRADIO_FOLDER] = str(self.folder / GRADIO)
 
     def keep_what_is_here(self) -> None:
         """Files that lie here by now are the page's own, such as its examples: they stay until it ends."""
@@ -104,9 +105,15 @@ class Storage:
         oldest = (time.time() if now is None else now) - max(self.keep_s - self.sweep_every_s, 0)
         for folder, _, files in os.walk(self.root, topdown=False):
             removed += sum(self._remove_if_old(Path(folder) / name, oldest) for name in files)
-            if Path(folder) not in (self.root, self.folder):
+            if not self._is_in_place(Path(folder)):
                 _remove_if_empty(Path(folder), oldest)
         return removed
+
+    def _is_in_place(self, folder: Path) -> bool:
+        """Whether a running page expects to find this folder, this one or another: empty or not, it stays."""
+        run, *inside = folder.relative_to(self.root).parts or ("",)
+        running = (self.root / run).with_suffix(".lock").exists()
+        return folder == self.root or (running and (not inside or inside in ([WORK], [GRADIO])))
 
     def _remove_dead(self, lock: Path) -> int:
         """What a page left that was killed: whoever runs holds the lock of its folder."""
