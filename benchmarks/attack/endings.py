@@ -23,7 +23,9 @@ def run(world: World, *, times: int) -> dict:
     for kind in (OFFLINE, ONLINE):
         for how in CODES:
             found[f"{kind} {how.name}"] = _ends(world, kind, how, times)
+            print(f"{kind} {how.name}: {found[f'{kind} {how.name}']}", flush=True)
     found["offline full disk"] = _full_disk(world, times)
+    print(f"full disk: {found['offline full disk']}", flush=True)
     return found
 
 
