@@ -132,6 +132,7 @@ def held(result: dict) -> bool:
             result.get("files_left", 0) == 0,
             all(one["exit_codes_right"] and one["next_start_serves_s"] <= endings.SERVES_WITHIN_S for one in ends),
             all(one.get("recovered", one["times"]) == one["times"] for one in ends),
+            all(one.get("refused_in_one_line", one["times"]) == one["times"] for one in ends),
         )
     )
 
