@@ -44,6 +44,7 @@ def _set_up() -> None:
     hosts = Path(tempfile.mkdtemp(prefix="attack-hosts-")) / "hosts"
     hosts.write_text("127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in NAMES.items()))
     run("mount", "--bind", str(hosts), "/etc/hosts")
+    shutil.rmtree(hosts.parent)  # what is mounted stays
 
 
 def visitor(number: int) -> str:
