@@ -117,7 +117,7 @@ class Elsewhere:
         return Handler
 
     def answer(self, handler: BaseHTTPRequestHandler, name: str) -> None:
-        """/headers and /body drip, /utf8, /inside and /idn redirect, /large never ends, all else is a recording."""
+        """/headers and /body drip, /utf8, /inside and /idn redirect, /large is 150 MB, all else a recording."""
         if name == "headers":
             handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
             drip(handler.wfile.write)
@@ -127,7 +127,7 @@ class Elsewhere:
                 f"HTTP/1.1 302 Found\r\nLocation: {goes_to[name]}\r\nContent-Length: 0\r\n\r\n".encode()
             )
             return
-        n_bytes = {"body": 1_000_000, "large": 10**9}.get(name, len(self.recording))
+        n_bytes = {"body": 1_000_000, "large": 150_000_000}.get(name, len(self.recording))
         handler.wfile.write(f"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\nContent-Length: {n_bytes}\r\n\r\n".encode())
         if name == "body":
             drip(handler.wfile.write)
