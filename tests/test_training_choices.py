@@ -356,7 +356,7 @@ def history(*scores):
     ("scores", "since"), [((), 0), ((0.5,), 0), ((0.5, 0.4), 0), ((0.4, 0.5), 1), ((0.4, 0.3, 0.3, 0.5), 2)]
 )
 def test_evaluations_are_counted_from_the_best(scores, since):
-    assert evaluations_since_best(history(*scores)) == since
+    assert evaluations_since_best(history(*scores), "cer_no_punctuation") == since
 
 
 # ----------------------------------------------------------------------------------------------- out of memory

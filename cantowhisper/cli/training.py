@@ -35,8 +35,10 @@ def run_train(arguments) -> None:
     metrics = train(arguments.features, arguments.out, config=config)
     if not processes.is_main():
         return
-    cer = metrics["validation"]["cer_no_punctuation"]
-    print(f"validation CER {cer:.2%} at step {metrics['best_step']} (no punctuation, n={metrics['validation']['n']})")
+    name, best = metrics["selected_by"], metrics["validation"]
+    print(
+        f"validation {name[:3].upper()} {best[name]:.2%} at step {metrics['best_step']} (no punctuation, n={best['n']})"
+    )
     print(f"next: cantowhisper score {arguments.out} {arguments.features}")
 
 

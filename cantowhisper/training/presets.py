@@ -126,7 +126,10 @@ class TrainConfig(Options):
         unit="batches@step such as 4@0,1@2000",
     )
     early_stopping_evaluations: int = option(
-        0, "how many in a row without a better validation CER end the run; 0 never does", unit="evaluations", least=0
+        0,
+        "how many in a row without a better validation error rate end the run; 0 never does",
+        unit="evaluations",
+        least=0,
     )
     adam_beta2: float = option(0.999, "how long squared gradients are remembered", unit="share kept", least=0, below=1)
     weight_decay: float = option(
@@ -188,9 +191,7 @@ class TrainConfig(Options):
         12, "the widest hole in frequency, of 80 or 128", unit="Mel channels", least=1, most=80
     )
 
-    evaluate_every_steps: int = option(
-        500, "between validation CERs", unit="steps", least=1, group="looking and keeping"
-    )
+    evaluate_every_steps: int = option(500, "between validations", unit="steps", least=1, group="looking and keeping")
     save_every_steps: int = option(
         500, "between checkpoints; whisper-small with Adam is 2.9 GB each", unit="steps", least=1
     )

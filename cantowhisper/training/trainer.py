@@ -27,8 +27,7 @@ from cantowhisper.training.miniature import build_miniature
 from cantowhisper.training.model import load_model, save_model, set_dropout
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.results.scoring import METRICS_FILE, summarize, transcribe_split
-from cantowhisper.training.run import processes
-from cantowhisper.training.run.callbacks import CheckpointKeeper, EarlyStop, StatusLine, StopSignal, best_evaluation
+from cantowhisper.training.run import callbacks, processes
 from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER, checkpoint_steps
 from cantowhisper.training.run.device import memory_is_kept, pick_precision, reproducible
 from cantowhisper.training.run.folder import claim, finished, resume_point
@@ -73,7 +72,7 @@ def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainC
     trainer = WhisperTrainer(model, processor, train_split, validation, out=out, config=config, progress=progress)
     checkpoint = processes.from_main(lambda: resume_point(out, hub))
     started = time.perf_counter()
-    with StopSignal() as stop, Uploads(hub) if hub else contextlib.nullcontext() as uploads:
+    with callbacks.StopSignal() as stop, Uploads(hub) if hub else contextlib.nullcontext() as uploads:
         trainer.keeper.uploads = uploads
         trainer.add_callback(stop)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -111,14 +110,16 @@ class WhisperTrainer(PartwiseTrainer):
         self.validation = evenly(validation, config.validation_clips)  # the same clips in each evaluation
         self.n_frames = frame_counts(train_split)
         self.languages = train_split["language"]
-        self.keeper = CheckpointKeeper(out, keep=config.keep_checkpoints)
+        self.metric = callbacks.selection_metric(config.language)
+        early_stop = callbacks.EarlyStop(config.early_stopping_evaluations, self.metric)
+        self.keeper = callbacks.CheckpointKeeper(out, keep=config.keep_checkpoints, metric=self.metric)
         super().__init__(
             model=model,
             args=_arguments(out, config, progress, d_model=model.config.d_model),
             train_dataset=training_rows(train_split, config),
             eval_dataset=self.validation,
             data_collator=Collator(processor, config, start_token_id=model.config.decoder_start_token_id),
-            callbacks=[StatusLine(), self.keeper, EarlyStop(config.early_stopping_evaluations)],
+            callbacks=[callbacks.StatusLine(self.metric), self.keeper, early_stop],
         )
         self.n_tokens = self.data_collator.label_lengths(train_split["text"])
         self.remove_callback(PrinterCallback)
@@ -191,9 +192,9 @@ class WhisperTrainer(PartwiseTrainer):
         )
 
     def load_best(self) -> dict:
-        """Load the weights of the checkpoint with the lowest validation CER; returns its log entry."""
+        """Load the weights of the checkpoint with the lowest validation error rate; returns its log entry."""
         kept = checkpoint_steps(Path(self.args.output_dir).parent)
-        best = best_evaluation(self.state.log_history, kept)
+        best = callbacks.best_evaluation(self.state.log_history, kept, self.metric)
         if best is None:
             raise CantowhisperError("no checkpoint was kept; set save_every_steps to at most max_steps")
         if best["step"] != self.state.global_step:
@@ -222,7 +223,7 @@ def _arguments(out: Path, config: TrainConfig, progress: bool, *, d_model: int) 
         save_strategy="steps",
         save_steps=config.save_every_steps,
         save_total_limit=None,  # CheckpointKeeper deletes old ones, when the new one is whole
-        metric_for_best_model="cer_no_punctuation",  # on validation; the test split is not open here
+        metric_for_best_model=callbacks.selection_metric(config.language),
         greater_is_better=False,
         load_best_model_at_end=config.save_every_steps % config.evaluate_every_steps == 0,
         logging_steps=config.log_every_steps,
@@ -251,6 +252,7 @@ def _finish(trainer: WhisperTrainer, out: Path, features, *, best: dict, data: d
         "data": data,
         "steps": trainer.state.global_step,
         "best_step": best["step"],
+        "selected_by": trainer.metric,
         "learning_rate": trainer.args.learning_rate,  # also where the config leaves it to the model's size
         "validation": {key.removeprefix("eval_"): value for key, value in best.items() if key.startswith("eval_")},
         "parameters": sum(p.numel() for p in model.parameters()),

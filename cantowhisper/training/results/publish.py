@@ -188,7 +188,7 @@ def _run(metrics: dict) -> str:
     return (
         f"## Training\n\nBest at step {metrics['best_step']} of {metrics['steps']}, chosen by CER on validation; "
         f"{metrics['train_seconds'] / 60:.1f} minutes in the process that finished it.\n\n"
-        f"![loss and validation CER]({CURVE_FILE})\n\n```json\n{config}\n```"
+        f"![loss and validation error rate]({CURVE_FILE})\n\n```json\n{config}\n```"
     )
 
 

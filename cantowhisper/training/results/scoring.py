@@ -59,7 +59,8 @@ def transcribe_split(
                 bar.update(len(batch))
     bar.close()
     model.train(was_training)
-    columns = zip(split["id"], split["text"], split["duration_s"], split["language"], strict=True)
+    languages = [tag or config.language for tag in split["language"]]
+    columns = zip(split["id"], split["text"], split["duration_s"], languages, strict=True)
     return [Transcript(i, text, texts[row], *more) for row, (i, text, *more) in enumerate(columns)]
 
 

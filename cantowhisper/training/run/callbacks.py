@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import TrainerCallback
 
+from cantowhisper.speech.language import written_with_spaces
 from cantowhisper.training.run import processes
 from cantowhisper.training.run.checkpoints import checkpoint_steps, prune, seal
 from cantowhisper.training.run.hub_checkpoints import Uploads
@@ -14,8 +15,20 @@ from cantowhisper.training.run.hub_checkpoints import Uploads
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; a machine that is taken away
 
 
+def selection_metric(language: str) -> str:
+    """The validation error rate by which checkpoints are chosen: of words where a language has spaces between them.
+
+    >>> selection_metric("de"), selection_metric("yue")
+    ('wer_no_punctuation', 'cer_no_punctuation')
+    """
+    return f"{'wer' if language and written_with_spaces(language) else 'cer'}_no_punctuation"
+
+
 class StatusLine(TrainerCallback):
     """One line an evaluation: where the run is and what it has reached."""
+
+    def __init__(self, metric: str):
+        self._metric = metric
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step >= state.max_steps:  # also when max_steps is no multiple of the other two
@@ -24,9 +37,9 @@ class StatusLine(TrainerCallback):
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
         loss = f"loss {losses[-1]:.3f}, " if losses else ""
-        line = (
-            f"step {state.global_step}/{state.max_steps}: {loss}validation CER {metrics['eval_cer_no_punctuation']:.1%}"
-        )
+        rates = {"cer_no_punctuation", self._metric}  # names sort CER before WER
+        told = ", ".join(f"{name[:3].upper()} {metrics[f'eval_{name}']:.1%}" for name in sorted(rates))
+        line = f"step {state.global_step}/{state.max_steps}: {loss}validation {told}"
         if state.is_world_process_zero:
             print(f"{line} (no punctuation, n={metrics['eval_n']})", flush=True)
 
@@ -38,9 +51,10 @@ class StatusLine(TrainerCallback):
 class CheckpointKeeper(TrainerCallback):
     """Seals each new checkpoint, offers it to `uploads`, then deletes those that are no longer needed."""
 
-    def __init__(self, run: Path, *, keep: int):
+    def __init__(self, run: Path, *, keep: int, metric: str):
         self.run = run
         self.keep = keep
+        self.metric = metric
         self.uploads: Uploads | None = None
 
     def on_save(self, args, state, control, **kwargs):
@@ -49,21 +63,21 @@ class CheckpointKeeper(TrainerCallback):
             return
         kept = checkpoint_steps(self.run)
         seal(kept[state.global_step])
-        best = best_evaluation(state.log_history, kept)
+        best = best_evaluation(state.log_history, kept, self.metric)
         needed = frozenset({state.global_step, best["step"] if best else state.global_step})
         if self.uploads:
             self.uploads.offer(needed)
         prune(self.run, keep=self.keep, spare=needed | (self.uploads.in_use if self.uploads else frozenset()))
 
 
-def best_evaluation(log_history: Sequence[dict], kept) -> dict | None:
-    """The evaluation with the lowest CER (without punctuation) among steps whose checkpoint is kept."""
-    found = [entry for entry in log_history if "eval_cer_no_punctuation" in entry and entry["step"] in kept]
-    return min(found, key=lambda entry: (entry["eval_cer_no_punctuation"], entry["step"]), default=None)
+def best_evaluation(log_history: Sequence[dict], kept, metric: str) -> dict | None:
+    """The evaluation with the lowest error rate `metric` among steps whose checkpoint is kept."""
+    found = [entry for entry in log_history if f"eval_{metric}" in entry and entry["step"] in kept]
+    return min(found, key=lambda entry: (entry[f"eval_{metric}"], entry["step"]), default=None)
 
 
 class StopSignal(TrainerCallback):
-    """SIGTERM and Ctrl-C end the run behind the step that is being computed, with a checkpoint.
+    """SIGTERM and Ctrl-C end the run after the step that is being computed, with a checkpoint.
 
     Use as a context manager around the training; `received` is the signal's name, or None. A second signal is not
     held back: it ends the process at once. (Not so in one of several processes: their launcher passes on what its
@@ -94,35 +108,39 @@ class StopSignal(TrainerCallback):
             signal.signal(*self._before.popitem())
 
     def on_step_end(self, args, state, control, **kwargs):
-        if processes.any_says(self.received is not None):  # all of them stop behind the same step
+        if processes.any_says(self.received is not None):  # all of them stop after the same step
             self.received = self.received or "stopped"
             control.should_save = control.should_training_stop = True
 
 
 class EarlyStop(TrainerCallback):
-    """Ends a run when validation CER has not become better for `patience` evaluations; 0 never does.
+    """Ends a run when the error rate `metric` has not become better for `patience` evaluations; 0 never does.
 
     It reads the run's own history and so knows the same after a resume.
     """
 
-    def __init__(self, patience: int):
+    def __init__(self, patience: int, metric: str):
         self.patience = patience
+        self.metric = metric
 
     def on_train_begin(self, args, state, control, **kwargs):
         if self._has_come(state):  # killed when it had stopped and not yet written its model
             control.should_training_stop = True
 
     def _has_come(self, state) -> bool:
-        return bool(self.patience) and evaluations_since_best(state.log_history) >= self.patience
+        return bool(self.patience) and evaluations_since_best(state.log_history, self.metric) >= self.patience
 
     def on_evaluate(self, args, state, control, **kwargs):
         if self._has_come(state):
             if state.is_world_process_zero and state.global_step < state.max_steps:
-                print(f"stopping at step {state.global_step}: no better validation CER in {self.patience} evaluations")
+                rate = self.metric[:3].upper()
+                print(
+                    f"stopping at step {state.global_step}: no better validation {rate} in {self.patience} evaluations"
+                )
             control.should_training_stop = control.should_save = True
 
 
-def evaluations_since_best(log_history: list[dict]) -> int:
-    """How many evaluations came behind the one with the lowest CER (without punctuation)."""
-    scores = [entry["eval_cer_no_punctuation"] for entry in log_history if "eval_cer_no_punctuation" in entry]
+def evaluations_since_best(log_history: list[dict], metric: str) -> int:
+    """How many evaluations came after the one with the lowest error rate `metric`."""
+    scores = [entry[f"eval_{metric}"] for entry in log_history if f"eval_{metric}" in entry]
     return len(scores) - 1 - scores.index(min(scores)) if scores else 0
