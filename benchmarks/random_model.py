@@ -2,17 +2,12 @@
 
 from pathlib import Path
 
-from cantowhisper.contracts import ModelFacts
-
 FULL_VOCABULARY = 51_865
 # width, layers on either side, heads, and the heads whose attention tells times
 SHAPES = {
     "tiny": (384, 4, 6, [[2, 2], [3, 0], [3, 2], [3, 3], [3, 4], [3, 5]]),
     "small": (768, 12, 12, [[5, 3], [5, 9], [8, 0], [8, 4], [8, 7], [8, 8], [9, 0], [9, 7], [9, 9], [10, 5]]),
 }
-
-# An input as long as the clip and 1.28 s, in whole seconds, as models were trained before silence was merged.
-PLAIN = {"kind": "plain", "margin_frames": 128, "bucket_frames": 100, "min_frames": 200}
 
 
 def build_random(folder: Path, shape: str = "small") -> Path:
@@ -38,7 +33,6 @@ def build_random(folder: Path, shape: str = "small") -> Path:
     model.generation_config = miniature.generation_config
     model.generation_config.alignment_heads = times
     save_model(model, processor, folder)
-    ModelFacts(trained_contexts="variable", context=PLAIN).save(folder)
     export_model(folder)
     return folder
 

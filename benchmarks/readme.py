@@ -48,8 +48,19 @@ def demo_scores(result: dict) -> str:
             *(line for line in result["output"] if line.startswith("  ") or "(CER " in line),
             "```",
             "",
-            f"({result['minutes']:g} minutes, {_where(result['machine'])}.)",
+            f"({result['minutes']:g} minutes, {_where(result['machine'])}.{_over_seeds(result.get('seeds', {}))})",
         ]
+    )
+
+
+def _over_seeds(seeds: dict) -> str:
+    """The range over whole runs that differ in their seed alone."""
+    if len(seeds) < 2:
+        return ""
+    own, full = ([one["cer"][name] for one in seeds.values()] for name in ("after", "after, 30 s windows"))
+    return (
+        f" {len(seeds)} runs with different seeds reached {min(own):.1%} to {max(own):.1%} at natural length and "
+        f"{min(full):.1%} to {max(full):.1%} in 30 s windows."
     )
 
 

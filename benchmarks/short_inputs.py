@@ -1,6 +1,6 @@
 """Short inputs for a stock Whisper, on real clips: python -m benchmarks.short_inputs --json FILE
 
-The stock whisper-base transcribes Common Voice clips (zh-HK, zh-CN, zh-TW) and three English recordings, greedily and
+The stock whisper-base transcribes Common Voice clips (zh-HK, zh-CN, zh-TW) and two English recordings, greedily and
 with every guard on: at 30 s, plainly at their own length with 64, 128 and 256 positions of silence, and with the
 window's silence merged; and a model that was adapted to merged windows does. All by the int8 export, in one process.
 Intervals are paired bootstraps over clips. Margin and groups were chosen on English and Japanese clips; the adaptation
@@ -10,11 +10,8 @@ It needs the environment variables REAL_SPEECH and REAL_WEIGHTS. Columns that st
 """
 
 import argparse
-import csv
 import json
-import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,12 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import describe
+from benchmarks.real_clips import SETS, folder_of, paired_interval, read_clips, read_fixtures
 from cantowhisper.contracts import ModelFacts
 from cantowhisper.serving.recognizer import Recognizer
-from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.context import Context, context_of, stack
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel, pad_to
-from cantowhisper.speech.text import cer_edits
+from cantowhisper.speech.text import cer_edits, join_texts
 
 MERGED = Context()
 COLUMNS = {
@@ -38,16 +35,6 @@ COLUMNS = {
     "merged": MERGED,
 }
 ADAPTED = ("adapted", "adapted_full")
-SETS = {
-    "zh-HK": ("common_voice_17_layout/cv-corpus-17.0-2024-03-15/zh-HK", "zh"),
-    "zh-CN": ("common_voice_17_layout/cv-corpus-17.0-2024-03-15/zh-CN", "zh"),
-    "zh-TW": ("common_voice_6_layout/zh-TW", "zh"),
-}
-FIXTURES = {
-    "jfk.flac": "And so my fellow Americans, ask not what your country can do for you, "
-    "ask what you can do for your country.",
-    "LJ001-0002.wav": "in being comparatively modern.",
-}
 HEARD_BY_ADAPTATION = ("en", "ja", "de")  # folders of common_voice_6_layout
 CLIP_SECONDS, TIMED_ROUNDS = 4, 15
 
@@ -59,7 +46,7 @@ def main() -> None:
     parser.add_argument("--adapted", type=Path, help="an adapted model folder (default: adapted here, some minutes)")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    speech, weights = (_folder(name) for name in ("REAL_SPEECH", "REAL_WEIGHTS"))
+    speech, weights = folder_of("REAL_SPEECH"), folder_of("REAL_WEIGHTS")
     with tempfile.TemporaryDirectory(prefix="cantowhisper-bench-") as folder:
         result = measure(speech, weights / "whisper-base", Path(folder), options)
     _write(options.json, result)
@@ -68,8 +55,8 @@ def main() -> None:
 
 def measure(speech: Path, stock: Path, folder: Path, options) -> dict:
     """All figures, as written to the JSON file."""
-    clips = {name: _clips(speech / path, options.clips) for name, (path, _) in SETS.items()}
-    clips["en"] = _fixtures(speech / "fixtures")
+    clips = {name: read_clips(speech / path, options.clips) for name, (path, _) in SETS.items()}
+    clips["en"] = read_fixtures(speech)
     result = json.loads(options.json.read_text(encoding="utf-8")) if options.json.exists() else {}
     rows = result.setdefault("columns", {})
     recognizer = Recognizer.open(_exported(stock, folder / "stock"), threads=options.threads)
@@ -97,7 +84,7 @@ def _column(recognizer: Recognizer, context: Context, clips: dict) -> dict:
         started, written, flags = time.perf_counter(), [], []
         for waveform, _ in rows:
             segments = recognizer.transcribe(waveform, language=language)
-            written.append("".join(segment.text for segment in segments))
+            written.append(join_texts((segment.text for segment in segments), language))
             flags += [flag for segment in segments for flag in segment.flags]
         edits = [list(cer_edits(text, said)) for text, (_, said) in zip(written, rows, strict=True)]
         sets[name] = {
@@ -124,7 +111,7 @@ def _compared(rows: dict, languages: set[str]) -> dict:
             one, full = rows[name]["sets"][language], rows["full"]["sets"][language]
             points[language] = {
                 "points": 100 * (one["cer"] - full["cer"]),
-                "interval": _interval(np.array(one["edits"]), np.array(full["edits"])),
+                "interval": paired_interval(np.array(one["edits"]), np.array(full["edits"])),
                 "same_text": float(np.mean([a == b for a, b in zip(one["texts"], full["texts"], strict=True)])),
             }
         of_all = [each["points"] for each in points.values()]
@@ -132,13 +119,6 @@ def _compared(rows: dict, languages: set[str]) -> dict:
         found[f"{name}_minus_full_points_mean"] = round(statistics.mean(of_all), 2)
         found[f"{name}_minus_full_points_worst"] = round(max(of_all), 2)
     return found
-
-
-def _interval(one: np.ndarray, other: np.ndarray, *, draws: int = 2000) -> list[float]:
-    """95 % interval of the difference of two corpus CERs in points, drawing clips with both their results."""
-    chosen = np.random.default_rng(0).integers(0, len(one), (draws, len(one)))
-    rates = [100 * each[chosen, 0].sum(axis=1) / each[chosen, 1].sum(axis=1) for each in (one, other)]
-    return [round(float(x), 2) for x in np.percentile(rates[0] - rates[1], [2.5, 97.5])]
 
 
 def _encoder_times(recognizer: Recognizer) -> dict:
@@ -181,25 +161,6 @@ def _exported(model: Path, folder: Path) -> Path:
     if (model / "onnx").is_dir():
         return model
     return export_onnx(model, folder / "onnx")
-
-
-def _clips(folder: Path, n: int) -> list[tuple[np.ndarray, str]]:
-    """(waveform, sentence) of clips spread over the table."""
-    with (folder / "validated.tsv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    chosen = [rows[i * len(rows) // n] for i in range(min(n, len(rows)))]
-    return [(load_audio(folder / "clips" / row["path"]), row["sentence"]) for row in chosen]
-
-
-def _fixtures(folder: Path) -> list[tuple[np.ndarray, str]]:
-    return [(load_audio(folder / name), said) for name, said in FIXTURES.items()]
-
-
-def _folder(name: str) -> Path:
-    found = os.environ.get(name, "")
-    if not Path(found).is_dir() or not found:
-        sys.exit(f"set {name} to the folder of real recordings or weights: this measurement needs both")
-    return Path(found)
 
 
 def _write(path: Path, result: dict) -> None:

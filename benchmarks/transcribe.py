@@ -4,6 +4,7 @@ One int8 export with the shape of whisper-small and random weights (made here, i
 with two threads, in turns on the same machine. Random weights say nothing, so each program decodes a fixed number of
 tokens: what is compared is the work for the same amount of text. `--model` names a trained model, for the CER of both
 ways on `--clips`. Memory is the peak of a process of its own. openai-whisper is compared with where it is installed.
+Where REAL_SPEECH and REAL_WEIGHTS name folders, the stock whisper-base is compared on real clips too.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import numpy as np
 
 from benchmarks.machine import describe
 from benchmarks.random_model import SHAPES, build_random
+from benchmarks.transcribe_real import real_rows
 
 THREADS = 2
 # For a clip of 4 s: sentences of clips of 3.5 to 4.5 s have 12.4 tokens of Whisper's vocabulary on average in Common
@@ -82,6 +84,10 @@ def measure(folder: Path, options) -> dict:
     }
     if options.model:
         result |= cer_of_both(options.model)
+    speech, weights = (Path(os.environ.get(name, "")) for name in ("REAL_SPEECH", "REAL_WEIGHTS"))
+    if os.environ.get("REAL_SPEECH") and (weights / "whisper-base").is_dir():
+        stock = weights / "whisper-base"
+        result |= real_rows(speech, stock, folder, threads=THREADS, rounds=max(1, options.rounds // 2))
     return result
 
 
