@@ -1,7 +1,7 @@
 """Run `make demo OPEN=0` into empty folders and keep what it reached: python -m benchmarks.demo --json FILE
 
-The whole demo runs once for each seed: weights, order and augmentation are drawn anew, the recordings stay. All runs are
-kept; the first one, with the default seed, also gives the table and the transcripts.
+The whole demo runs once for each seed: weights, order and augmentation are drawn anew, the recordings stay. The first
+run, with the default seed, also gives the table and the transcripts.
 """
 
 import argparse

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.live_systems import FixedLength, LocalAgreement, Ours, Sureness, spoken_characters
 from benchmarks.machine import describe
-from benchmarks.random_model import build_random
+from benchmarks.random_model import PLAIN, build_random
 from cantowhisper.serving.live.pace import PaceOptions
 from cantowhisper.serving.live.replay import SimulatedClock, delays, replay
 from cantowhisper.serving.recognizer import Recognizer
@@ -42,7 +42,7 @@ def main() -> None:
     recordings = {name: rows for name, rows in references().items() if name in arguments.clips}
     result = {"machine": describe(), "note": arguments.note, "threads": THREADS, "clips": sorted(recordings)}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = build_random(arguments.small or Path(temporary) / "small")
+        folder = build_random(arguments.small or Path(temporary) / "small", context=PLAIN)
         # Without a trained model nothing is known of sureness: then all text has to wait until passes agree.
         found = accuracy(arguments.model) if arguments.model else {"sure_passes_share": 0.0}
         result |= compare(folder, recordings, sure_share=found["sure_passes_share"]) | found

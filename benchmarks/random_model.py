@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from cantowhisper.contracts import ModelFacts
+
 FULL_VOCABULARY = 51_865
 # width, layers on either side, heads, and the heads whose attention tells times
 SHAPES = {
@@ -9,9 +11,15 @@ SHAPES = {
     "small": (768, 12, 12, [[5, 3], [5, 9], [8, 0], [8, 4], [8, 7], [8, 8], [9, 0], [9, 7], [9, 9], [10, 5]]),
 }
 
+# An input as long as the clip and 1.28 s, in whole seconds, as models were trained before silence was merged.
+PLAIN = {"kind": "plain", "margin_frames": 128, "bucket_frames": 100, "min_frames": 200}
 
-def build_random(folder: Path, shape: str = "small") -> Path:
-    """A folder with random weights in the shape of whisper-small or another, and its int8 export; made once."""
+
+def build_random(folder: Path, shape: str = "small", *, context: dict | None = None) -> Path:
+    """A folder with random weights in the shape of whisper-small or another, and its int8 export; made once.
+
+    context : what it was trained with; by default nothing, as a stock model
+    """
     import torch
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
@@ -33,6 +41,8 @@ def build_random(folder: Path, shape: str = "small") -> Path:
     model.generation_config = miniature.generation_config
     model.generation_config.alignment_heads = times
     save_model(model, processor, folder)
+    if context:
+        ModelFacts(trained_contexts="variable", context=context).save(folder)
     export_model(folder)
     return folder
 

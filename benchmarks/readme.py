@@ -11,6 +11,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.tables_real import (
+    long_form,
+    short_inputs,
+    short_inputs_chinese,
+    short_inputs_table,
+    where,
+)
 from cantowhisper.training.results.scoring import score_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +55,7 @@ def demo_scores(result: dict) -> str:
             *(line for line in result["output"] if line.startswith("  ") or "(CER " in line),
             "```",
             "",
-            f"({result['minutes']:g} minutes, {_where(result['machine'])}.{_over_seeds(result.get('seeds', {}))})",
+            f"({result['minutes']:g} minutes, {where(result['machine'])}.{_over_seeds(result.get('seeds', {}))})",
         ]
     )
 
@@ -75,7 +82,7 @@ def transcribe(result: dict) -> str:
     lines = ["| times as fast as | median | range |", "|---|---|---|"]
     lines += [f"| {name} | **{r['median']:.1f}×** | {r['lowest']:.1f}–{r['highest']:.1f} |" for name, r in rows if r]
     lines += ["", f"(Shape of whisper-{result['shape']}, int8, {result['threads']} threads, as many tokens for each "]
-    lines[-1] += f"program; {_where(result['machine'])}. Peak memory: {memory}.)"
+    lines[-1] += f"program; {where(result['machine'])}. Peak memory: {memory}.)"
     if result.get("cer_difference_points") is not None:
         cer = result["cer"]
         lines[-1] = lines[-1].removesuffix(".)") + (
@@ -101,7 +108,7 @@ def live(result: dict) -> str:
     lines += [
         "",
         f"({result['compute_ratio']:.1f} times less computation ({low:.1f}–{high:.1f}), shape of whisper-small, int8, "
-        f"{result['threads']} threads, {len(result['clips'])} recordings; {_where(result['machine'])}. One speaker "
+        f"{result['threads']} threads, {len(result['clips'])} recordings; {where(result['machine'])}. One speaker "
         f"takes {result['one_speaker_share_of_the_machine']:.0%} of the machine. With three at once, 95 % of the "
         f"characters are final after {result['three_speakers_commit_delay_p95_s']:.1f} s. CER of the demo model live "
         f"and from the file: {result['cer_live']:.1%} and {result['cer_offline']:.1%}, {result['cer_recordings']} "
@@ -131,14 +138,10 @@ def training(result: dict) -> str:
             *lines,
             "",
             f"(Clips of 4 s on average, {shares['full_context_share']:.0%} of the steps plain and "
-            f"{shares['packed_share']:.0%} packed 30 s windows, fp32, {_where(result['machine'])}. On an accelerator: "
+            f"{shares['packed_share']:.0%} packed 30 s windows, fp32, {where(result['machine'])}. On an accelerator: "
             f"{result['accelerator'] if isinstance(result['accelerator'], str) else 'see the file'}.)",
         ]
     )
-
-
-def _where(machine: dict) -> str:
-    return f"{machine['cores']} CPU cores, {machine['processor']}, {machine['date']}"
 
 
 def features(result: dict) -> str:
@@ -239,6 +242,10 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "transcribe": transcribe,
     "live": live,
     "training": training,
+    "short_inputs": short_inputs,
+    "short_inputs.chinese": short_inputs_chinese,
+    "short_inputs.table": short_inputs_table,
+    "long_form": long_form,
     "real_speech": real_speech,
     "real_speech.chinese": real_speech_chinese,
     "real_speech.table": real_speech_table,

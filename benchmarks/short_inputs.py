@@ -34,7 +34,7 @@ COLUMNS = {
     "plain_256": Context(kind="plain", margin_frames=512, bucket_frames=2),
     "merged": MERGED,
 }
-ADAPTED = ("adapted", "adapted_full")
+ADAPTED = ("adapted", "adapted_wide", "adapted_full")
 HEARD_BY_ADAPTATION = ("en", "ja", "de")  # folders of common_voice_6_layout
 CLIP_SECONDS, TIMED_ROUNDS = 4, 15
 
@@ -69,8 +69,13 @@ def measure(speech: Path, stock: Path, folder: Path, options) -> dict:
     if not set(ADAPTED) <= set(rows):
         model = options.adapted or _adapted(stock, speech, folder)
         adapted = Recognizer.open(_exported(model, folder / "adapted"), threads=options.threads)
-        for name, context in zip(ADAPTED, (context_of(ModelFacts.load(model)), Context(kind="full")), strict=True):
+        for name, context in zip(
+            ADAPTED, (context_of(ModelFacts.load(model)), MERGED, Context(kind="full")), strict=True
+        ):
+            if name in rows:
+                continue
             rows[name] = _column(adapted, context, clips)
+            _write(options.json, result)
             print(name, {k: round(v["cer"], 4) for k, v in rows[name]["sets"].items()}, flush=True)
     return result | _compared(rows, set(SETS)) | {"machine": describe(), "threads": options.threads}
 
