@@ -78,6 +78,8 @@ def transcribe(result: dict) -> str:
         ("openai-whisper (float32), a clip of 4 s at a time", result.get("short_clip_ratio_openai")),
         (f"faster-whisper in batches, {result['long_form_minutes']:g} minutes with pauses", result["long_form_ratio"]),
     ]
+    if real := result.get("real_short_clip_ratio"):
+        rows.append((f"faster-whisper, {result['real_short_clips_n']} real clips, stock whisper-base", real))
     memory = ", ".join(f"{name} {mib:,.0f} MiB" for name, mib in result["peak_memory_mib"].items())
     lines = ["| times as fast as | median | range |", "|---|---|---|"]
     lines += [f"| {name} | **{r['median']:.1f}×** | {r['lowest']:.1f}–{r['highest']:.1f} |" for name, r in rows if r]
@@ -88,6 +90,13 @@ def transcribe(result: dict) -> str:
         lines[-1] = lines[-1].removesuffix(".)") + (
             f". CER of the demo model on {result['cer_n_recordings']} longer samples: {cer['cantowhisper']:.1%}, "
             f"through faster-whisper {cer['faster-whisper']:.1%}.)"
+        )
+    if real:
+        cer, (low, high) = result["real_cer"], result["real_cer_difference_interval"]
+        lines[-1] += (
+            f" Real clips of {result['real_short_clips_mean_s']:.1f} s on average, guards on: CER "
+            f"{cer['cantowhisper']:.1f} % here and {cer['faster-whisper']:.1f} %, difference "
+            f"{result['real_cer_difference_points']:+.1f} points, {low:+.1f} to {high:+.1f}."
         )
     return "\n".join(lines)
 
@@ -137,11 +146,15 @@ def training(result: dict) -> str:
         [
             *lines,
             "",
-            f"(Clips of 4 s on average, {shares['full_context_share']:.0%} of the steps plain and "
-            f"{shares['packed_share']:.0%} packed 30 s windows, fp32, {where(result['machine'])}. On an accelerator: "
+            f"(Clips of 4 s on average, {_windows(shares)}, fp32, {where(result['machine'])}. On an accelerator: "
             f"{result['accelerator'] if isinstance(result['accelerator'], str) else 'see the file'}.)",
         ]
     )
+
+
+def _windows(shares: dict[str, float]) -> str:
+    kinds = {"full_context_share": "one clip in a 30 s window", "packed_share": "30 s windows of several clips"}
+    return " and ".join(f"{share:.0%} of the steps with {kinds[name]}" for name, share in shares.items())
 
 
 def features(result: dict) -> str:

@@ -58,8 +58,8 @@ def short_inputs_table(result: dict) -> str:
             *lines,
             "",
             "(CER of 100 Common Voice clips a set, greedy, int8, all guards on; in brackets the difference from 30 s "
-            f"in points with its paired 95 % interval. Encoder time for 4 s of sound: {ratio:.1f} times less merged than "
-            f"at 30 s, {low:.1f}–{high:.1f} over 15 turns. Margin and groups were chosen on English and Japanese "
+            f"in points with its paired 95 % interval. Encoder time for 4 s of sound: {ratio:.1f} times less merged "
+            f"than at 30 s, {low:.1f}–{high:.1f} over 15 turns. Margin and groups were chosen on English and Japanese "
             f"clips, and the adaptation heard English, Japanese and German ones. {where(result['machine'])}.)",
         ]
     )
