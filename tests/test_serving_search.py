@@ -42,6 +42,16 @@ def test_a_wider_beam_finds_likelier_text(opened, market):
         assert beam.mean_log_prob > greedy.mean_log_prob + 0.01  # int8 and float differ by a tenth of that
 
 
+@pytest.mark.parametrize("beam_size", [1, 3])
+@pytest.mark.parametrize("rule", [{"repetition_penalty": 1e3}, {"no_repeat_ngram_size": 1}], ids=["penalty", "ngram"])
+def test_the_engine_repeats_nothing_where_it_was_told_not_to(opened, market, rule, beam_size):
+    given = (*inputs(opened, market[: 2 * SAMPLE_RATE]), opened._prompt(None))
+    options = DecodingOptions(max_new_tokens=16, suppress_tokens=opened.vocabulary.suppressed, beam_size=beam_size)
+    (free,), (bound,) = (opened.engine.decode(*given, one) for one in (options, replace(options, **rule)))
+    assert len(set(free.token_ids)) < len(free.token_ids), "random weights loop"
+    assert len(set(bound.token_ids)) == len(bound.token_ids) > 1
+
+
 def test_transformers_searches_as_widely_as_it_was_asked_to(model, monkeypatch):
     from transformers import GenerationMixin
 

@@ -47,7 +47,9 @@ class OnnxEngine:
             no_repeat_ngram_size=options.no_repeat_ngram_size,
             timestamps=Timestamps(first=first, end=self._end) if (first := options.first_timestamp) else None,
         )
-        search = greedy if options.beam_size == 1 else partial(beam_search, beam_size=options.beam_size)
+        may_repeat = options.repetition_penalty == 1 and not options.no_repeat_ngram_size  # `greedy` minds neither
+        plain = options.beam_size == 1 and may_repeat
+        search = greedy if plain else partial(beam_search, beam_size=options.beam_size)
         prompts = np.tile(np.array(prompt, np.int64), (len(mels), 1))
         return search(self._decoding(mels, windows), prompts, rules)
 
