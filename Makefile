@@ -11,7 +11,11 @@ SOURCE ?= samples
 MODEL ?=
 DEMO ?= demo
 
-.PHONY: help demo test test-slow lint audit notebooks clean
+# options of make canary; the newest torch may be a build for GPUs alone, then name another
+CANARY_PYTHON ?= python3.13
+CANARY_TORCH ?= torch
+
+.PHONY: help demo test test-slow lint audit canary notebooks clean
 .DEFAULT_GOAL := help
 
 # A target is listed with what stands after its two number signs.
@@ -48,6 +52,10 @@ lint: $(VENV)/.ready ## style, types of speech and contracts, security of the pa
 audit: $(VENV)/.ready ## known vulnerabilities of the pinned packages (needs pypi.org)
 	$(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet pip-audit
 	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
+canary: $(VENV)/.ready ## notebooks on the packages of Colab and on the newest ones, in environments of their own
+	$(RUN)/python -m benchmarks.canary --python $(CANARY_PYTHON) --torch '$(CANARY_TORCH)'
+	$(RUN)/python -m benchmarks.readme
 
 notebooks: $(VENV)/.ready ## write the notebooks from their paired scripts, which are the source
 	for name in whisper_feature_pipeline whisper_training_pipeline; do \

@@ -15,19 +15,21 @@
 # # Recordings → features
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/cantowhisper/cantowhisper/blob/main/whisper_feature_pipeline.ipynb)
+# [![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/cantowhisper/cantowhisper/blob/main/whisper_feature_pipeline.ipynb)
 #
 # | | |
 # |---|---|
+# | **You learn** | what a log-Mel spectrogram is, what padding costs, and how to check training data |
 # | **In** | a Common Voice release, a Hub dataset, a folder of your own, or the 1,050 sample clips of this repository |
 # | **Out** | log-Mel features with their sentences: a folder, and if you like a private Hub dataset |
-# | **Machine** | a CPU; no GPU, and an account only to download from or push to |
-# | **Time** | samples: half a minute on two cores |
+# | **Machine** | any CPU. On Kaggle, switch the internet on first |
+# | **Time, disk** | samples: half a minute on two cores, 40 MB. One hour of speech: about 60 MB |
 #
-# Whisper hears 30 seconds at a time, so the usual recipe pads every clip to 30 s and stores that. A clip lasts 4 s:
-# 86 % of what it stores is one repeated number. Here a clip's features end where the clip ends.
+# **If the machine is taken away**, open the notebook again and run all cells: work resumes after the last complete
+# file. Set `DRIVE = True` on Colab, so that the files outlive the machine.
 
 # %%
-# On Colab, fetch the repository and what it needs; elsewhere `make` or pip has done so already.
+# On Colab and Kaggle, fetch the repository and what it needs; elsewhere `make` or pip has done so already.
 import importlib.util
 import os
 import subprocess
@@ -44,72 +46,106 @@ if found is None or found.origin is None:  # no origin: only the clone's folder,
 
 # %% tags=["parameters"]
 import os
-from pathlib import Path
 
 # Or: a release as RELEASE.tar.gz or unpacked; "mdc:DATASET_ID" (the key in Colab's secret MDC_API_KEY);
 # "hub:owner/name"; a folder with a table; several: "mdc:ID+hub:owner/name,hours=20"
 SOURCE = os.environ.get("CANTOWHISPER_SOURCE", "samples")
-OUT = Path(os.environ.get("CANTOWHISPER_OUT", "demo"))  # a folder on Google Drive survives the machine
+OUT = os.environ.get("CANTOWHISPER_OUT", "demo")  # folder for everything that is made
+DRIVE = False  # True on Colab: OUT is a folder of your Google Drive
 SPLIT_POLICY = "official"  # the release's own train, dev and test; "validated" trains on far more clips
 MAX_HOURS = None  # of training clips, by whole speakers; None takes all
-PUSH = None  # "owner/name" also uploads, privately; the token is Colab's secret HF_TOKEN
+PUSH = None  # "owner/name" also uploads, privately; the token is the secret HF_TOKEN
 TOKENIZER = None  # "openai/whisper-small" counts tokens in the histogram; None counts bytes, which are never fewer
 N_MELS = 80  # whisper-tiny … large-v2; large-v3 and turbo take 128
 WORKERS = None  # processes; None is one a core
 
 # %% [markdown]
 # ## The source
-# Nothing is decoded yet: this reads the tables only. Splits never share a sentence or a speaker.
+# **Goal:** see what there is, before any work. Only tables are read, nothing is decoded yet.
 
 # %%
 import pandas as pd
-from IPython.display import Audio, display
+from IPython.display import display
 
 from cantowhisper.features.sources.open import open_source
+from cantowhisper.notebook import output_folder, play
 
+OUT = output_folder(OUT, drive=DRIVE)
 source = open_source(SOURCE)
 clips = list(source.clips(split_policy=SPLIT_POLICY))
 table = pd.DataFrame({"split": c.split, "speaker": c.speaker, "characters": len(c.sentence)} for c in clips)
-display(
-    table.groupby("split").agg(
-        clips=("split", "size"), speakers=("speaker", "nunique"), characters=("characters", "sum")
-    )
-)
+wanted = {"clips": ("split", "size"), "speakers": ("speaker", "nunique"), "characters": ("characters", "sum")}
+display(table.groupby("split").agg(**wanted))
 
 # %% [markdown]
-# ## One clip
-# What it says, what it sounds like, and what the model will be given: 80 Mel channels, a column every 10 ms.
+# **Notice:** for the samples there are 850 clips to train, 100 to validate and 100 to test. No speaker and no sentence
+# is in two splits. A model that has heard a test speaker before would look better than it is.
+
+# %% [markdown]
+# ## One clip, three pictures
+# **Goal:** understand what the model is given. The waveform is pressure over time, 16,000 numbers a second. A short
+# Fourier transform every 10 ms turns it into frequencies. The log-Mel spectrogram keeps 80 of them, spaced as we hear
+# (close together at low pitch, far apart at high pitch), on a logarithmic scale of loudness.
 
 # %%
 from cantowhisper.speech.audio import load_audio
-from cantowhisper.speech.mel import SAMPLE_RATE, log_mel
+from cantowhisper.speech.mel import SAMPLE_RATE, log_mel, pad_to
 
 clip = clips[0]
 waveform = load_audio(clip.recording.read())
 mel = log_mel(waveform, n_mels=N_MELS)
-print(clip.sentence, f"({waveform.size / SAMPLE_RATE:.2f} s)")
-display(Audio(waveform, rate=SAMPLE_RATE))
+print(f"{clip.sentence}: {waveform.size:,} samples, {waveform.size / SAMPLE_RATE:.2f} s")
+print(f"log-Mel: {mel.shape[0]} channels × {mel.shape[1]} frames")
+play(waveform, rate=SAMPLE_RATE)
 
 # %%
-import librosa.display
+import librosa
 import matplotlib.pyplot as plt
+import numpy as np
 
 (OUT / "plots").mkdir(parents=True, exist_ok=True)
-figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
-picture = librosa.display.specshow(mel, sr=SAMPLE_RATE, hop_length=160, x_axis="time", ax=axes, cmap="magma")
-axes.set(
-    ylabel="Mel channel",
-    yticks=range(0, N_MELS + 1, 20),
-    title=f"{clip.id}: {mel.shape[1]} frames; 30 s would be 3,000",
-)
-figure.colorbar(picture, ax=axes, label="(log10 power + 4) / 4")
+seconds = waveform.size / SAMPLE_RATE
+power = librosa.amplitude_to_db(np.abs(librosa.stft(waveform, n_fft=400, hop_length=160)), ref=np.max)
+figure, (top, middle, bottom) = plt.subplots(3, figsize=(9, 7), sharex=True, layout="constrained")
+top.plot(np.linspace(0, seconds, waveform.size), waveform, linewidth=0.4)
+top.set(title="1. waveform", ylabel="pressure")
+middle.imshow(power, origin="lower", aspect="auto", extent=(0, seconds, 0, 8), cmap="magma")
+middle.set(title="2. spectrogram: 201 frequencies, evenly spaced", ylabel="kHz")
+bottom.imshow(mel, origin="lower", aspect="auto", extent=(0, mel.shape[1] / 100, 0, N_MELS), cmap="magma")
+bottom.set(title="3. log-Mel: what Whisper hears", ylabel="Mel channel", xlabel="seconds")
 figure.savefig(OUT / "plots" / "spectrogram.png")
 plt.show()
 
 # %% [markdown]
+# **Notice:** bright bands are formants, the resonances that tell vowels apart. They fill a strip at the bottom of
+# picture 2 and most of picture 3: that is what the Mel scale is for. Thin vertical gaps are stops such as p, t and k.
+
+# %% [markdown]
+# ## What padding costs
+# **Goal:** see why clips are not stored as Whisper's own extractor gives them. It pads each clip to 30 seconds.
+
+# %%
+from transformers import WhisperFeatureExtractor
+
+extractor = WhisperFeatureExtractor(feature_size=N_MELS)
+usual = extractor(waveform, sampling_rate=SAMPLE_RATE, return_tensors="np")["input_features"][0]  # (80, 3000)
+share = 1 - mel.shape[1] / usual.shape[1]
+figure, axes = plt.subplots(figsize=(9, 2.5), layout="constrained")
+axes.imshow(usual, origin="lower", aspect="auto", extent=(0, 30, 0, N_MELS), cmap="magma")
+axes.axvline(mel.shape[1] / 100, color="white", linestyle="--")
+axes.set(title=f"the same clip padded: {share:.0%} is one repeated number", xlabel="seconds", ylabel="Mel channel")
+figure.savefig(OUT / "plots" / "padding.png")
+plt.show()
+print(f"padded again, the stored clip differs by {np.abs(pad_to(mel) - usual).max():.1e} at most")
+print(f"rounded to float16, as on disk:        {np.abs(pad_to(mel.astype(np.float16)) - usual).max():.1e}")
+
+# %% [markdown]
+# **Notice:** right of the dashed line there is nothing to learn, yet it is stored, trained on and transcribed. The
+# differences are about 1e-7 and 5e-4, so nothing is lost by leaving it out.
+
+# %% [markdown]
 # ## All clips
-# Decode, resample to 16 kHz, transform, store as unpadded float16. The same cell after a crash goes on from the last
-# whole file.
+# **Goal:** decode, resample to 16 kHz, transform and store every clip. Run the cell again after a crash: it resumes.
 
 # %%
 import time
@@ -120,12 +156,18 @@ FEATURES = OUT / "features"
 started = time.monotonic()
 config = FeatureConfig(n_mels=N_MELS, split_policy=SPLIT_POLICY, max_hours=MAX_HOURS, workers=WORKERS)
 stats = build_features(SOURCE, FEATURES, config=config)
-seconds = time.monotonic() - started
-print(f"{stats['n_kept']} clips in {seconds:.0f} s: {stats['n_kept'] / seconds:.0f} clips a second")
+taken = time.monotonic() - started
+stored = sum(path.stat().st_size for path in (FEATURES / "data").glob("*.parquet"))
+padded = stats["n_kept"] * N_MELS * 3000 * 4
+print(f"{stats['n_kept']} clips in {taken:.0f} s: {stats['n_kept'] / taken:.0f} clips a second")
+print(f"padded float32: {padded / 1e6:,.0f} MB; here {stored / 1e6:,.0f} MB: {padded / stored:.0f} times less")
+
+# %% [markdown]
+# **Expect** a few hundred clips a second and core, and a size about 25 times smaller.
 
 # %% [markdown]
 # ## What was kept, and what was not
-# Every clip of the source is either in a split or in `rejected.tsv` with its reason.
+# **Goal:** account for every clip. Each one is in a split, or in `rejected.tsv` with its reason.
 
 # %%
 display(pd.DataFrame(stats["splits"]).T)
@@ -136,43 +178,37 @@ if len(rejected):
     display(rejected.groupby(["reason", "split"]).size().to_frame("clips"))
 
 # %% [markdown]
-# ## How long the clips are
-# This is why padding hurts: the whole histogram lies left of what 30 s windows are made for.
+# **Notice:** the samples are clean, so nothing is rejected. Of a real release some clips are empty, silent, too long
+# or voted down. If half of yours are gone, look at the reasons before you train.
+
+# %% [markdown]
+# ## How long, how fast, how many tokens
+# **Goal:** find wrong sentences without listening to all of them.
 
 # %%
 import datasets
-
-train = datasets.load_dataset("parquet", data_files=str(FEATURES / "data" / "train-*.parquet"), split="train")
-durations = pd.Series(train["duration_s"])
-speed = pd.Series([len(text) for text in train["text"]]) / durations
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-left.hist(durations, bins=40, color="tab:blue")
-left.set(xlabel="seconds", ylabel="clips", title=f"duration: median {durations.median():.1f} s, 30 s is far right")
-right.hist(speed, bins=40, color="tab:orange")
-right.set(xlabel="characters a second", title="speed of speech: outliers are often wrong sentences")
-figure.savefig(OUT / "plots" / "durations.png")
-plt.show()
-
-# %% [markdown]
-# ## How many tokens the sentences are
-# Whisper writes 448 at most; what would be longer is among the rejects. A token is at least one byte, so without a
-# tokenizer the bytes are an upper bound.
-
-# %%
 from transformers import AutoTokenizer
 
+train = datasets.load_dataset("parquet", data_files=str(FEATURES / "data" / "train-*.parquet"), split="train")
+durations, texts = pd.Series(train["duration_s"]), list(train["text"])
+speed = pd.Series([len(text) for text in texts]) / durations
 encode = AutoTokenizer.from_pretrained(TOKENIZER).encode if TOKENIZER else str.encode
-lengths = pd.Series([len(encode(text)) for text in train["text"]])
-figure, axes = plt.subplots(figsize=(9, 2.5), layout="constrained")
-axes.hist(lengths, bins=40, color="tab:green")
-axes.set(xlabel="tokens" if TOKENIZER else "bytes: no more tokens than these", ylabel="clips")
-axes.set(title=f"median {lengths.median():.0f}, largest {lengths.max()}; the limit is 448 tokens")
-figure.savefig(OUT / "plots" / "tokens.png")
+lengths = pd.Series([len(encode(text)) for text in texts])
+
+# %%
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")
+left.hist(durations, bins=40, color="tab:blue")
+left.set(xlabel="seconds", ylabel="clips", title=f"median {durations.median():.1f} s", xlim=(0, None))
+middle.hist(speed, bins=40, color="tab:orange")
+middle.set(xlabel="characters a second", title="speed of speech", xlim=(0, None))
+right.hist(lengths, bins=40, color="tab:green")
+right.set(xlabel="tokens" if TOKENIZER else "bytes (tokens are fewer)", title="limit: 448 tokens", xlim=(0, None))
+figure.savefig(OUT / "plots" / "lengths.png")
 plt.show()
 
 # %% [markdown]
-# ## Listen to the outliers
-# The slowest and the quickest: is that what is said?
+# **Notice:** clips of two to six seconds are far from 30. Speed should be one hill; what lies far outside of it is
+# often a sentence that was not said. The next cell plays the two slowest and the two fastest clips.
 
 # %%
 recordings = {clip.id: clip.recording for clip in clips}
@@ -180,40 +216,7 @@ order = speed.sort_values().index
 for i in [*order[:2], *order[-2:]]:
     row = train[int(i)]
     print(f"{speed[i]:.1f} characters a second: {row['text']}")
-    display(Audio(load_audio(recordings[row["id"]].read()), rate=SAMPLE_RATE))
-
-# %% [markdown]
-# ## Nothing is lost
-# Padding is a constant, so it can be put back. The stored clip, padded again, against what Whisper's own extractor
-# gives for the clip padded to 30 s: float16 rounds in the fourth decimal, and that is all.
-
-# %%
-import numpy as np
-from transformers import WhisperFeatureExtractor
-
-from cantowhisper.speech.mel import pad_to
-
-extractor = WhisperFeatureExtractor(feature_size=N_MELS)
-reference = extractor(waveform, sampling_rate=SAMPLE_RATE, return_tensors="np")["input_features"][0]
-print(f"computed: largest difference {np.abs(pad_to(mel) - reference).max():.1e}")
-print(f"stored:   largest difference {np.abs(pad_to(mel.astype(np.float16)) - reference).max():.1e}")
-
-# %% [markdown]
-# ## What that saves
-# Against the usual recipe, which stores 30 s of float32 for each clip: measured on some clips here, in this process.
-
-# %%
-some = [load_audio(clip.recording.read()) for clip in clips[:32]]
-seconds = {}
-for name in ("usual", "here"):
-    started = time.monotonic()
-    for sound in some:
-        log_mel(sound) if name == "here" else extractor(sound, sampling_rate=SAMPLE_RATE, return_tensors="np")
-    seconds[name] = time.monotonic() - started
-print(f"transform: {seconds['usual'] / seconds['here']:.1f} times as fast as with padding")
-stored = sum(path.stat().st_size for path in (FEATURES / "data").glob("*.parquet"))
-padded = stats["n_kept"] * N_MELS * 3000 * 4
-print(f"padded float32: {padded / 1e6:,.0f} MB; here {stored / 1e6:,.0f} MB: {padded / stored:.0f} times less")
+    play(load_audio(recordings[row["id"]].read()), rate=SAMPLE_RATE)
 
 # %% [markdown]
 # ## To the Hub

@@ -15,18 +15,21 @@
 # # Features → a Whisper that knows the language
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/cantowhisper/cantowhisper/blob/main/whisper_training_pipeline.ipynb)
+# [![Open in Kaggle](https://kaggle.com/static/images/open-in-kaggle.svg)](https://kaggle.com/kernels/welcome?src=https://github.com/cantowhisper/cantowhisper/blob/main/whisper_training_pipeline.ipynb)
 #
 # | | |
 # |---|---|
-# | **In** | the folder that the feature notebook wrote |
-# | **Out** | a model folder: a stock Whisper checkpoint, and an int8 copy for the web page |
+# | **You learn** | what a model is trained on, three mistakes that ruin it unnoticed, and how to read its scores |
+# | **In** | the folder that the feature notebook wrote, or its Hub id |
+# | **Out** | a model folder: a stock Whisper checkpoint, and 8-bit copies for the web page |
 # | **Machine** | a GPU for `whisper-small`; two CPU cores for the demo, a miniature Whisper trained from scratch |
+# | **Time, disk** | demo: about ten minutes, 200 MB. `whisper-small`: checkpoints of 2.9 GB, of which three are kept |
 #
-# Training computes each clip at its own length; the silence of its 30 s window is merged into a few positions. If the
-# machine goes away, run the notebook again: it goes on from the last checkpoint.
+# **If the machine is taken away**, open the notebook again and run all cells: training resumes from the last complete
+# checkpoint. It must outlive the machine: set `DRIVE = True` on Colab, or `hub_checkpoints` among the `CHANGES`.
 
 # %%
-# On Colab, fetch the repository and what it needs; elsewhere `make` or pip has done so already.
+# On Colab and Kaggle, fetch the repository and what it needs; elsewhere `make` or pip has done so already.
 import importlib.util
 import os
 import subprocess
@@ -44,27 +47,30 @@ if found is None or found.origin is None:  # no origin: only the clone's folder,
 # %% tags=["parameters"]
 import json
 import os
-from pathlib import Path
 
-OUT = Path(os.environ.get("CANTOWHISPER_OUT", "demo"))  # a folder on Google Drive survives the machine
-FEATURES = os.environ.get("CANTOWHISPER_FEATURES") or str(OUT / "features")  # or the Hub id of a feature dataset
-PRESET = os.environ.get("CANTOWHISPER_PRESET", "demo")  # "t4" fine-tunes whisper-small on a free Colab GPU
+OUT = os.environ.get("CANTOWHISPER_OUT", "demo")  # folder for everything that is made
+DRIVE = False  # True on Colab: OUT is a folder of your Google Drive
+FEATURES = os.environ.get("CANTOWHISPER_FEATURES", "")  # folder or Hub id; "": OUT/features
+PRESET = os.environ.get("CANTOWHISPER_PRESET", "demo")  # "t4" fine-tunes whisper-small on a free GPU
 MODEL = os.environ.get("CANTOWHISPER_MODEL")  # None: what the preset says; or "openai/whisper-tiny" …
 CHANGES = json.loads(os.environ.get("CANTOWHISPER_CHANGES", "{}"))  # to the preset, such as {"max_steps": 8000}
 CLIPS = os.environ.get("CANTOWHISPER_CLIPS", "")  # folder of the recordings, to hear the worst; "": the samples' own
 PUSH_TO = os.environ.get("CANTOWHISPER_PUSH_TO", "")  # "owner/name": the finished model goes to this private repository
 
 # %%
-from cantowhisper.training.run import processes
+from cantowhisper.notebook import find_recording, output_folder, play
 from cantowhisper.training.presets import PRESETS
+from cantowhisper.training.run import processes
 
 processes.quiet_unless_main()  # `accelerate launch whisper_training_pipeline.py` runs these cells once a GPU
+OUT = output_folder(OUT, drive=DRIVE)
+FEATURES = FEATURES or str(OUT / "features")
 config = PRESETS[PRESET].with_overrides(**({"model": MODEL} if MODEL else {}), **CHANGES)
 print(f"{config.model}: {config.max_steps} steps of {config.batch_size} clips")
 
 # %% [markdown]
 # ## The data in one look
-# Only the train and validation splits: the test split stays closed until the end.
+# **Goal:** know what the model will see. Only the train and validation splits: the test split stays closed to the end.
 
 # %%
 from IPython.display import display
@@ -82,18 +88,22 @@ display(train_split.select_columns(["text", "duration_s"]).select(range(3)).to_p
 
 # %% [markdown]
 # ## The model before training
+# **Notice** the four special tokens before the text: start, language, task, and "no timestamps". Whisper was trained
+# with them, and writes what they ask for.
 
 # %%
 from cantowhisper.training.trainer import prepare_model
 
 model, processor = prepare_model(config, train_split["text"])
+tokens = processor.tokenizer.convert_ids_to_tokens
 print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, {len(processor.tokenizer)} tokens")
 sentence = train_split["text"][0]
-print(sentence, "→", processor.tokenizer.convert_ids_to_tokens(processor.tokenizer(sentence).input_ids)[:4], "…")
+labels = processor.tokenizer(sentence).input_ids
+print(sentence, "→", tokens(labels)[:4], "…")
 
 # %% [markdown]
 # ## A batch
-# Clips of like length share a batch. After the end of each clip comes a short margin of silence.
+# **Goal:** look at what one step computes. Clips of like length share a batch.
 
 # %%
 import matplotlib.pyplot as plt
@@ -109,93 +119,108 @@ collate = Collator(processor, config, start_token_id=model.config.decoder_start_
 batch = collate(train_rows.__getitems__(keys))
 n_mels, frames = batch["input_features"].shape[1:]
 clips, positions = batch["positions"].shape
-print(f"{clips} clips × {positions} positions; padded to 30 s there would be {1500 / positions:.1f} times as many")
-
-# %%
 (OUT / "plots").mkdir(parents=True, exist_ok=True)
-figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
-rows = batch["input_features"][:4].permute(1, 0, 2).reshape(n_mels, -1)
-axes.imshow(rows, origin="lower", aspect="auto", cmap="magma")
-axes.set(xlabel=f"four clips of the batch, {frames} frames each", ylabel="Mel channel", yticks=[])
-for edge in range(1, 4):
-    axes.axvline(edge * frames, color="white", linewidth=1)
+figure, axes = plt.subplots(1, 4, figsize=(9, 3), sharey=True, layout="constrained")
+for axis, rows in zip(axes, batch["input_features"], strict=False):
+    axis.imshow(rows, origin="lower", aspect="auto", cmap="magma")
+    axis.set(xlabel=f"{frames} frames")
+figure.suptitle(f"four of {clips} clips in a batch")
 figure.savefig(OUT / "plots" / "batch.png")
 plt.show()
 
 # %% [markdown]
-# ## A run that is killed
-# Colab takes machines away. To see what that costs, six steps of the miniature are trained twice: once in peace, and
-# once by a process that is killed as soon as it has written a checkpoint, after which the same call goes on. On a CPU
-# both end with the same weights to the last bit; on a GPU nearly so.
+# ## Three mistakes, and how they look
+# **Goal:** recognise them in other programs. None raises an error, the loss falls, and the model is bad.
+#
+# **1. A second start token.** The model's inputs are the labels moved right, with a start token in front. Labels that
+# keep their own start token give two of them, which Whisper has never seen.
 
 # %%
-import shutil
-import signal
-import time
+start = model.config.decoder_start_token_id
+print("wrong:", tokens([start, *labels][:3]))
+print("right:", tokens(batch["decoder_input_ids"][0][:3].tolist()))
 
+# %% [markdown]
+# **2. Cantonese becomes "translate".** Tokenizers before large-v3 have no `<|yue|>`, and count one past the last
+# language: the model is asked to translate to English. Use Chinese's token for these models.
+
+# %%
+import copy
+
+from cantowhisper.speech.language import language_token
+
+asked = copy.deepcopy(processor.tokenizer)
+asked.set_prefix_tokens(language="cantonese", task="transcribe")
+print("wrong:", tokens(asked.prefix_tokens))
+print("right:", language_token(processor.tokenizer.get_vocab(), "zh"), "for Cantonese on such a model")
+
+# %% [markdown]
+# **3. Thirty seconds for everything.** The usual collator pads each clip to 1,500 encoder positions. **Expect** below
+# four to six times fewer for the samples; `<|startoftranscript|>` twice in 1, and `<|translate|>` in 2.
+
+# %%
+print(f"wrong: {clips} clips × 1500 positions; right: × {positions}, {1500 / positions:.1f} times fewer")
+
+# %% [markdown]
+# ## A run that is killed
+# **Goal:** see what a lost machine costs. Six steps of the miniature are trained twice: by a process that is killed
+# after its first checkpoint and then resumed, and without interruption. Both rows of losses will be equal.
+
+# %%
 import torch
 
-from cantowhisper.training.run.checkpoints import is_whole
-from cantowhisper.training.trainer import train
+from cantowhisper.training.killed import kill_and_resume
 
-KILLED, WHOLE = OUT / "resume" / "killed", OUT / "resume" / "whole"
-SHORT = {"max_steps": 6, "save_every_steps": 2, "evaluate_every_steps": 6, "log_every_steps": 1, "warmup_steps": 1}
-SHORT |= {"batch_size": 4, "validation_clips": 2, "streaming": config.streaming}
-SHOWN = processes.count() == 1 and n_mels == 80  # the miniature takes 80 Mel channels
-if SHOWN:
-    shutil.rmtree(OUT / "resume", ignore_errors=True)
-    words = [word for key, value in SHORT.items() for word in ("--set", f"{key}={json.dumps(value)}")]
-    command = [sys.executable, "-m", "cantowhisper.cli", "train", FEATURES, str(KILLED), "--preset", "demo", *words]
-    run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while run.poll() is None and not is_whole(KILLED / "checkpoints" / "checkpoint-2"):
-        time.sleep(0.05)
-    run.kill()
-    code = run.wait()
-    assert code == -signal.SIGKILL, f"the run was to be killed, and ended by itself with code {code}"
-    assert is_whole(KILLED / "checkpoints" / "checkpoint-2"), "the run was to leave a whole checkpoint"
-    print(f"killed with code {code}, after a whole checkpoint")
-
-# %%
-if SHOWN:
-    curves = {}
-    for folder in (KILLED, WHOLE):
-        entries = train(FEATURES, folder, config=PRESETS["demo"].with_overrides(**SHORT), progress=False)["curve"]
-        curves[folder.name] = [entry["loss"] for entry in entries if "loss" in entry]
-        print(f"{folder.name:8}", *(f"{loss:.4f}" for loss in curves[folder.name]))
-    same = (KILLED / "model.safetensors").read_bytes() == (WHOLE / "model.safetensors").read_bytes()
-    assert same or torch.cuda.is_available(), "a run that went on has other weights than one in peace"
-    print("the same weights to the last bit" if same else "other weights: on a GPU sums come in any order")
-    shutil.rmtree(OUT / "resume")
+shown = kill_and_resume(FEATURES, OUT / "resume", streaming=config.streaming)
+if shown:  # not with several processes, nor for 128 Mel channels
+    assert shown.code == -9, f"the run was to be killed, and ended by itself with code {shown.code}"
+    assert shown.checkpoint, "the run was to leave a whole checkpoint"
+    print(f"killed with code {shown.code}, after a whole checkpoint")
+    print("killed and resumed", *(f"{loss:.4f}" for loss in shown.resumed_losses))
+    print("not interrupted   ", *(f"{loss:.4f}" for loss in shown.whole_losses))
+    assert shown.same_weights or torch.cuda.is_available(), "the resumed run has other weights"
+    print("the same weights to the last bit" if shown.same_weights else "other weights: a GPU adds in any order")
 
 # %% [markdown]
 # ## Training
-# Validation is the character error rate of real transcripts, every few hundred steps; the best checkpoint is kept.
-# Interrupt it and run the cell again: it goes on.
+# **Goal:** a low validation CER. Transcripts of validation clips are scored every few hundred steps, and the best
+# checkpoint is kept. Interrupt the cell and run it again: it resumes.
 
 # %%
+from cantowhisper.training.results.plots import plot_curve
+from cantowhisper.training.trainer import train
+
 MODEL_FOLDER = OUT / "model"
 metrics = train(FEATURES, MODEL_FOLDER, config=config)
 processes.leave_unless_main()  # what follows is the work of one
 print(f"best at step {metrics['best_step']} after {metrics['train_seconds'] / 60:.1f} min")
-
-# %%
-from cantowhisper.training.results.plots import plot_curve
-
-figure = plot_curve(metrics)
-figure.savefig(OUT / "plots" / "learning_curve.png")
+plot_curve(metrics).savefig(OUT / "plots" / "learning_curve.png")
 plt.show()
 
 # %% [markdown]
-# ## Before and after, on the test split
-# Unseen sentences by unseen speakers, read here for the first time. CER counts wrong characters; punctuation and spaces
-# are left out of it. In brackets is the interval that holds 95 % of the CERs of other draws of as many clips. A
-# pretrained model is scored before training in the 30 s windows that it knows; after it, at both contexts. The samples
-# have one voice that occurs nowhere in training: it has a row of its own.
+# **Expect**, for the demo, CER 100 % at first and below 6 % at the end. A pretrained model begins near its stock CER.
+# If the CER rises again while the loss falls, the model memorises: stop earlier, or add data. **Change first** the
+# data, then `max_steps`, then `learning_rate`.
+#
+# ## CER, and why not WER
+# Chinese has no spaces, so WER takes a sentence for one word: one wrong character of nine counts as 100 %.
 
 # %%
+from cantowhisper.speech.text import cer, wer
+
+said, written = "我哋今日去邊度食飯", "我哋今日去邊到食飯"
+print(f"CER {cer([written], [said]).cer:.0%}, WER {wer([written], [said]).wer:.0%}")
+
+# %% [markdown]
+# ## Before and after, on the test split
+# **Goal:** an honest number: unseen sentences by unseen speakers, read here for the first time. Punctuation and spaces
+# do not count. The brackets hold the CER of 95 % of other draws of as many clips. A pretrained model is scored before
+# training in the 30 s windows that it knows. One voice of the samples is never trained on and has its own row.
+
+# %%
+from cantowhisper.files import write_json
 from cantowhisper.repository import sample_voices
 from cantowhisper.training.model import load_model
-from cantowhisper.files import write_json
 from cantowhisper.training.results.scoring import SCORED_CONTEXTS, score_model, score_table, write_transcripts
 
 test = load_split(FEATURES, "test")
@@ -212,8 +237,8 @@ print(score_table(scores))
 
 # %% [markdown]
 # ## The mistakes
-# Which characters it takes for which others, and the worst clips. The model folder keeps these scores, and counts how
-# often the test split has been read for them: choosing between models by them would make them worthless.
+# **Goal:** know what to mend. The model folder keeps these scores, and counts how often the test split has been read
+# for them: choosing between models by them would make them worthless.
 
 # %%
 from cantowhisper.training.results.analysis import confusions
@@ -227,37 +252,23 @@ print(f"the test split was read {reads} time(s) for this model")
 
 # %%
 import pandas as pd
-from IPython.display import Audio
 
-from cantowhisper.repository import repository_file
-
-folder = Path(CLIPS) if CLIPS else repository_file("samples/corpus/clips")
 worst = pd.read_csv(MODEL_FOLDER / "test_transcripts.tsv", sep="\t", quoting=3).head(5)
 display(worst)
 for clip in worst["id"].head(3):
-    recording = folder / f"{clip}.mp3"
-    if recording.exists():
-        display(Audio(filename=str(recording)))
-    else:
-        print(f"{recording} is not here: set CLIPS in the parameters to hear it")
+    play(find_recording(clip, CLIPS) or f"{clip} is not here: set CLIPS in the parameters to hear it")
 
 # %% [markdown]
 # ## For the web page
-# ONNX graphs with weights of 8 bits: a quarter of the size, several times the speed of PyTorch on a CPU. Rounded
-# weights may write another character here and there; a few validation clips through both say how often. The same in
-# CTranslate2's format, in `ct2/`, is for users of faster-whisper.
-
-# %%
-from cantowhisper.training.results.export import export_model
-
-for export in export_model(MODEL_FOLDER):
-    megabytes = sum(path.stat().st_size for path in export.iterdir()) / 1e6
-    print(f"{export}: {megabytes:.0f} MB")
+# ONNX graphs with weights of 8 bits: a quarter of the size, and faster than PyTorch on a CPU. Rounded weights may write
+# another character here and there; a few validation clips show how often. `ct2/` is for users of faster-whisper.
 
 # %%
 from cantowhisper.serving.engines.open import open_engine
+from cantowhisper.training.results.export import export_model
 from cantowhisper.training.results.parity import export_parity
 
+print(*export_model(MODEL_FOLDER))
 same = export_parity(MODEL_FOLDER, FEATURES, open_engine(MODEL_FOLDER, threads=2))
 print(f"{same['identical']} of {same['n']} clips give the same text; {same['cer']:.1%} of the characters differ")
 
@@ -279,20 +290,11 @@ for path, reference in sample_clips("market_morning.mp3", "voice_memo.m4a", "str
 
 # %% [markdown]
 # ## To the Hub
-# With a model card that is written from what was measured above. Transcripts, checkpoints and the names of folders
-# stay here.
+# With a model card made from what was measured above. Transcripts, checkpoints and names of folders stay here.
 
 # %%
 from cantowhisper.training.results.publish import push_model
 
-if PUSH_TO:
-    print(push_model(MODEL_FOLDER, PUSH_TO))
-else:
-    print('not pushed: PUSH_TO names no repository; give it one, such as "you/whisper-small-yue", and set HF_TOKEN')
-
-# %% [markdown]
-# ## Next
-# Open the page on this model:
-
-# %%
-print(f"cantowhisper serve offline --model {MODEL_FOLDER.as_posix()}")
+hint = 'not pushed: PUSH_TO names no repository; give it one, such as "you/whisper-small-yue", and set HF_TOKEN'
+print(push_model(MODEL_FOLDER, PUSH_TO) if PUSH_TO else hint)
+print(f"open the page on this model: cantowhisper serve offline --model {MODEL_FOLDER.as_posix()}")

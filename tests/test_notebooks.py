@@ -51,7 +51,7 @@ def test_both_notebooks_run_from_a_fresh_kernel(small_release, tmp_path):
     out = tmp_path / "out"
     printed = run_notebook("whisper_feature_pipeline", out, SOURCE=str(small_release))
     assert "56 clips in" in printed
-    assert {p.name for p in (out / "plots").iterdir()} == {"spectrogram.png", "durations.png", "tokens.png"}
+    assert {p.name for p in (out / "plots").iterdir()} == {"spectrogram.png", "padding.png", "lengths.png"}
     changes = {
         "max_steps": 4,
         "evaluate_every_steps": 2,
@@ -62,6 +62,8 @@ def test_both_notebooks_run_from_a_fresh_kernel(small_release, tmp_path):
     printed = run_notebook("whisper_training_pipeline", out, CHANGES=json.dumps(changes))
     assert "killed with code -9, after a whole checkpoint" in printed and "the same weights to the last bit" in printed
     assert "best at step" in printed
+    assert "wrong: ['<|startoftranscript|>', '<|startoftranscript|>'" in printed
+    assert "wrong: ['<|startoftranscript|>', '<|translate|>'" in printed and "CER 11%, WER 100%" in printed
     assert "known voices" in printed
     assert "of 8 clips give the same text" in printed
     assert "not pushed: PUSH_TO names no repository" in printed

@@ -34,6 +34,7 @@ from cantowhisper.training.run.folder import claim, finished, resume_point
 from cantowhisper.training.run.hub_checkpoints import HubCheckpoints, Uploads
 from cantowhisper.training.run.optimizer import optimizer_arguments, set_encoder_rate
 from cantowhisper.training.run.partwise_trainer import PartwiseTrainer
+from cantowhisper.training.run.progress import ProgressBar
 
 
 def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainConfig, progress: bool = True) -> dict:
@@ -123,8 +124,9 @@ class WhisperTrainer(PartwiseTrainer):
         )
         self.n_tokens = self.data_collator.label_lengths(train_split["text"])
         self.remove_callback(PrinterCallback)
-        if not progress:
-            self.remove_callback(ProgressCallback)
+        self.remove_callback(ProgressCallback)
+        if progress:
+            self.add_callback(ProgressBar())
 
     def train(self, *args, **kwargs):
         with reproducible(), memory_is_kept():

@@ -1,10 +1,12 @@
 """What happens beside the steps of a run: a line an evaluation, sealed checkpoints, and stops that save first."""
 
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from tqdm import tqdm
 from transformers import TrainerCallback
 
 from cantowhisper.speech.language import written_with_spaces
@@ -41,7 +43,8 @@ class StatusLine(TrainerCallback):
         told = ", ".join(f"{name[:3].upper()} {metrics[f'eval_{name}']:.1%}" for name in sorted(rates))
         line = f"step {state.global_step}/{state.max_steps}: {loss}validation {told}"
         if state.is_world_process_zero:
-            print(f"{line} (no punctuation, n={metrics['eval_n']})", flush=True)
+            tqdm.write(f"{line} (no punctuation, n={metrics['eval_n']})")  # above the bar, if there is one
+            sys.stdout.flush()
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_local_process_zero and logs:

@@ -16,7 +16,7 @@ class PartwiseTrainer(Seq2SeqTrainer):
     """A Trainer whose steps may consist of several batches, and which halves what does not fit into memory.
 
     When memory runs out, the gradients of the step are dropped, and its batches are computed again in parts of at most
-    half the frames; so are all batches behind it. A part counts by its label tokens: the step's gradient is that of
+    half the frames; so are all batches after it. A part counts by its label tokens: the step's gradient is that of
     the whole batch, and learning goes on as it would have gone with more memory.
     """
 

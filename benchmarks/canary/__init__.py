@@ -1,0 +1,1 @@
+"""Which package versions work: python -m benchmarks.canary."""
