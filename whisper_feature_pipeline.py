@@ -112,12 +112,12 @@ top.set(title="1. waveform", ylabel="pressure")
 middle.imshow(power, origin="lower", aspect="auto", extent=(0, seconds, 0, 8), cmap="magma")
 middle.set(title="2. spectrogram: 201 frequencies, evenly spaced", ylabel="kHz")
 bottom.imshow(mel, origin="lower", aspect="auto", extent=(0, mel.shape[1] / 100, 0, N_MELS), cmap="magma")
-bottom.set(title="3. log-Mel: what Whisper hears", ylabel="Mel channel", xlabel="seconds")
+bottom.set(title="3. log-Mel: what Whisper hears", ylabel="Mel channel", xlabel="seconds", xlim=(0, seconds))
 figure.savefig(OUT / "plots" / "spectrogram.png")
 plt.show()
 
 # %% [markdown]
-# **Notice:** bright bands are formants, the resonances that tell vowels apart. They fill a strip at the bottom of
+# **Notice:** bright bands are formants, the resonances that tell vowels apart. They fill the lower half of
 # picture 2 and most of picture 3: that is what the Mel scale is for. Thin vertical gaps are stops such as p, t and k.
 
 # %% [markdown]
