@@ -58,7 +58,7 @@ def test_an_empty_folder_goes_on_from_the_hub_to_the_same_bits(hub, tmp_path, ca
         for file in path.iterdir():
             assert hub.repos[REPO].files[f"{path.name}/{file.name}"] == file.read_bytes()
     metrics = run(second)
-    assert f"going on from checkpoint-5 of {REPO}" in capsys.readouterr().out
+    assert f"resuming from checkpoint-5 of {REPO}" in capsys.readouterr().out
     assert_same_run(second, metrics, finished_run())
     assert steps_there(hub) == {7, metrics["best_step"]}
     assert hub.repos[REPO].squashes, "history would keep what was deleted"
@@ -106,7 +106,7 @@ def test_the_newest_whole_checkpoint_is_gone_on_from_wherever_it_is(hub, tmp_pat
     put_there(hub, begun_again(tmp_path / "begun", without=(7,)), private=True)
     out = begun_again(tmp_path / "model", without=tuple({3, 6, 7} - set(here)))
     assert_same_run(out, run(out), finished_run())
-    assert f"going on from {said}\n" in capsys.readouterr().out
+    assert f"resuming from {said}\n" in capsys.readouterr().out
 
 
 def test_a_copy_that_is_not_whole_is_refused(hub, tmp_path):
@@ -125,7 +125,7 @@ def test_without_a_network_a_run_goes_on_and_none_begins(hub, tmp_path, capsys):
     assert "\n" not in str(caught.value) and not (tmp_path / "new").exists()
     out = begun_again(tmp_path / "model")
     assert_same_run(out, run(out), finished_run())
-    assert "training goes on from what is here" in capsys.readouterr().err
+    assert "training resumes from what is here" in capsys.readouterr().err
 
 
 def test_a_repository_that_others_see_or_that_is_not_ours_is_refused(hub, tmp_path, monkeypatch):

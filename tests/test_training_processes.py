@@ -83,7 +83,7 @@ def test_two_processes_learn_what_one_learns(tmp_path):
     (out / "train_config.json").write_text(config)
     weights = (out / "model.safetensors").read_bytes()
     code, said, _ = launch(script, str(sealed_features()), str(out), config)
-    assert code == 0 and said.count("going on from checkpoint-3") == 1
+    assert code == 0 and said.count("resuming from checkpoint-3") == 1
     assert (out / "model.safetensors").read_bytes() == weights
 
 

@@ -251,7 +251,7 @@ def test_torn_checkpoints_are_skipped(finished, features, tmp_path, capsys):
     metrics = train(features, out, config=TINY, progress=False)
     said = capsys.readouterr()
     assert "skipping checkpoint-7" in said.err and "skipping checkpoint-6" in said.err
-    assert "going on from checkpoint-3" in said.out
+    assert "resuming from checkpoint-3" in said.out
     assert_same_run(out, metrics, finished)
 
 
@@ -285,7 +285,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(finished, features, tmp_path, cap
         run.wait()
     assert not (out / "metrics.json").exists()
     metrics = train(features, out, config=TINY, progress=False)
-    assert "going on from checkpoint-" in capsys.readouterr().out
+    assert "resuming from checkpoint-" in capsys.readouterr().out
     assert_same_run(out, metrics, finished)
 
 
@@ -348,7 +348,7 @@ def test_a_full_disk_costs_nothing_but_the_checkpoint_that_did_not_fit(finished,
         pytest.skip("this system lets nobody mount a disk of their own")
     refused = next(line for line in done.stdout.splitlines() if line.startswith("refused:"))
     assert "cannot write the checkpoint of step 6" in refused and "make room" in refused
-    assert "going on from checkpoint-3" in done.stdout
+    assert "resuming from checkpoint-3" in done.stdout
     assert [line for line in done.stdout.splitlines() if line.startswith("code ")] == ["code 1", "code 0"]
     assert (tmp_path / "model.safetensors").read_bytes() == (finished[0] / "model.safetensors").read_bytes()
 

@@ -286,7 +286,7 @@ def test_a_run_that_streams_from_the_hub_is_killed_and_goes_on_to_the_same_bits(
     assert not (out / "metrics.json").exists()
     again = started("me/yue", out, config=STREAMED, stdout=-1)
     said, _ = again.communicate(timeout=500)
-    assert again.returncode == 0 and "going on from checkpoint-" in said
+    assert again.returncode == 0 and "resuming from checkpoint-" in said
     assert_same_run(out, json.loads((out / "metrics.json").read_text()), finished)
 
 

@@ -41,7 +41,7 @@ def run_demo(arguments) -> int:
         print(f"── {number}/{len(NOTEBOOKS)} {name}", flush=True)
         code = subprocess.call([sys.executable, str(repository_file(name))], env={**os.environ, **settings})
         if code:
-            print(f"{name} ended with code {code}; the same command goes on from there", file=sys.stderr)
+            print(f"{name} ended with code {code}; the same command resumes from there", file=sys.stderr)
             return 1
     print(f"── done in {(time.monotonic() - started) / 60:.1f} min; the model is in {out / 'model'}", flush=True)
     if arguments.open == "1":

@@ -41,7 +41,7 @@ def build_features(
     ----------
     source : "samples", a Common Voice release, "hub:owner/name", … (see sources.py)
     out : folder of the dataset. One that is whole and has the same identity is reused; after an interruption the
-        same call goes on from the last whole file (kept in `out`.part until then)
+        same call resumes from the last whole file (kept in `out`.part until then)
     progress : show a progress bar on stderr
 
     Returns

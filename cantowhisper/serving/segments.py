@@ -203,7 +203,7 @@ def _pad(spans: list[Span], n_samples: int, options: SegmentOptions) -> list[Spa
 
 
 def _join_short(spans: list[Span], options: SegmentOptions) -> list[Span]:
-    """Join a short piece with the one before it or behind it, if that is near and the result not too long."""
+    """Join a short piece with the one before it or after it, if that is near and the result not too long."""
     joined: list[Span] = []
     for span in spans:
         if joined and min(span.seconds, joined[-1].seconds) < options.short_s:

@@ -20,7 +20,7 @@ N_FRAMES = N_SAMPLES // HOP_LENGTH  # 3,000
 FRAMES_PER_SECOND = SAMPLE_RATE // HOP_LENGTH  # 100
 FRAMES_PER_POSITION = 2  # the encoder's second convolution halves the time axis
 
-# A window centred up to 200 samples (N_FFT / 2) behind the last sample still sees it: that is two frames more than
+# A window centred up to 200 samples (N_FFT / 2) after the last sample still sees it: that is two frames more than
 # ceil(n / 160). All frames after those see digital silence only.
 EXTRA_FRAMES = 2
 
@@ -30,7 +30,7 @@ FLOOR_BELOW_MAX = 2.0
 SILENT_LOG_MEL = -1.5
 
 # OpenBLAS, NumPy's BLAS, starts threads for products of more multiplications than 2^18, and they hold a core by waiting
-# for work that does not come for a tenth of a second: recognition behind it took a quarter longer.
+# for work that does not come for a tenth of a second: recognition after it took a quarter longer.
 SINGLE_THREADED_PRODUCT = 2**17
 
 
@@ -65,7 +65,7 @@ def log_mel(waveform: np.ndarray, *, n_mels: int = 80, engine: str = "transforme
     if waveform.ndim != 1 or waveform.size == 0:
         raise ValueError(f"a waveform has shape (n_samples,) with n_samples > 0, not {waveform.shape}")
     keep = n_frames(waveform.size)
-    # The last two frames are right only if the transform sees the silence behind the clip, as it does when padded.
+    # The last two frames are right only if the transform sees the silence after the clip, as it does when padded.
     tail = N_FFT + HOP_LENGTH
     if waveform.size <= N_SAMPLES:
         tail = min(tail, N_SAMPLES - waveform.size)

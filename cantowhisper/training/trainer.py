@@ -189,7 +189,7 @@ class WhisperTrainer(PartwiseTrainer):
         free = shutil.disk_usage(folder).free / 2**20
         return CantowhisperError(
             f"cannot write the checkpoint of step {self.state.global_step} to {folder} ({free:.0f} MB are free there: "
-            f"{' '.join(str(error).split())[:120]}); make room and give the same command again: it goes on from the "
+            f"{' '.join(str(error).split())[:120]}); make room and give the same command again: it resumes from the "
             "checkpoint before"
         )
 

@@ -75,7 +75,7 @@ def parse(text: str) -> list[Spec]:
 
 
 def open_source(text: str) -> Source:
-    """The source, or the combination of sources, behind a name (see the top of this file).
+    """The source, or the combination of sources, that a name stands for (see the top of this file).
 
     Raises UsageError when there is no such source, CantowhisperError when it cannot be fetched.
     """

@@ -205,7 +205,7 @@ def check_mels(split, processor: WhisperProcessor) -> None:
 
 
 def pad_labels(ids: list[list[int]]) -> torch.Tensor:
-    """int64 (clips, tokens), filled with -100 behind each clip's end token."""
+    """int64 (clips, tokens), filled with -100 after each clip's end token."""
     out = torch.full((len(ids), max(map(len, ids))), IGNORED, dtype=torch.int64)
     for row, clip in zip(out, ids, strict=True):
         row[: len(clip)] = torch.tensor(clip)

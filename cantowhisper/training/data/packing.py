@@ -1,7 +1,7 @@
 """Packed windows: several clips in one window of 30 s with short pauses, and the places where each one is heard.
 
 Clips of 4 s fill a window of 30 s to an eighth. Packed windows keep what Whisper knows of long recordings: that speech
-goes on behind a pause, and when each sentence begins and ends.
+continues after a pause, and when each sentence begins and ends.
 """
 
 import math
@@ -52,7 +52,7 @@ def fill_windows(clips: Iterable[ClipSize], *, stretch: float = 0.0) -> Iterator
 
 
 def join_clips(mels: list[np.ndarray], rng: np.random.Generator) -> tuple[np.ndarray, list[FrameRange]]:
-    """One log-Mel of several, as if they had been recorded one behind the other with digital silence between.
+    """One log-Mel of several, as if they had been recorded one after the other with digital silence between.
 
     Parameters
     ----------

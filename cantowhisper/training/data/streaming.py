@@ -120,7 +120,7 @@ class StreamedSplit:
 
 
 class StreamedRows(torch.utils.data.Dataset):
-    """Rows of a streamed split by the keys of a sampler that draws from its `parts`, one behind the other.
+    """Rows of a streamed split by the keys of a sampler that draws from its `parts`, one after the other.
 
     Each of several processes reads the parts for itself, and takes its own batches from them.
     """
@@ -167,12 +167,12 @@ class StreamedRows(torch.utils.data.Dataset):
         return rows.__getitems__([key._replace(row=places[key.row]) for key in keys])
 
     def _move_to(self, part: tuple[int, int]) -> None:
-        """Let go of all parts but this one and the one behind it, and have those read that are not here."""
+        """Let go of all parts but this one and the next, and have those read that are not here."""
         epoch, number = part
-        behind = (epoch, number + 1) if number + 1 < len(self._groups(epoch)) else (epoch + 1, 0)
-        self._held = {one: self._held[one] for one in (part, behind) if one in self._held}
+        following = (epoch, number + 1) if number + 1 < len(self._groups(epoch)) else (epoch + 1, 0)
+        self._held = {one: self._held[one] for one in (part, following) if one in self._held}
         self._reader = self._reader or ThreadPoolExecutor(1)  # made late: a thread does not survive a fork
-        for one in (part, behind):
+        for one in (part, following):
             self._held[one] = self._held.get(one) or self._reader.submit(self._read, one)
         self._current = part
 

@@ -76,7 +76,7 @@ def resume_point(out: Path, hub: HubCheckpoints | None = None) -> Path | None:
     if fetched:
         checkpoint, _ = newest_whole_checkpoint(out)
     if checkpoint:
-        print(f"going on from {checkpoint.name}{f' of {hub.repo}' if fetched else ''}")
+        print(f"resuming from {checkpoint.name}{f' of {hub.repo}' if fetched else ''}")
     return checkpoint
 
 
@@ -89,6 +89,6 @@ def _fetch(hub: HubCheckpoints, mine: Path | None) -> bool:
     except HubUnreachable as error:
         if mine is None:
             raise
-        print(f"{error}; going on from what is here", file=sys.stderr)
+        print(f"{error}; resuming from what is here", file=sys.stderr)
         return False
     return True

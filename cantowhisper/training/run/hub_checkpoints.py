@@ -46,7 +46,7 @@ class HubCheckpoints:
         except HubUnreachable as error:
             if not checkpoint_steps(run):
                 raise
-            print(f"{error}; training goes on from what is here", file=sys.stderr)
+            print(f"{error}; training resumes from what is here", file=sys.stderr)
             return hub
         if public:
             raise CantowhisperError(f"{repo} is public, and checkpoints are kept privately: name another repository")
