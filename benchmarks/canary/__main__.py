@@ -9,6 +9,8 @@ docs/canary.md.
 
 import argparse
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -103,9 +105,13 @@ def notebook_step(python: str, folder: Path, name: str) -> dict:
 def step(command: list[str], folder: Path) -> dict:
     """Run a command in `folder`: "pass", or the last line of what it said, and its seconds."""
     started = time.monotonic()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    (folder / "log.txt").open("a", encoding="utf-8").write(f"== {command}\n{done.stdout}\n{done.stderr}\n")
-    said = [line for line in done.stderr.splitlines() if line.strip()]
+    alone = {
+        name: value for name, value in os.environ.items() if name != "PYTHONPATH"
+    }  # which may name this repository
+    done = subprocess.run(command, cwd=folder, env=alone, capture_output=True, text=True)
+    with (folder / "log.txt").open("a", encoding="utf-8") as log:
+        log.write(f"== {command}\n{done.stdout}\n{done.stderr}\n")
+    said = [line for line in re.sub(r"\x1b\[\d*m", "", done.stderr).splitlines() if line.strip()]
     result = "pass" if done.returncode == 0 else (said[-1] if said else f"exit code {done.returncode}")
     print(f"{command[-1]}: {result}", file=sys.stderr, flush=True)
     return {"result": result, "seconds": round(time.monotonic() - started)}
