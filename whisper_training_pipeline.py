@@ -124,7 +124,7 @@ figure, axes = plt.subplots(1, 4, figsize=(9, 3), sharey=True, layout="constrain
 for axis, rows in zip(axes, batch["input_features"], strict=False):
     axis.imshow(rows, origin="lower", aspect="auto", cmap="magma")
     axis.set(xlabel=f"{frames} frames")
-figure.suptitle(f"four of {clips} clips in a batch")
+figure.suptitle(f"four of {clips} clips in a batch: Mel channels over frames")
 figure.savefig(OUT / "plots" / "batch.png")
 plt.show()
 
