@@ -1,0 +1,34 @@
+"""What notebooks call for folders and sound."""
+
+import numpy as np
+import pytest
+
+from cantowhisper.contracts import UsageError
+from cantowhisper.notebook import find_recording, output_folder, play
+
+
+def test_recordings_are_found_by_id_in_a_folder_or_below_it(tmp_path):
+    below = tmp_path / "corpus" / "wavs"
+    below.mkdir(parents=True)
+    (below / "a[1].flac").touch()
+    assert find_recording("a[1]", tmp_path) == below / "a[1].flac"
+    assert find_recording("a", tmp_path) is None and find_recording("a1", tmp_path) is None
+
+
+def test_recordings_of_the_samples_are_found_without_a_folder(samples):
+    clip = next(iter(sorted((samples / "clips").glob("*.mp3"))))
+    assert find_recording(clip.stem) == clip
+
+
+def test_a_terminal_plays_nothing_and_says_what_to_do(capsys, tmp_path):
+    play(tmp_path / "a.mp3")
+    play(np.zeros(10, np.float32), rate=16_000)
+    assert capsys.readouterr().out == ""
+    play("a is not here: set CLIPS")
+    assert capsys.readouterr().out == "a is not here: set CLIPS\n"
+
+
+def test_the_output_folder_is_made_and_drive_needs_colab(tmp_path):
+    assert output_folder(tmp_path / "a" / "b").is_dir()
+    with pytest.raises(UsageError, match="elsewhere give a folder as OUT"):
+        output_folder("out", drive=True)
