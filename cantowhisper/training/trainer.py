@@ -120,13 +120,11 @@ class WhisperTrainer(PartwiseTrainer):
             train_dataset=training_rows(train_split, config),
             eval_dataset=self.validation,
             data_collator=Collator(processor, config, start_token_id=model.config.decoder_start_token_id),
-            callbacks=[callbacks.StatusLine(self.metric), self.keeper, early_stop],
+            callbacks=[callbacks.StatusLine(self.metric), self.keeper, early_stop, *[ProgressBar()] * progress],
         )
         self.n_tokens = self.data_collator.label_lengths(train_split["text"])
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
-        if progress:
-            self.add_callback(ProgressBar())
 
     def train(self, *args, **kwargs):
         with reproducible(), memory_is_kept():
