@@ -35,13 +35,15 @@ import os
 import subprocess
 import sys
 
+NEEDED = ("datasets", "librosa", "indexed_gzip", "datacollective")
 found = importlib.util.find_spec("cantowhisper")
-if found is None or found.origin is None:  # no origin: only the clone's folder, which lies here and is no package
-    if not os.path.isdir("cantowhisper"):
-        repository = "https://github.com/cantowhisper/cantowhisper"
-        subprocess.run(["git", "clone", "--depth", "1", repository], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-e", "cantowhisper[features]"], check=True)
-    sys.path.insert(0, os.path.abspath("cantowhisper"))  # the install is seen from the next start of the kernel on
+origin = found and found.origin  # None: nothing is installed; or the clone's folder lies here, which is no package
+if not origin or not all(map(importlib.util.find_spec, NEEDED)):
+    clone = os.path.dirname(os.path.dirname(origin)) if origin else os.path.abspath("cantowhisper")
+    if not os.path.isdir(clone):
+        subprocess.run(["git", "clone", "-q", "--depth=1", "https://github.com/cantowhisper/cantowhisper"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-e", f"{clone}[features]"], check=True)
+    sys.path.insert(0, clone)  # the install is seen from the next start of the kernel on
     importlib.invalidate_caches()
 
 # %% tags=["parameters"]
