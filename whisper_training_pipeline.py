@@ -125,8 +125,7 @@ clips, positions = batch["positions"].shape
 figure, axes = plt.subplots(1, 4, figsize=(9, 3), sharey=True, layout="constrained")
 for axis, rows in zip(axes, batch["input_features"], strict=False):
     axis.imshow(rows, origin="lower", aspect="auto", cmap="magma")
-    axis.set(xlabel=f"{frames} frames")
-figure.suptitle(f"four of {clips} clips in a batch: Mel channels over frames")
+figure.suptitle(f"four of {clips} clips in a batch: Mel channels over {frames} frames")
 figure.savefig(OUT / "plots" / "batch.png")
 plt.show()
 
@@ -170,7 +169,6 @@ print(f"wrong: {clips} clips × 1500 positions; right: × {positions}, {1500 / p
 
 # %%
 import torch
-
 from cantowhisper.training.killed import kill_and_resume
 
 shown = kill_and_resume(FEATURES, OUT / "resume", streaming=config.streaming)
@@ -284,7 +282,7 @@ from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.metric import CharacterErrorRate
 
-recognizer, metric = Recognizer.open(MODEL_FOLDER), CharacterErrorRate()  # a metric of the `evaluate` library
+recognizer, metric = Recognizer.open(MODEL_FOLDER), CharacterErrorRate()
 for path, reference in sample_clips("market_morning.mp3", "voice_memo.m4a", "street_noise.mp3"):
     text = "".join(segment.text for segment in recognizer.transcribe(load_audio(path)))
     rate = metric.compute(predictions=[text], references=[reference])["cer_no_punctuation"]
