@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.canary.table import canary
 from benchmarks.tables_real import (
     long_form,
     short_inputs,
@@ -18,7 +19,6 @@ from benchmarks.tables_real import (
     short_inputs_table,
     where,
 )
-from benchmarks.canary.table import canary
 from cantowhisper.training.results.scoring import score_table
 
 ROOT = Path(__file__).resolve().parents[1]
