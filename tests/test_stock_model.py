@@ -89,7 +89,8 @@ def test_nothing_is_written_where_nobody_speaks(recognizers, name):
     assert found == [[], []], [segment.text for segments in found for segment in segments]
 
 
-def test_english_is_written_of_other_languages(checkpoint, real_speech):
+def test_english_is_written_of_other_languages(recognizers, real_speech):
+    checkpoint = recognizers["export"]
     assert checkpoint.translates
     sound = load_audio(real_speech / "fixtures" / "jfk.flac")
     said = checkpoint.transcribe(sound, language="de", task="translate")  # German is named, and English is written
