@@ -48,8 +48,9 @@ lint: $(VENV)/.ready ## style, types of speech and contracts, security of the pa
 	$(RUN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(RUN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
 
-# It asks pypi.org for each pinned package. Where only a mirror is reached nothing can be known, and --strict says so.
-audit: $(VENV)/.ready ## known vulnerabilities of the pinned packages (needs pypi.org)
+# It asks the Python package index for each pinned package. Where only a mirror is reached nothing can be known, and
+# --strict says so.
+audit: $(VENV)/.ready ## known vulnerabilities of the pinned packages (needs the public package index)
 	$(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet pip-audit
 	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
