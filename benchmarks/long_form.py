@@ -11,23 +11,21 @@ sentences it did not hear.
 import argparse
 import csv
 import json
-import os
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.machine import describe
 from benchmarks.real_clips import SETS, folder_of, paired_interval, read_clips
+from benchmarks.real_programs import faster_whisper, ours
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
-from cantowhisper.speech.text import cer_edits, join_texts
+from cantowhisper.speech.text import cer_edits
 
 PAUSE_S, CLIPS_A_RECORDING = 0.6, 5
 Recordings = dict[str, tuple[np.ndarray, str]]
-Program = Callable[[np.ndarray], str]
 
 
 def main() -> None:
@@ -55,7 +53,10 @@ def main() -> None:
 
 def compare(model: Path, folder: Path, recordings: Recordings, threads: int) -> dict:
     """Error rates and CPU seconds of both programs over recordings, with the paired difference."""
-    programs = {"cantowhisper": mine(model, folder, threads), "faster-whisper": faster(model, folder, threads)}
+    programs = {
+        "cantowhisper": ours(model, folder, threads=threads),
+        "faster-whisper": faster_whisper(model, folder, threads=threads, vad=True),
+    }
     rows: dict[str, dict] = {}
     for transcribe in programs.values():  # the first call loads what is loaded late
         transcribe(next(iter(recordings.values()))[0][: 4 * SAMPLE_RATE])
@@ -112,26 +113,6 @@ def mandarin(speech: Path) -> Recordings:
         sound = np.concatenate([part for waveform, _ in own for part in (waveform, pause)])
         found[f"zh-CN_{first // CLIPS_A_RECORDING:02}"] = (sound, "".join(said for _, said in own))
     return found
-
-
-def mine(model: Path, folder: Path, threads: int) -> Program:
-    from cantowhisper.serving.recognizer import Recognizer
-    from cantowhisper.training.results.export import export_onnx
-
-    exported = model if (model / "onnx").is_dir() else export_onnx(model, folder / "onnx")
-    recognizer = Recognizer.open(exported, threads=threads)
-    return lambda waveform: join_texts((one.text for one in recognizer.transcribe(waveform, language="zh")), "zh")
-
-
-def faster(model: Path, folder: Path, threads: int) -> Program:
-    from faster_whisper import WhisperModel
-
-    from cantowhisper.training.results.export import export_ctranslate2
-
-    exported = model / "ct2" if (model / "ct2").is_dir() else export_ctranslate2(model, folder / "ct2")
-    program = WhisperModel(os.fspath(exported), device="cpu", compute_type="int8", cpu_threads=threads, num_workers=1)
-    options = {"language": "zh", "beam_size": 1, "vad_filter": True}
-    return lambda waveform: join_texts((one.text for one in program.transcribe(waveform, **options)[0]), "zh")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import statistics
 from pathlib import Path
 
 PACKAGES = ("torch", "transformers", "datasets", "ctranslate2", "librosa", "gradio")
@@ -36,3 +37,9 @@ def _version(package: str) -> str | None:
 
 def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
+def ratio(others: list[float], mine: list[float]) -> dict:
+    """How many times quicker: the median of the rounds' ratios, and their spread. Rounds are neighbours in time."""
+    each = [other / own for other, own in zip(others, mine, strict=True)]
+    return {"median": statistics.median(each), "lowest": min(each), "highest": max(each), "rounds": len(each)}

@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks.machine import describe
 from benchmarks.real_clips import SETS, folder_of, paired_interval, read_clips, read_fixtures
+from benchmarks.real_programs import exported
 from cantowhisper.contracts import ModelFacts
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.context import Context, context_of, stack
@@ -59,7 +60,7 @@ def measure(speech: Path, stock: Path, folder: Path, options) -> dict:
     clips["en"] = read_fixtures(speech)
     result = json.loads(options.json.read_text(encoding="utf-8")) if options.json.exists() else {}
     rows = result.setdefault("columns", {})
-    recognizer = Recognizer.open(_exported(stock, folder / "stock"), threads=options.threads)
+    recognizer = Recognizer.open(exported(stock, folder / "stock"), threads=options.threads)
     for name, context in COLUMNS.items():
         if name not in rows:
             rows[name] = _column(recognizer, context, clips)
@@ -68,7 +69,7 @@ def measure(speech: Path, stock: Path, folder: Path, options) -> dict:
     result |= {f"{key}": value for key, value in _encoder_times(recognizer).items()}
     if not set(ADAPTED) <= set(rows):
         model = options.adapted or _adapted(stock, speech, folder)
-        adapted = Recognizer.open(_exported(model, folder / "adapted"), threads=options.threads)
+        adapted = Recognizer.open(exported(model, folder / "adapted"), threads=options.threads)
         for name, context in zip(
             ADAPTED, (context_of(ModelFacts.load(model)), MERGED, Context(kind="full")), strict=True
         ):
@@ -158,14 +159,6 @@ def _adapted(stock: Path, speech: Path, folder: Path) -> Path:
             (heard / language / path.name).symlink_to(path)
     adapt(stock, heard, folder / "adapted_model")
     return folder / "adapted_model"
-
-
-def _exported(model: Path, folder: Path) -> Path:
-    from cantowhisper.training.results.export import export_onnx
-
-    if (model / "onnx").is_dir():
-        return model
-    return export_onnx(model, folder / "onnx")
 
 
 def _write(path: Path, result: dict) -> None:

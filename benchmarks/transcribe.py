@@ -13,7 +13,6 @@ import importlib.util
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import describe
+from benchmarks.machine import describe, ratio
 from benchmarks.random_model import SHAPES, build_random
 from benchmarks.transcribe_real import real_rows
 
@@ -89,12 +88,6 @@ def measure(folder: Path, options) -> dict:
         stock = weights / "whisper-base"
         result |= real_rows(speech, stock, folder, threads=THREADS, rounds=max(1, options.rounds // 2))
     return result
-
-
-def ratio(others: list[float], mine: list[float]) -> dict:
-    """How many times quicker: the median of the rounds' ratios, and their spread. Rounds are neighbours in time."""
-    each = [other / own for other, own in zip(others, mine, strict=True)]
-    return {"median": statistics.median(each), "lowest": min(each), "highest": max(each), "rounds": len(each)}
 
 
 def in_turns(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

@@ -6,12 +6,13 @@ named. faster-whisper runs without its voice activity detection, which could onl
 
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.machine import ratio
 from benchmarks.real_clips import clips_near, paired_interval
+from benchmarks.real_programs import faster_whisper, ours
 from cantowhisper.speech.text import cer_edits
 
 SECONDS, CLIPS = 4.0, 100
@@ -20,7 +21,10 @@ SECONDS, CLIPS = 4.0, 100
 def real_rows(speech: Path, stock: Path, folder: Path, *, threads: int, rounds: int) -> dict:
     """Seconds a clip of both programs in each round, their ratio, and both error rates with the paired difference."""
     clips = clips_near(speech, seconds=SECONDS, n=CLIPS)
-    programs = {"cantowhisper": _mine(stock, folder, threads), "faster-whisper": _faster(stock, folder, threads)}
+    programs = {
+        "cantowhisper": ours(stock, folder / "stock", threads=threads),
+        "faster-whisper": faster_whisper(stock, folder / "stock", threads=threads, vad=False),
+    }
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     texts: dict[str, list[str]] = {}
     for transcribe in programs.values():
@@ -35,36 +39,12 @@ def real_rows(speech: Path, stock: Path, folder: Path, *, threads: int, rounds: 
         for name, written in texts.items()
     }
     cer = {name: 100 * float(each[:, 0].sum() / each[:, 1].sum()) for name, each in edits.items()}
-    each = [b / a for a, b in zip(seconds["cantowhisper"], seconds["faster-whisper"], strict=True)]
     return {
         "real_short_clips_n": len(clips),
         "real_short_clips_mean_s": round(statistics.mean(w.size for w, _ in clips) / 16_000, 2),
         "real_short_clips_s": seconds,
-        "real_short_clip_ratio": {
-            "median": statistics.median(each),
-            "lowest": min(each),
-            "highest": max(each),
-            "rounds": rounds,
-        },
+        "real_short_clip_ratio": ratio(seconds["faster-whisper"], seconds["cantowhisper"]),
         "real_cer": cer,
         "real_cer_difference_points": round(cer["cantowhisper"] - cer["faster-whisper"], 2),
         "real_cer_difference_interval": paired_interval(edits["cantowhisper"], edits["faster-whisper"]),
     }
-
-
-def _mine(stock: Path, folder: Path, threads: int) -> Callable[[np.ndarray], str]:
-    from cantowhisper.serving.recognizer import Recognizer
-    from cantowhisper.training.results.export import export_onnx
-
-    recognizer = Recognizer.open(export_onnx(stock, folder / "stock" / "onnx"), threads=threads)
-    return lambda waveform: "".join(segment.text for segment in recognizer.transcribe(waveform, language="zh"))
-
-
-def _faster(stock: Path, folder: Path, threads: int) -> Callable[[np.ndarray], str]:
-    from faster_whisper import WhisperModel
-
-    from cantowhisper.training.results.export import export_ctranslate2
-
-    exported = export_ctranslate2(stock, folder / "stock" / "ct2")
-    model = WhisperModel(str(exported), device="cpu", compute_type="int8", cpu_threads=threads, num_workers=1)
-    return lambda waveform: "".join(one.text for one in model.transcribe(waveform, language="zh", beam_size=1)[0])

@@ -79,4 +79,4 @@ def inputs(opened: Recognizer, *pieces: np.ndarray):
     """What an engine takes for these pieces: log-Mels and windows."""
     waveform, spans = np.concatenate(pieces), np.cumsum([0, *map(len, pieces)]).tolist()
     pieces = opened._pieces(waveform, None)
-    return pieces.inputs([pieces.job(i, Span(*at)) for i, at in enumerate(pairwise(spans))])
+    return pieces.inputs([pieces.job(Span(*at)) for at in pairwise(spans)])

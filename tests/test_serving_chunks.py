@@ -96,12 +96,12 @@ def test_a_model_that_was_tuned_hears_each_piece_alone(market):
 
 
 def test_soft_speech_is_made_audible_and_silence_is_not(market):
-    from cantowhisper.serving.segments import audible, window_levels
+    from cantowhisper.serving.segments import SegmentOptions, audible, window_levels
 
     soft = (market * 10 ** (-45 / 20)).astype(np.float32)
-    louder = audible(soft)
+    louder = audible(soft, SegmentOptions())
     assert np.percentile(window_levels(louder), 99) == pytest.approx(-22, abs=1)
     assert len(find_segments(louder)) == 8
-    assert audible(market) is market
+    assert audible(market, SegmentOptions()) is market
     silence = np.zeros(16_000, np.float32)
-    assert audible(silence) is silence and not find_segments(silence)
+    assert audible(silence, SegmentOptions()) is silence and not find_segments(silence)

@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Iterable
 
-from cantowhisper.contracts import DECODER_FILE, ENCODER_FILE, ONNX_FOLDER, CantowhisperError
+from cantowhisper.contracts import CantowhisperError
 from cantowhisper.hub_errors import hub_errors
+from cantowhisper.serving.hub import export_place
 
 
 def require_models(api, models: Iterable[str], *, page: str, zero_gpu: bool) -> None:
@@ -33,7 +34,7 @@ def what_lacks(files: set[str], *, weights: bool) -> str:
 
     weights : transformers runs the checkpoint itself; else its export is run, or made where weights are safetensors
     """
-    exported = next((f for f in (f"{ONNX_FOLDER}/", "") if {f + ENCODER_FILE, f + DECODER_FILE} <= files), None)
+    exported = export_place(files)
     safe = any(name.endswith(".safetensors") and "/" not in name for name in files)
     old = any(name.startswith("pytorch_model") and name.endswith(".bin") for name in files)
     places = {"tokenizer.json"} if weights or exported is None else {"tokenizer.json", f"{exported}tokenizer.json"}

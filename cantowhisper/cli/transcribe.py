@@ -5,6 +5,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import chain, count
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from cantowhisper.files import write_text
 FORMATS = ("txt", "srt", "vtt", "tsv", "json")
 CONTEXTS = ("merged", "plain", "full")  # speech.context has them too, but takes NumPy to read
 SAVE_EVERY_S = 2.0  # the partial file is written again after this
-SAY_EVERY_S = 0.2, 30.0  # how often progress is shown: on a terminal, which is written over, and in a log
+LOG_EVERY_S = 30.0  # where stderr is no terminal, a line of progress is written this often
 
 
 def add_transcribe(subparsers) -> argparse.ArgumentParser:
@@ -130,45 +131,29 @@ class _Transcript:
 
 
 def _transcribe(recognizer, path: Path, transcript: _Transcript, arguments) -> None:
+    from tqdm import tqdm
+
     from cantowhisper.speech.audio import read_sound
     from cantowhisper.speech.mel import SAMPLE_RATE
 
     sound = read_sound(path)
     for note in sound.notes:
         print(f"cantowhisper: {path}: {note}", file=sys.stderr)
-    progress = _Progress(path.name, sound.waveform.size / SAMPLE_RATE)
-    try:
+    terminal = sys.stderr.isatty()
+    every_s = 0.2 if terminal else LOG_EVERY_S
+    with tqdm(
+        total=sound.waveform.size / SAMPLE_RATE,
+        desc=path.name,
+        bar_format="{desc}{percentage:.0f} %, {remaining} left",
+        mininterval=every_s,
+        delay=every_s,
+        leave=False,
+    ) as progress:
         for segment in recognizer.stream(
             sound.waveform, language=arguments.language, script=arguments.script, beam_size=arguments.beam_size
         ):
-            progress.clear()
-            transcript.add(segment)
-            progress.say(segment.end_s)
-    finally:
-        progress.clear()
+            # On a terminal text goes above the bar; a log has both, each when it comes.
+            with tqdm.external_write_mode() if terminal else nullcontext():
+                transcript.add(segment)
+            progress.update(segment.end_s - progress.n)
     transcript.finish()
-
-
-class _Progress:
-    """How much of a recording is done, on stderr: a line that is written over, or in a log one every half minute."""
-
-    def __init__(self, name: str, seconds: float):
-        self._name, self._seconds = name, seconds
-        self._terminal = sys.stderr.isatty()
-        self._began = self._said = time.monotonic()
-        self._shown = False
-
-    def say(self, done_s: float) -> None:
-        now = time.monotonic()
-        if not 0 < done_s < self._seconds or now - self._said < SAY_EVERY_S[not self._terminal]:
-            return
-        left = round((now - self._began) * (self._seconds - done_s) / done_s)
-        line = f"{self._name}: {done_s / self._seconds:.0%}, {left // 60}:{left % 60:02} left"
-        print(f"\r{line}\x1b[K" if self._terminal else line, end="" if self._terminal else "\n", file=sys.stderr)
-        sys.stderr.flush()
-        self._said, self._shown = now, self._terminal
-
-    def clear(self) -> None:
-        if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self._shown = False

@@ -12,9 +12,8 @@ MAX_BATCH_POSITIONS = 6_000  # bounds memory: 12 × 10 s, or 4 × 30 s
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of the recording, or several as a chunk: its place in the list, and the window that the encoder gets."""
+    """A piece of the recording, or several as a chunk, and the window that the encoder gets."""
 
-    index: int
     spans: tuple[Span, ...]
     window: Window
     budget: int  # tokens of text

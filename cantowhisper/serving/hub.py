@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from cantowhisper.contracts import DECODER_FILE, ENCODER_FILE, ONNX_FOLDER, CantowhisperError
@@ -60,11 +61,22 @@ def _newest_in_cache(name: str) -> Path | None:
 
 def _wanted(files: list[str], *, export: bool = True) -> list[str]:
     """Patterns of the files to fetch from a repository with these files."""
-    for folder in (f"{ONNX_FOLDER}/", ""):  # of a model, or a repository that is itself an export
-        if export and {f"{folder}{ENCODER_FILE}", f"{folder}{DECODER_FILE}"} <= set(files):
-            return [f"{folder}*.onnx", f"{folder}*.json", "tokenizer.json", "cantowhisper.json"]
+    folder = export_place(files)
+    if export and folder is not None:
+        return [f"{folder}*.onnx", f"{folder}*.json", "tokenizer.json", "cantowhisper.json"]
     if "model.safetensors" in files:  # alone: some repositories have the same weights in other precisions beside it
         return ["model.safetensors", *_CONFIG_FILES]
     if any(f.endswith(".safetensors") for f in files):
         return ["model-*.safetensors", *_CONFIG_FILES]
     return ["pytorch_model*.bin", *_CONFIG_FILES]
+
+
+def export_place(files: Iterable[str]) -> str | None:
+    """What the names of an export's files begin with, in a repository with these files; None where there is none.
+
+    >>> export_place(["onnx/encoder.onnx", "onnx/decoder.onnx"]), export_place(["model.safetensors"])
+    ('onnx/', None)
+    """
+    there = set(files)
+    places = (f"{ONNX_FOLDER}/", "")  # of a model, or a repository that is itself an export
+    return next((place for place in places if {place + ENCODER_FILE, place + DECODER_FILE} <= there), None)

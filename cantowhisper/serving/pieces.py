@@ -7,6 +7,7 @@ and so are pieces after the point where its text stops.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -73,11 +74,11 @@ class Pieces:
     language: str
     beam_size: int = 1
 
-    def job(self, index: int, *spans: Span) -> Job:
+    def job(self, *spans: Span) -> Job:
         """What there is to do for a piece, or for neighbouring pieces as a chunk."""
         whole = spans[0]._replace(end=spans[-1].end)
         window = self.context.window(n_frames(whole.end - whole.start))
-        return Job(index, spans, window, token_budget(whole.seconds, language=self.language))
+        return Job(spans, window, token_budget(whole.seconds, language=self.language))
 
     def decode(self, batch: list[Job]) -> list[list[Segment]]:
         """The segments of each job in time order; pieces without text are left out."""
@@ -105,7 +106,7 @@ class Pieces:
         times = [0.0]
         if ids:
             n = n_frames(span.end - span.start)
-            times = self.engine.align(*self.inputs([self.job(0, span)]), self.prompt, ids, n_frames=n)
+            times = self.engine.align(*self.inputs([self.job(span)]), self.prompt, ids, n_frames=n)
         at = [min(segment.start_s + t, segment.end_s) for t in times]
         return tuple(character_times(self.vocabulary.decode, ids, at))
 
@@ -132,7 +133,7 @@ class Pieces:
             first_timestamp=self.vocabulary.timestamps.first,
         )
         decoded = self.engine.decode(*self.inputs(batch), self.prompt[:-1], options)
-        found, alone = [], []
+        found, places, alone = [], [], []
         for place, (job, one) in enumerate(zip(batch, decoded, strict=True)):
             passages = self.vocabulary.timestamps.passages(one.token_ids, one.log_probs)
             segments = list(self._passage_segments(job, passages))
@@ -140,12 +141,12 @@ class Pieces:
                 segments = []
             until = segments[-1].end_s - HEARD_S if segments else 0.0
             left = [span for span in job.spans if not segments or span.start / SAMPLE_RATE >= until]
-            alone += [(place, span) for span in left]
+            places += [place] * len(left)
+            alone += [self.job(span) for span in left]
             found.append(segments)
-        jobs = [self.job(number, span) for number, (_, span) in enumerate(alone)]
-        for same in batches(jobs):
-            for job, segments in zip(same, self._decode_alone(same), strict=True):
-                found[alone[job.index][0]] += segments
+        again = chain.from_iterable(map(self._decode_alone, batches(alone)))
+        for place, segments in zip(places, again, strict=True):
+            found[place] += segments
         return [sorted(segments, key=lambda segment: segment.start_s) for segments in found]
 
     def _passage_segments(self, job: Job, passages: list[Passage]) -> Iterator[Segment]:

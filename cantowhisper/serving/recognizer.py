@@ -126,12 +126,12 @@ class Recognizer:
         self._prompt(None if language == "auto" else language, task)  # refuses a language before the work, not after it
         script = script or self._usual_script(language)
         to_script("", script)  # and a script
-        waveform = audible(np.ascontiguousarray(waveform, dtype=np.float32))
+        waveform = audible(np.ascontiguousarray(waveform, dtype=np.float32), self.options)
         spans = find_segments(waveform, self.options)
         if self._must_detect(language):
             language = self.detect_language(waveform, spans) if spans else None
         pieces = self._pieces(waveform, language, task, beam_size=beam_size)
-        jobs = [pieces.job(i, *chunk) for i, chunk in enumerate(chunks(spans, at_most_s=self.chunk_s))]
+        jobs = [pieces.job(*chunk) for chunk in chunks(spans, at_most_s=self.chunk_s)]
         for batch in batches(jobs):
             if should_stop and should_stop():
                 return
@@ -160,7 +160,7 @@ class Recognizer:
             language = self.detect_language(waveform, [span])
         pieces = self._pieces(waveform, language, context=replace(self.context, bucket_frames=LIVE_BUCKET_FRAMES))
         begin = self.vocabulary.encode(prefix)
-        decoded = pieces.decode_after(pieces.job(0, span), begin)
+        decoded = pieces.decode_after(pieces.job(span), begin)
         ids = self.vocabulary.text_ids(decoded.token_ids)
         unsure = next((i for i, p in enumerate(decoded.log_probs) if p < np.log(CONFIDENT)), len(decoded.token_ids))
         sure_ids = self.vocabulary.text_ids(decoded.token_ids[:unsure])
@@ -195,7 +195,7 @@ class Recognizer:
         """The token of the language that is spoken in some pieces of a recording (see detection.py)."""
         speech = first_speech(waveform, spans)
         pieces = self._pieces(speech, None)
-        likely = pieces.first_probabilities(pieces.job(0, Span(0, speech.size)))
+        likely = pieces.first_probabilities(pieces.job(Span(0, speech.size)))
         tokens = [f"<|{code}|>" for code in self.languages]
         return max(tokens, key=lambda token: likely[self.vocabulary.ids[token]])
 

@@ -127,7 +127,7 @@ def find_segments(waveform: np.ndarray, options: SegmentOptions | None = None) -
     return [piece for span in spans for piece in _cut_long(span, levels, options)]
 
 
-def audible(waveform: np.ndarray) -> np.ndarray:
+def audible(waveform: np.ndarray, options: SegmentOptions) -> np.ndarray:
     """A soft recording made as loud as most are; others, and silence, as they are. float32, shape (n_samples,).
 
     VAD hears nothing at -60 dBFS, and log_mel takes what is softer than 1e-10 for silence.
@@ -135,7 +135,7 @@ def audible(waveform: np.ndarray) -> np.ndarray:
     if not waveform.size:
         return waveform
     loud = float(np.percentile(window_levels(waveform), 99))
-    if not SegmentOptions.silent_below_dbfs <= loud < _SOFT_DBFS:
+    if not options.silent_below_dbfs <= loud < _SOFT_DBFS:
         return waveform
     return np.clip(waveform * np.float32(10 ** ((_USUAL_DBFS - loud) / 20)), -1, 1)
 

@@ -26,13 +26,7 @@ class Engine(Protocol):
     name: str
     n_mels: int
 
-    def decode(
-        self,
-        mels: np.ndarray,
-        windows: Windows,
-        prompt: list[int],
-        options: DecodingOptions,
-    ) -> list[Decoded]:
+    def decode(self, mels: np.ndarray, windows: Windows, prompt: list[int], options: DecodingOptions) -> list[Decoded]:
         """The text of each clip. prompt : tokens before the text, the same for all of the batch."""
         ...
 

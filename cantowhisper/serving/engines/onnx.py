@@ -30,13 +30,7 @@ class OnnxEngine:
         self._never, self._never_first = told["suppress_tokens"], told["begin_suppress_tokens"]
         self._alignment_heads = told["alignment_heads"]
 
-    def decode(
-        self,
-        mels: np.ndarray,
-        windows: Windows,
-        prompt: list[int],
-        options: DecodingOptions,
-    ) -> list[Decoded]:
+    def decode(self, mels: np.ndarray, windows: Windows, prompt: list[int], options: DecodingOptions) -> list[Decoded]:
         rules = Rules(
             end=self._end,
             never=sorted({*self._never, *options.suppress_tokens}),

@@ -47,13 +47,7 @@ class TransformersEngine:
         self.first_probabilities = zero_gpu.borrow(self._first_probabilities)
         self.align = zero_gpu.borrow(self._align)
 
-    def _decode(
-        self,
-        mels: np.ndarray,
-        windows: Windows,
-        prompt: list[int],
-        options: DecodingOptions,
-    ) -> list[Decoded]:
+    def _decode(self, mels: np.ndarray, windows: Windows, prompt: list[int], options: DecodingOptions) -> list[Decoded]:
         torch, model = self._torch, self._model
         # Not WhisperForConditionalGeneration.generate(): that one rebuilds the prompt and adds its own fallbacks.
         from transformers import GenerationMixin
