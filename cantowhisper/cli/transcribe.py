@@ -144,7 +144,7 @@ def _transcribe(recognizer, path: Path, transcript: _Transcript, arguments) -> N
     with tqdm(
         total=sound.waveform.size / SAMPLE_RATE,
         desc=path.name,
-        bar_format="{desc}{percentage:.0f} %, {remaining} left",
+        bar_format="{desc}: {percentage:.0f} %, {remaining} left",
         mininterval=every_s,
         delay=every_s,
         leave=False,
