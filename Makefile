@@ -11,6 +11,9 @@ SOURCE ?= samples
 MODEL ?=
 DEMO ?= demo
 
+# processes of make test
+WORKERS ?= 2
+
 # options of make canary; the newest torch may be a build for GPUs alone, then name another
 CANARY_PYTHON ?= python3.13
 CANARY_TORCH ?= torch
@@ -35,8 +38,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: $(VENV)/.ready ## the whole path on samples/, then the page on http://127.0.0.1:7860 (OPEN=0 ends instead)
 	$(RUN)/cantowhisper demo --open $(OPEN) --source $(SOURCE) --out $(DEMO) $(if $(MODEL),--model $(MODEL))
 
-test: $(VENV)/.ready ## all tests but the slow ones
-	$(RUN)/python -m pytest
+# Files side by side, since the fixtures of a file are dear; in order, so that the longest is not begun last.
+test: $(VENV)/.ready ## all tests but the slow ones, in WORKERS processes
+	$(RUN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.ready ## longer proofs: real weights and recordings (REAL_WEIGHTS, REAL_SPEECH), minutes each
 	$(RUN)/python -m pytest -m slow

@@ -223,9 +223,8 @@ def test_a_sentence_of_too_many_tokens_is_a_reject(tmp_path, real_weights):
     reasons = {id_: reason for id_, _, reason in rejected(tmp_path / "out")}
     assert reasons == {"long": "more than 448 tokens", "fine": "implausible characters per second"}
     with pytest.raises(CantowhisperError, match="give a folder with --set tokenizer"):
-        build_features(
-            release.write(), tmp_path / "o", config=ONE.with_overrides(tokenizer="no/tokenizer"), progress=False
-        )
+        nowhere = ONE.with_overrides(tokenizer=str(tmp_path / "nowhere"))
+        build_features(release.write(), tmp_path / "o", config=nowhere, progress=False)
 
 
 def test_max_hours_and_strict_go_together(tmp_path):
