@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/long_form.json"))
     parser.add_argument("--tuned", type=Path, help="a model folder that `cantowhisper train` wrote")
-    parser.add_argument("--only", default="", help="with --tuned: recordings whose name has this")
+    parser.add_argument("--only", nargs="+", default=[""], help="with --tuned: recordings whose name has one of these")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     speech, weights = folder_of("REAL_SPEECH"), folder_of("REAL_WEIGHTS")
@@ -44,7 +44,7 @@ def main() -> None:
             **compare(weights / "whisper-base", Path(folder), recordings, options.threads),
         }
         if options.tuned:
-            chosen = {name: each for name, each in recordings.items() if options.only in name}
+            chosen = {name: each for name, each in recordings.items() if any(part in name for part in options.only)}
             result["tuned"] = compare(options.tuned, Path(folder) / "tuned", chosen, options.threads)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
