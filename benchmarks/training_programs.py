@@ -89,7 +89,8 @@ def _rows(n: int, lengths_seed: int = 20) -> dict[str, list]:
     seconds = np.clip(rng.normal(4.0, 1.2, n), 2, 7).round(2).astype(np.float32)
     features = [rng.uniform(-1, 1, (round(float(s) * 100) + 2, 80)).astype(np.float16) for s in seconds]
     texts = [TEXTS[i % len(TEXTS)] for i in range(n)]
-    return {"id": [str(i) for i in range(n)], "features": features, "text": texts, "duration_s": list(seconds)}
+    names = [str(i) for i in range(n)]
+    return {"id": names, "features": features, "text": texts, "duration_s": list(seconds), "language": ["yue"] * n}
 
 
 def own_trainer(kind: str, model, processor, options, folder: Path, precision: str):
