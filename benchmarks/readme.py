@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.canary.table import canary
+from benchmarks.layouts import layouts
 from benchmarks.tables_real import (
     long_form,
     short_inputs,
@@ -254,6 +255,7 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "demo.scores": demo_scores,
     "canary": canary,
     "features": features,
+    "layouts": layouts,
     "transcribe": transcribe,
     "live": live,
     "training": training,

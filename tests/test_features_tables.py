@@ -1,6 +1,7 @@
 """Tables and folders as people have them: what is kept, what is a reject and why; nothing is cut or vanishes."""
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,23 @@ def test_spontaneous_speech(folder):
     source = open_source(str(folder))
     assert source.language == "yue"
     assert kept(folder) == [("r0", "train", "甲"), ("r1", "train", ""), ("r2", "validation", "丙")]
+
+
+def test_spontaneous_speech_in_its_archive(folder, tmp_path):
+    rows = ["c0\tr0.wav\t1000\t甲 [laugh]\tyue\ttrain", "c1\tr9.wav\t1000\t乙\tyue\ttrain"]
+    header = "client_id\taudio_file\tduration_ms\ttranscription\tlanguage\tsplit\n"
+    (folder / "ss-corpus-yue.tsv").write_text(header + "\n".join(rows) + "\n", encoding="utf-8")
+    with tarfile.open(tmp_path / "sps-corpus-1.0-yue.tar.gz", "w:gz") as archive:
+        for path in sorted(folder.iterdir()):
+            inside = "audios/" if path.suffix == ".wav" else ""
+            archive.add(path, f"sps-corpus-1.0-yue/{inside}{path.name}")
+    source = open_source(str(tmp_path / "sps-corpus-1.0-yue.tar.gz"))
+    missing, clip = source.clips(split_policy="official")
+    assert (source.name, source.language) == ("sps-corpus-1.0-yue", "yue")
+    assert (clip.id, clip.sentence, clip.seconds) == ("r0", "甲", 1.0)
+    assert clip.recording.read() == (folder / "r0.wav").read_bytes()
+    with pytest.raises(FileNotFoundError):
+        missing.recording.read()
 
 
 def test_what_is_not_read_is_answered_with_what_is(folder, tmp_path):

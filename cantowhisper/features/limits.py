@@ -14,6 +14,8 @@ TOO_MANY_TOKENS = f"more than {MAX_DECODER_TOKENS} tokens"
 # has 2 to 8; the bounds leave room for silence around a word and for quick talkers, and catch wrong sentences.
 CHARACTER_RATES = {"yue": (0.25, 12.0), "zh": (0.25, 12.0), "ja": (0.25, 18.0), "ko": (0.25, 14.0)}
 ALPHABETIC = (0.4, 40.0)
+# A word by itself ("E?") stands in as much silence as its speaker left, so it may be this slow.
+A_WORD, SLOWEST_WORD = 3, 0.1  # characters, and characters a second
 
 
 def too_many_tokens(text: str, tokenizer: str) -> bool:
@@ -42,4 +44,5 @@ def _tokenizer(name: str):
 def implausible_speed(text: str, seconds: float, language: str) -> bool:
     """Whether nobody says `text` in so many seconds."""
     slowest, quickest = CHARACTER_RATES.get(language_code(language), ALPHABETIC)
-    return not slowest <= len(cer_view(text, "no_punctuation")) / seconds <= quickest
+    n = len(cer_view(text, "no_punctuation"))
+    return not (SLOWEST_WORD if n <= A_WORD else slowest) <= n / seconds <= quickest

@@ -120,6 +120,8 @@ def _build(source: Source, plan: Plan, identity: dict, out: Path, config: Featur
     assert stats["n_kept"] + stats["n_rejected"] == plan.n_source_clips, "a clip is neither kept nor rejected"
     if not stats["n_kept"]:
         raise CantowhisperError(f"{source.name} has no usable clip ({_reasons(rejects)})")
+    if not config.scoring_only and not stats["splits"].get("train", {}).get("clips"):
+        raise CantowhisperError(f"every training clip of {source.name} was rejected ({_reasons(rejects)})")
     write_documents(journal.folder, source, stats, rejects)
     journal.publish()
     return stats

@@ -15,8 +15,8 @@ from functools import cache
 from cantowhisper.contracts import SPLITS, UsageError
 from cantowhisper.features.config import FeatureConfig
 from cantowhisper.features.limits import TOO_MANY_TOKENS, too_many_tokens
-from cantowhisper.features.sources.clip import Clip, Recording, Source
-from cantowhisper.features.sources.combined import BEYOND, seconds_of, within_hours
+from cantowhisper.features.sources.clip import Clip, Recording, Source, seconds_of
+from cantowhisper.features.sources.combined import BEYOND, within_hours
 from cantowhisper.speech.language import language_tag
 from cantowhisper.speech.mel import FRAMES_PER_SECOND
 from cantowhisper.speech.text import cer_view, normalize

@@ -47,7 +47,7 @@ class TrainConfig(Options):
         32, "silence after the speech that is computed as it is", unit=FRAMES, least=0, most=N_FRAMES
     )
     context_bucket_frames: int = option(
-        40, "speech and margin are rounded up to this", unit=FRAMES, even=True, least=2, most=N_FRAMES
+        8, "speech and margin are rounded up to this", unit=FRAMES, even=True, least=2, most=N_FRAMES
     )
     min_context_frames: int = option(
         0, "the least of speech and margin", unit=FRAMES, even=True, least=0, most=N_FRAMES

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import soundfile
 
-from cantowhisper.speech.audio import SAMPLE_RATE, load_audio
+from cantowhisper.speech.audio import SAMPLE_RATE, AudioError, load_audio, sound_seconds
 
 
 class Recording(Protocol):
@@ -67,6 +67,16 @@ class Clip:
     source: str = ""  # name of the source, for the `source` column
     language: str = ""
     objection: str | None = None  # why the source itself leaves this clip out; it is listed among the rejects
+
+
+def seconds_of(clip: Clip) -> float:
+    """A clip's duration, from its file's header where the table does not tell; 0 for what cannot be read."""
+    if clip.seconds is not None:
+        return clip.seconds
+    try:
+        return sound_seconds(clip.recording.read())
+    except (OSError, ValueError, AudioError):  # it will be rejected when it is decoded
+        return 0.0
 
 
 class Source(Protocol):

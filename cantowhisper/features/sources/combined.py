@@ -8,8 +8,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from cantowhisper.features.sources.clip import Clip, Source
-from cantowhisper.speech.audio import AudioError, sound_seconds
+from cantowhisper.features.sources.clip import Clip, Source, seconds_of
 
 BEYOND = "beyond the hours asked for"
 SEED = "cantowhisper"
@@ -77,13 +76,3 @@ def within_hours(clips: Sequence[tuple[str, float]], hours: float, *, seed: str 
             chosen.add(speaker)
             budget -= seconds[speaker]
     return [speaker in chosen for speaker, _ in clips]
-
-
-def seconds_of(clip: Clip) -> float:
-    """A clip's duration, from its file's header where the table does not tell; 0 for what cannot be read."""
-    if clip.seconds is not None:
-        return clip.seconds
-    try:
-        return sound_seconds(clip.recording.read())
-    except (OSError, ValueError, AudioError):  # it will be rejected when it is decoded
-        return 0.0

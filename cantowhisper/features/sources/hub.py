@@ -5,47 +5,19 @@ into the Hub's cache (an interrupted download goes on) and read where they lie: 
 clips, still encoded. Other formats are refused: `datasets` needs torchcodec to prepare them.
 """
 
+import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import replace
 
 from cantowhisper.contracts import UsageError
-from cantowhisper.features.sources.clip import Clip, Recording
+from cantowhisper.features.sources.clip import Clip, Recording, seconds_of
+from cantowhisper.features.sources.columns import check_columns, parquet_rows, schema_of
 from cantowhisper.features.sources.rows import SPLIT_NAMES, as_number, as_text
 from cantowhisper.features.sources.table import pick_columns
 from cantowhisper.hub_errors import hub_errors
 
 NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?")
-
-
-@dataclass(frozen=True, slots=True)
-class ParquetRecording:
-    path: str
-    row_group: int
-    row: int  # in the row group
-    column: str
-
-    def read(self) -> bytes:
-        return _bytes(_row_group(self.path, self.row_group, self.column)[self.row].as_py())
-
-
-def _bytes(cell: dict | None) -> bytes:
-    """What an audio cell holds: the file's bytes, or where the file is."""
-    if cell and cell.get("bytes") is not None:
-        return cell["bytes"]
-    if cell and cell.get("path"):
-        return Path(cell["path"]).read_bytes()
-    raise FileNotFoundError("the audio cell is empty")
-
-
-@lru_cache(maxsize=1)  # clips are read in the order of the file: the next one is in the same row group
-def _row_group(path: str, row_group: int, column: str):
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        return file.read_row_group(row_group, columns=[column])[column]
 
 
 class HubDataset:
@@ -86,26 +58,40 @@ class HubDataset:
         if not all(path.endswith(".parquet") for _, theirs in wanted for path in files[theirs]):
             raise UsageError(f"{self.repo} is not stored as Parquet; try hub:{self.repo}@refs/convert/parquet")
         for split, theirs in wanted:
-            rows = self._parquet_rows(files[theirs])
-            for number, (cell, recording) in enumerate(rows):
-                yield self._clip(cell, recording, split, f"{theirs}-{number:06d}")
+            yield from self._clips(split, theirs, files[theirs])
 
-    def _parquet_rows(self, urls: list[str]) -> Iterator[tuple[dict, Recording]]:
-        import pyarrow.parquet as pq
+    def _clips(self, split: str, theirs: str, urls: list[str]) -> Iterator[Clip]:
+        """Of training clips, with `hours=H`, those of as many files as hold so much."""
+        cap_s = 3600 * float(self.options["hours"]) if split == "train" and "hours" in self.options else math.inf
+        number, found_s = 0, 0.0
+        for url in urls:
+            if found_s >= cap_s:
+                return
+            for cell, recording in self._parquet_rows(url):
+                clip = self._clip(cell, recording, split, f"{theirs}-{number:06d}")
+                if math.isfinite(cap_s):
+                    clip = replace(clip, seconds=seconds_of(clip) or None)
+                    found_s += clip.seconds or 0.0
+                number += 1
+                yield clip
+
+    def _parquet_rows(self, url: str) -> Iterator[tuple[dict, Recording]]:
+        """(cells by what they are, recording) of each row of a file, which is fetched first."""
         from huggingface_hub import hf_hub_download
 
-        for url in urls:
-            inside = url.split(f"@{self.revision}/", 1)[-1]
-            with hub_errors("cannot read the dataset", self.repo):
-                path = hf_hub_download(self.repo, inside, repo_type="dataset", revision=self.revision)
-            with pq.ParquetFile(path) as file:
-                columns = pick_columns(file.schema_arrow.names, self.options, self.name)
-                texts = {what: column for what, column in columns.items() if what != "audio"}
-                for group in range(file.num_row_groups):
-                    rows = file.read_row_group(group, columns=[*texts.values()]).to_pylist()
-                    for row, cells in enumerate(rows):
-                        found = {what: cells[column] for what, column in texts.items()}
-                        yield found, ParquetRecording(path, group, row, columns["audio"])
+        inside = url.split(f"@{self.revision}/", 1)[-1]
+        with hub_errors("cannot read the dataset", self.repo):
+            path = hf_hub_download(self.repo, inside, repo_type="dataset", revision=self.revision)
+        schema = schema_of(path)
+        columns = pick_columns(schema.names, self.options, self.name)
+        check_columns(schema, columns, self.name)
+        for cells, recording in parquet_rows(path, columns):
+            if isinstance(recording, str):
+                raise UsageError(
+                    f"the column {columns['audio']} of {self.name} holds names of files, and not the files "
+                    f"({recording[:80]!r}); try hub:{self.repo}@refs/convert/parquet"
+                )
+            yield {what: cells.get(column) for what, column in columns.items()}, recording
 
     def _clip(self, cell: dict, recording: Recording, split: str, id_: str) -> Clip:
         speaker, seconds = as_text(cell.get("speaker")), as_number(cell.get("seconds"))

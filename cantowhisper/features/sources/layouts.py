@@ -6,6 +6,8 @@ LJSpeech           metadata.csv of `id|text|normalised text`, wavs/
 Kaldi, ESPnet      folders with wav.scp and text, with or without segments and utt2spk
 LibriSpeech        *.trans.txt beside the recordings
 Spontaneous Speech ss-corpus-*.tsv and audios/, of Common Voice
+lhotse             cuts*.jsonl(.gz), or recordings*.jsonl(.gz) and supervisions*.jsonl(.gz)
+Parquet, Arrow     *.parquet with the recordings inside; what `save_to_disk` of datasets writes (see columns.py)
 subtitles          talk.srt or talk.vtt beside a long talk.mp3, which is cut at their cues
 text files         a.txt beside a.wav
 """
@@ -17,12 +19,14 @@ from pathlib import Path
 from posixpath import basename, dirname, join, splitext
 
 from cantowhisper.contracts import CantowhisperError, UsageError
+from cantowhisper.features.sources.columns import COLUMNAR, columnar_rows
 from cantowhisper.features.sources.folder_files import FolderFiles
-from cantowhisper.features.sources.rows import ENDINGS, SPLIT_NAMES, read_rows, read_text
-from cantowhisper.features.sources.table import Row, RowFolder, pick_columns, table_row
+from cantowhisper.features.sources.release_files import SPONTANEOUS, ReleaseArchive
+from cantowhisper.features.sources.rows import ENDINGS, delimited_rows, read_rows, read_text
+from cantowhisper.features.sources.table import Row, RowFolder, pick_columns, split_in, table_row
 
-READ = "a table (.tsv, .csv, .jsonl, .json), LJSpeech, Kaldi or ESPnet, LibriSpeech, Common Voice, "
-READ += "subtitles (.srt, .vtt) or text files (.txt) beside the recordings"
+READ = "a table (.tsv, .csv, .jsonl, .json), LJSpeech, Kaldi or ESPnet, LibriSpeech, Common Voice, lhotse's manifests, "
+READ += "Parquet or save_to_disk, subtitles (.srt, .vtt) or text files (.txt) beside the recordings"
 PREFERRED_TABLES = ("metadata", "all", "index", "transcripts", "transcript", "manifest", "dataset")
 # What is often there and not read, with the remedy.
 NOT_READ = {
@@ -32,6 +36,9 @@ NOT_READ = {
     ".eaf": "export subtitles (.srt) from ELAN",
     ".ass": "convert the subtitles to .srt",
 }
+_MANIFEST = re.compile(r"(?P<before>.*)(?P<kind>cuts|supervisions)(?P<after>.*)\.jsonl(\.gz)?")
+WHOLE_S = 0.05  # a supervision that ends this near to the recording's end means all of it
+NOT_A_FILE = "lhotse names a command, a link or an archive; write sound files (CutSet.save_audios)"
 _TAGS = re.compile(r"<[^>]*>|\{\\[^}]*\}|\[[^\]]*\]")  # of subtitles; and [music], which nobody says
 _DISFLUENCY = re.compile(r"\[[\w -]*\]")  # tags of Spontaneous Speech: [disfluency], [laugh]
 _CUE = re.compile(
@@ -43,8 +50,9 @@ def open_folder(folder: Path, *, options: dict[str, str], table: Path | None = N
     """The folder as a source, in the first layout that fits. Raises UsageError when none does."""
     files = FolderFiles(folder)
     if table:
-        rows = _of_tables({"": [table]}, files, options)
-        return RowFolder(folder, layout="table", rows=rows, files=files, options=options)
+        inside = table.suffix.lower() in COLUMNAR
+        rows = columnar_rows(files, options, only=table.name) if inside else _of_tables({"": [table]}, files, options)
+        return RowFolder(folder, layout="table", rows=list(rows), files=files, options=options)
     for layout, read in LAYOUTS.items():
         if rows := list(read(files, options)):
             return RowFolder(folder, layout=layout, rows=rows, files=files, options=options)
@@ -57,12 +65,6 @@ def open_folder(folder: Path, *, options: dict[str, str], table: Path | None = N
         else "it holds no recordings"
     )
     raise UsageError(f"{folder} is in no layout that is read, which are {READ}; {nearest}")
-
-
-def split_in(name: str) -> str:
-    """The split that a file or folder is named after, "" if none: train_manifest, cuts_dev, test-clean."""
-    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
-    return next((SPLIT_NAMES[word] for word in (*words[:1], *words[-1:]) if word in SPLIT_NAMES), "")
 
 
 def _tables(files: FolderFiles, options: dict[str, str]) -> Iterator[Row]:
@@ -166,12 +168,75 @@ def _librispeech(files: FolderFiles, options: dict[str, str]) -> Iterator[Row]:
                 yield Row(utterance, text, split=split, speaker=speaker, id=utterance, base=dirname(name))
 
 
+def _lhotse(files: FolderFiles, options: dict[str, str]) -> Iterator[Row]:
+    """Its manifests are JSON, one object a line. Times of a supervision count from the beginning of its cut, and in a
+    manifest of its own from the beginning of the recording."""
+    manifests = [(name, _MANIFEST.fullmatch(basename(name))) for name in sorted(files.names.values())]
+    found = [(name, match) for name, match in manifests if match]
+    cuts = [(name, match) for name, match in found if match["kind"] == "cuts"]
+    for name, match in cuts or found:
+        split = split_in(match["after"]) or split_in(match["before"])  # cuts_train, libri_cuts_dev-clean, train_cuts
+        for row in (_lhotse_cuts if cuts else _lhotse_supervisions)(files, name):
+            row.split, row.base = split, dirname(name)
+            yield row
+
+
+def _lhotse_cuts(files: FolderFiles, name: str) -> Iterator[Row]:
+    for cut in read_rows(files.folder / name):
+        for supervision in cut.get("supervisions") or [{}]:
+            start_s = cut.get("start", 0.0) + supervision.get("start", 0.0)
+            length_s = supervision.get("duration", cut.get("duration", 0.0))
+            yield _lhotse_row(supervision, cut.get("recording") or {}, start_s, length_s, cut.get("id", ""))
+
+
+def _lhotse_supervisions(files: FolderFiles, name: str) -> Iterator[Row]:
+    beside = f"{dirname(name)}/{basename(name).replace('supervisions', 'recordings')}".lstrip("/")
+    recordings = {each.get("id"): each for each in read_rows(files.folder / beside)} if beside in files.names else {}
+    for supervision in read_rows(files.folder / name):
+        recording = recordings.get(supervision.get("recording_id"), {})
+        yield _lhotse_row(supervision, recording, supervision.get("start", 0.0), supervision.get("duration", 0.0), "")
+
+
+def _lhotse_row(supervision: dict, recording: dict, start_s: float, length_s: float, cut: str) -> Row:
+    source = next(iter(recording.get("sources") or []), {})
+    whole = start_s == 0 and abs(recording.get("duration", length_s) - length_s) < WHOLE_S
+    return Row(
+        audio=str(source.get("source", "")),
+        text=str(supervision.get("text") or ""),
+        speaker=str(supervision.get("speaker") or ""),
+        language=str(supervision.get("language") or ""),
+        seconds=length_s or None,
+        start_s=None if whole else start_s,
+        end_s=None if whole else start_s + length_s,
+        id=str(supervision.get("id") or cut),
+        objection=NOT_A_FILE if source and source.get("type") != "file" else None,
+    )
+
+
 def _spontaneous(files: FolderFiles, options: dict[str, str]) -> Iterator[Row]:
     for name in sorted(files.names.values()):
-        if re.fullmatch(r"ss-corpus-[\w-]+\.tsv", basename(name)):
-            for row in _of_tables({"": [files.folder / name]}, files, options):
-                row.text = " ".join(_DISFLUENCY.sub(" ", row.text).split())
-                yield row
+        if SPONTANEOUS.fullmatch(basename(name)):
+            yield from map(_without_tags, _of_tables({"": [files.folder / name]}, files, options))
+
+
+def _without_tags(row: Row) -> Row:
+    row.text = " ".join(_DISFLUENCY.sub(" ", row.text).split())
+    return row
+
+
+def open_spontaneous(archive: ReleaseArchive, *, options: dict[str, str]) -> RowFolder:
+    """A release of Common Voice Spontaneous Speech in the archive as it was downloaded."""
+    table = list(delimited_rows("".join(archive.lines(archive.spontaneous)), ".tsv"))
+    columns = pick_columns(list(table[0]) if table else [], options, archive.where(archive.spontaneous))
+    rows = [_without_tags(table_row(cells, columns)) for cells in table]
+    for row in rows:
+        if isinstance(row.audio, str) and row.audio:
+            row.id, row.audio = splitext(basename(row.audio))[0], archive.recording(basename(row.audio))
+    rows.sort(key=lambda row: getattr(row.audio, "offset", -1))  # the archive is read in one direction
+    name = archive.archive.with_name(archive.archive.name.removesuffix(".gz").removesuffix(".tar"))
+    return RowFolder(
+        name, layout="Common Voice Spontaneous Speech", rows=rows, files=FolderFiles(name), options=options
+    )
 
 
 def _subtitles(files: FolderFiles, options: dict[str, str]) -> Iterator[Row]:
@@ -212,6 +277,8 @@ LAYOUTS: dict[str, Callable[[FolderFiles, dict[str, str]], Iterator[Row]]] = {
     "LibriSpeech": _librispeech,
     "Common Voice Spontaneous Speech": _spontaneous,
     "LJSpeech": _ljspeech,
+    "lhotse": _lhotse,
+    "Parquet or Arrow": columnar_rows,
     "table": _tables,
     "subtitles": _subtitles,
     "text files": _texts,

@@ -89,9 +89,10 @@ def open_source(text: str) -> Source:
 
 
 def _open_one(spec: Spec) -> Source:
+    from cantowhisper.features.sources.columns import COLUMNAR
     from cantowhisper.features.sources.common_voice import CommonVoice, find_language_folder
     from cantowhisper.features.sources.layouts import open_folder
-    from cantowhisper.features.sources.release_files import ReleaseArchive, ReleaseFolder
+    from cantowhisper.features.sources.release_files import ReleaseFolder
     from cantowhisper.features.sources.rows import ENDINGS
 
     name, language = spec.name, spec.options.get("language")
@@ -104,18 +105,29 @@ def _open_one(spec: Spec) -> Source:
     if name.startswith("mdc:"):
         from cantowhisper.features.sources.mdc import download
 
-        return CommonVoice(ReleaseArchive(download(name.removeprefix("mdc:"))), language=language)
+        return _archive(download(name.removeprefix("mdc:")), spec)
     path = Path(name)
-    if path.is_file() and path.suffix.lower() in ENDINGS:
+    if path.is_file() and path.suffix.lower() in (*ENDINGS, *COLUMNAR):
         return open_folder(path.parent, options=spec.options, table=path)
     if path.is_file():
-        return CommonVoice(ReleaseArchive(path), language=language)
+        return _archive(path, spec)
     if not path.is_dir():
         raise UsageError(f"there is no folder {name}; give 'samples', {RELEASE_FORMS}")
     release = find_language_folder(path)
     if release:
         return CommonVoice(ReleaseFolder(release), language=language)
     return open_folder(path, options=spec.options)
+
+
+def _archive(path: Path, spec: Spec) -> Source:
+    from cantowhisper.features.sources.common_voice import CommonVoice
+    from cantowhisper.features.sources.layouts import open_spontaneous
+    from cantowhisper.features.sources.release_files import ReleaseArchive
+
+    archive = ReleaseArchive(path)
+    if archive.spontaneous:
+        return open_spontaneous(archive, options=spec.options)
+    return CommonVoice(archive, language=spec.options.get("language"))
 
 
 def _samples() -> Source:

@@ -6,6 +6,7 @@ clips out of the archive, in any order, and a build goes on in the middle after 
 """
 
 import io
+import re
 import tarfile
 import tempfile
 import weakref
@@ -19,6 +20,7 @@ from cantowhisper.features.sources.clip import FileRecording, Recording
 
 SPACING_BYTES = 4 << 20  # between the ways in; each takes 32 KiB of memory in every worker: 25 MiB for 3 GB
 TABLES = ("train.tsv", "dev.tsv", "test.tsv", "validated.tsv")
+SPONTANEOUS = re.compile(r"ss-corpus-[\w-]+\.tsv")  # the one table of Common Voice Spontaneous Speech
 
 
 class ReleaseFolder:
@@ -84,13 +86,14 @@ class ReleaseArchive:
         self._tables: dict[str, tuple[int, int]] = {}
         folders: set[PurePosixPath] = set()
         for path, offset, size in self._members():
-            if path.parent.name == "clips":
+            if path.parent.name in ("clips", "audios"):
                 self._clips[path.name] = (offset, size)
             elif path.suffix == ".tsv":
                 self._tables[path.name] = (offset, size)
-                folders |= {path.parent} if path.name in TABLES else set()
+                folders |= {path.parent} if path.name in TABLES or SPONTANEOUS.fullmatch(path.name) else set()
+        self.spontaneous = next(filter(SPONTANEOUS.fullmatch, self._tables), None)
         if len(folders) != 1:
-            found = "several languages" if folders else "no validated.tsv or train.tsv"
+            found = "several languages" if folders else "no validated.tsv, train.tsv or ss-corpus-*.tsv"
             raise UsageError(f"{archive} is no release of one language: it holds {found}")
         (folder,) = folders
         self.language_folder, self.release = folder.name, folder.parent.name

@@ -32,7 +32,7 @@ def read_rows(table: Path, *, encoding: str | None = None) -> list[dict]:
     try:
         if kind in (".jsonl", ".ndjson", ".json"):
             return list(_json_rows(text, table))
-        return list(_delimited_rows(text, kind))
+        return list(delimited_rows(text, kind))
     except (csv.Error, RecursionError) as error:
         raise CantowhisperError(f"cannot read {table}: {error}") from error
 
@@ -73,7 +73,8 @@ def _decodes(raw: bytes, encoding: str) -> bool:
     return True
 
 
-def _delimited_rows(text: str, kind: str) -> Iterator[dict]:
+def delimited_rows(text: str, kind: str) -> Iterator[dict]:
+    """The rows of the text of a table. kind : the table's ending, .tsv or .csv"""
     header = text.split("\n", 1)[0]
     delimiter = next((mark for mark in DELIMITERS[kind] if mark in header), DELIMITERS[kind][0])
     quoted = kind == ".csv" if delimiter != "\t" else _is_quoted(text)

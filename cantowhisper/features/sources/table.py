@@ -5,6 +5,7 @@ A layout is read to rows; here the rows become clips. Tables find their columns 
 that are named so, say what is held out; other names are mapped: `FOLDER,test=eval_2:eval_3`.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -99,6 +100,12 @@ def split_of(name: str, mapping: dict[str, str]) -> str | None:
         if name in theirs.split(":"):
             return ours
     return SPLIT_NAMES.get(name.lower())
+
+
+def split_in(name: str) -> str:
+    """The split that a file or folder is named after, "" if none: train_manifest, cuts_dev, test-clean."""
+    words = [word for word in re.split(r"[^a-z0-9]+", name.lower()) if word]
+    return next((SPLIT_NAMES[word] for word in (*words[:1], *words[-1:]) if word in SPLIT_NAMES), "")
 
 
 class RowFolder:
