@@ -113,3 +113,14 @@ def test_languages_with_spaces_have_a_word_error_rate_too():
     assert not [name for name in measure(spoken[1:]) if "wer" in name or name == "words"]
     assert "WER, no punctuation" in score_table({"after": {"all": report}})
     assert "WER" not in score_table({"after": {"all": measure(spoken[1:])}})
+
+
+def test_words_are_counted_by_whispers_own_normaliser_too():
+    """It writes numbers in figures, opens contractions and knows British spelling, as the figures of others do."""
+    english = [Transcript("a", "It's the twenty first colour.", "it is the 21st color", 2.0, "en")]
+    report = measure(english, spelling={"colour": "color"})
+    assert report["wer_whisper"] == 0 and report["wer_no_punctuation"] > 0.5
+    assert measure(english)["wer_whisper"] == pytest.approx(1 / 5, abs=1e-6)
+    german = [Transcript("b", "Das (leise) Haus, heute!", "das haus heute", 2.0, "de")]
+    assert measure(german)["wer_whisper"] == 0, "what stands in brackets is not said"
+    assert "WER, Whisper's normaliser" in score_table({"after": {"all": report}})

@@ -1,12 +1,12 @@
 """What a list of transcripts says beyond one number: how sure the CER is, and which mistakes make it up."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import jiwer
 
-from cantowhisper.speech.language import written_with_spaces
+from cantowhisper.speech.language import language_code, written_with_spaces
 from cantowhisper.speech.text import cer_edits, cer_view, has_loop
 
 NOTHING = ""  # stands for the character that is not there, in an insertion or a deletion
@@ -23,12 +23,13 @@ class Transcript:
     language: str = ""  # the clip's tag
 
 
-def measure(transcripts: Sequence[Transcript]) -> dict:
+def measure(transcripts: Sequence[Transcript], *, spelling: Mapping[str, str] | None = None) -> dict:
     """What `metrics.json` keeps of a list of transcripts.
 
     n and characters (those with a reference), empty_outputs, loops, and for each view cer_VIEW with
     cer_VIEW_interval: the 95 % bootstrap interval [low, high] over clips. Where there are clips in a language that is
-    written with spaces, of those words and wer_VIEW with its interval besides.
+    written with spaces, of those words and wer_VIEW with its interval besides, and wer_whisper: after the normaliser
+    that Whisper's own figures use, for English with `spelling` {British: American}, which comes with its tokenizer.
     """
     from cantowhisper.speech.metric import CharacterErrorRate, WordErrorRate  # a second to import; needed late
 
@@ -36,6 +37,10 @@ def measure(transcripts: Sequence[Transcript]) -> dict:
     spaced = [t for t in transcripts if t.language and written_with_spaces(t.language)]
     words = _computed(WordErrorRate, spaced) if any(cer_view(t.reference) for t in spaced) else {}
     words.pop("n", None)
+    normal = _as_whisper_counts(spaced, spelling or {})
+    if any(t.reference for t in normal):
+        whisper = _computed(WordErrorRate, normal)
+        words |= {name.replace("raw", "whisper"): value for name, value in whisper.items() if "wer_raw" in name}
     return {
         "n": found.pop("n"),
         "characters": found.pop("characters"),
@@ -44,6 +49,18 @@ def measure(transcripts: Sequence[Transcript]) -> dict:
         **{name: _rounded(value) for name, value in found.items()},
         **{name: value if name == "words" else _rounded(value) for name, value in words.items()},
     }
+
+
+def _as_whisper_counts(transcripts: Sequence[Transcript], spelling: Mapping[str, str]) -> list[Transcript]:
+    from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
+
+    basic, english = BasicTextNormalizer(), EnglishTextNormalizer(dict(spelling))
+    normal = []
+    for t in transcripts:
+        normalize = english if language_code(t.language) == "en" else basic
+        said, written = (" ".join(normalize(text).split()) for text in (t.reference, t.prediction))
+        normal.append(replace(t, reference=said, prediction=written))
+    return normal
 
 
 def _computed(metric, transcripts: Sequence[Transcript]) -> dict:

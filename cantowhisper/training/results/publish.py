@@ -161,8 +161,13 @@ def _scores(metrics: dict) -> str:
         lines.append(f"| {name} | {row['n']} | {' | '.join(cells)} | {row['loops']} | {row['empty_outputs']} |")
     spaced = {name: row for name, row in rows.items() if "wer_no_punctuation" in row}
     if spaced:
-        lines += ["", "Word error rates, without punctuation (NFKC, lower case; not Whisper's normaliser):", ""]
-        lines += [f"- {name}: {_percent(row, 'wer_no_punctuation')}" for name, row in spaced.items()]
+        lines += ["", "Word error rates, without punctuation (NFKC, lower case), and after Whisper's own normaliser,"]
+        lines += ["which figures of other models are mostly given in (of Indic scripts it drops vowel signs):", ""]
+        lines += [
+            f"- {name}: {_percent(row, 'wer_no_punctuation')}"
+            + (f"; Whisper's normaliser {_percent(row, 'wer_whisper')}" if "wer_whisper" in row else "")
+            for name, row in spaced.items()
+        ]
     lines += ["", "In brackets: 95 % bootstrap interval over clips."]
     if not spaced:
         lines[-1] += " WER means nothing for a language without spaces."

@@ -96,14 +96,19 @@ def _decode(model, processor, split, rows: np.ndarray, context: Context, token: 
     return [text.strip() for text in processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 
-def summarize(transcripts: Sequence[Transcript], *, groups: Mapping[str, str] | None = None) -> dict:
-    """Scores of all clips, and of each group of clip ids if any are given."""
-    report = {"all": measure(transcripts)}
+def summarize(
+    transcripts: Sequence[Transcript],
+    *,
+    groups: Mapping[str, str] | None = None,
+    spelling: Mapping[str, str] | None = None,
+) -> dict:
+    """Scores of all clips, and of each group of clip ids if any are given. spelling : see analysis.measure"""
+    report = {"all": measure(transcripts, spelling=spelling)}
     if groups:
         for name in sorted(set(groups.values())):
             chosen = [t for t in transcripts if groups.get(t.id) == name]
             if chosen:
-                report[name] = measure(chosen)
+                report[name] = measure(chosen, spelling=spelling)
     return report
 
 
@@ -131,7 +136,8 @@ def score_model(
     report = {}
     for context in contexts:
         transcripts = transcribe_split(model, processor, split, config=config, context=context, progress=progress)
-        report[context] = summarize(transcripts, groups=groups)
+        spelling = getattr(processor.tokenizer, "english_spelling_normalizer", None)
+        report[context] = summarize(transcripts, groups=groups, spelling=spelling)
         if keep:
             keep(context, transcripts)
     return report
@@ -244,12 +250,15 @@ def score_table(columns: Mapping[str, Mapping[str, Mapping]]) -> str:
     if all("wer_no_punctuation" in column["all"] for column in columns.values()):
         cells = "".join(_cell(column["all"], "wer").rjust(24) for column in columns.values())
         lines.append("WER, no punctuation".ljust(28) + cells)
+    if all("wer_whisper" in column["all"] for column in columns.values()):
+        cells = "".join(_cell(column["all"], "wer", "whisper").rjust(24) for column in columns.values())
+        lines.append("WER, Whisper's normaliser".ljust(28) + cells)
     for name, label in (("loops", "loops"), ("empty_outputs", "empty outputs")):
         counts = "".join(str(column["all"][name]).rjust(24) for column in columns.values())
         lines.append(label.ljust(28) + counts)
     return "\n".join(lines)
 
 
-def _cell(row: Mapping, short: str = "cer") -> str:
-    low, high = row[f"{short}_no_punctuation_interval"]
-    return f"{row[f'{short}_no_punctuation']:.1%} ({low:.1%}–{high:.1%})"
+def _cell(row: Mapping, short: str = "cer", view: str = "no_punctuation") -> str:
+    low, high = row[f"{short}_{view}_interval"]
+    return f"{row[f'{short}_{view}']:.1%} ({low:.1%}–{high:.1%})"
