@@ -43,7 +43,7 @@ RECORDINGS = {
     "page.mp3": (lambda: b"<!DOCTYPE html><title>403 Forbidden</title>" * 20, "unreadable"),
     "playlist.wav": (lambda: b"ffconcat version 1.0\nfile 'good.wav'\n", "unreadable"),
     "in_its_first_frame.mp3": (lambda: mp3(2)[:60], "unreadable"),
-    "hour.flac": (hour_of_silence, "too long"),
+    "hour.flac": (hour_of_silence, "too long: 3600.0 s"),
     "missing.mp3": (None, "missing file: missing.mp3"),
 }
 

@@ -108,7 +108,7 @@ def test_every_reject_is_listed_with_its_reason(release, tmp_path):
         ("zero", "train", "empty"),
         ("mute", "train", "silent"),
         ("short", "train", "too short"),
-        ("long", "train", "too long"),
+        ("long", "train", "too long: 31.0 s"),
         ("cut", "train", "damaged or cut off"),
         ("wordless", "train", "no text"),
         ("gone", "train", "missing file"),

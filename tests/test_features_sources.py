@@ -200,7 +200,7 @@ def test_an_hour_of_silence_a_playlist_and_a_page_are_rejects(tmp_path):
     config = ONE.with_overrides(language="yue")
     stats = build_features(str(folder), tmp_path / "out", config=config, progress=False)
     assert {(id_, reason) for id_, _, reason in rejected(tmp_path / "out")} == {
-        ("hour", "too long"),
+        ("hour", "too long: 3600.0 s"),
         ("list", "unreadable"),
         ("page", "unreadable"),
         ("zero", "empty"),
@@ -208,7 +208,7 @@ def test_an_hour_of_silence_a_playlist_and_a_page_are_rejects(tmp_path):
         ("again", "duplicate audio"),
         ("quick", "implausible characters per second"),
     }
-    assert stats["n_kept"] == 1 and stats["n_rejected"] == 7
+    assert stats["n_kept"] == 1 and stats["n_rejected"] == 7 and stats["hours_too_long"] == 1
     for again in (tmp_path / "out", tmp_path / "new"):
         with pytest.raises(CantowhisperError, match="--strict: gone "):
             build_features(str(folder), again, config=config.with_overrides(strict=True), progress=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from test_features_release import sound
+from test_features_release import rejected, sound, stored
 
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.features.pipeline import FeatureConfig, build_features
@@ -241,6 +241,7 @@ CASES = {  # rows without an objection, rows in all
     "wft": (4, 4),
     "sps-corpus": (5, 5),
     "german": (8, 8),
+    "chars": (4, 4),
 }
 
 
@@ -254,6 +255,22 @@ def test_tables_that_went_wrong(real_cases, name):
         assert [clip.id for clip in clips if clip.split == "test"] == ["r1"]
     if name == "sps-corpus":
         assert [clip.split for clip in clips] == ["train", "train", "train", "validation", "test"]
+
+
+def test_a_row_beyond_its_header_is_one_line(real_cases):
+    named = f"{real_cases / 'extra_err'},audio=name,text=words"
+    assert [clip[3] for clip in clips_of(named)] == ["more cells than columns: an unquoted comma or tab?"]
+    with pytest.raises(CantowhisperError, match="no usable clip") as caught:
+        build_features(f"{named},language=yue", real_cases.parent / "never", config=FeatureConfig(workers=1))
+    assert "\n" not in str(caught.value)
+
+
+def test_rare_characters_are_kept_and_a_picture_alone_is_no_sentence(real_cases, tmp_path):
+    config = FeatureConfig(workers=1, scoring_only=True)
+    build_features(f"{real_cases / 'chars'},language=yue", tmp_path / "out", config=config, progress=False)
+    texts = {row["id"]: row["text"] for row in stored(tmp_path / "out", "train", columns=["id", "text"])}
+    assert rejected(tmp_path / "out") == [("r0", "train", "no text")]
+    assert texts["r3"] == "𠮩𡃁𱍐仔" and set(texts) == {"r1", "r2", "r3"}
 
 
 def test_m4a_counts_as_wav_does(real_cases):

@@ -46,6 +46,8 @@ def run_features(arguments) -> None:
     for split, row in stats["splits"].items():
         print(f"{split:<11} {row['clips']:>7} clips {row['hours']:>8.2f} h {row['speakers']:>5} speakers")
     print(f"rejected    {stats['n_rejected']:>7} clips (see {arguments.out / 'rejected.tsv'})")
+    if hours := stats.get("hours_too_long"):
+        print(f"too long    {hours:>18.2f} h of these: with subtitles beside them (talk.srt), they are cut at the cues")
     features = arguments.out
     if arguments.push:
         from cantowhisper.features.push import push

@@ -11,13 +11,13 @@ import xxhash
 
 from cantowhisper.features.config import FeatureConfig
 from cantowhisper.features.limits import implausible_speed
-from cantowhisper.features.plan import PlannedClip, Reject
-from cantowhisper.speech.audio import AudioError, read_sound
+from cantowhisper.features.plan import TOO_LONG, PlannedClip, Reject
+from cantowhisper.speech.audio import AudioError, read_sound, sound_seconds
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel
 
 STEPS = 128  # of storage "uint8" in one unit of log-Mel
 DIGEST_BYTES = 10  # two of 10 million different recordings agree by chance once in 10^10 datasets
-REASONS = {"unreadable": "unreadable", "empty": "empty", "too_long": "too long"}  # of AudioError
+REASONS = {"unreadable": "unreadable", "empty": "empty"}  # of AudioError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,16 @@ class Chunk:
 
 def clip_features(clip: PlannedClip, config: FeatureConfig) -> Features | str:
     """Decode a recording and compute its log-Mel spectrogram, or say why it is rejected."""
+    raw = b""
     try:
-        sound = read_sound(clip.recording.read(), max_seconds=config.max_seconds)
+        raw = clip.recording.read()
+        sound = read_sound(raw, max_seconds=config.max_seconds)
     except (FileNotFoundError, IsADirectoryError):
         return "missing file"
     except OSError:
         return "unreadable"
     except AudioError as error:
-        return REASONS[error.reason]
+        return TOO_LONG + _length(raw) if error.reason == "too_long" else REASONS[error.reason]
     waveform, seconds = sound.waveform, sound.waveform.size / SAMPLE_RATE
     if sound.lost_seconds > config.max_lost_share * (seconds + sound.lost_seconds):
         return "damaged or cut off"
@@ -55,6 +57,13 @@ def clip_features(clip: PlannedClip, config: FeatureConfig) -> Features | str:
     if implausible_speed(clip.text, seconds, clip.language):
         return "implausible characters per second"
     return Features(stored(log_mel(waveform, n_mels=config.n_mels), config.storage), seconds)
+
+
+def _length(raw: bytes) -> str:
+    try:
+        return f": {sound_seconds(raw):.1f} s"
+    except AudioError:
+        return ""
 
 
 def stored(mel: np.ndarray, storage: str = "float16") -> np.ndarray:

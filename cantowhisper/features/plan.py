@@ -35,6 +35,9 @@ class PlannedClip:
     recording: Recording
 
 
+TOO_LONG = "too long"  # the kind of a reject; its seconds follow
+
+
 @dataclass(frozen=True, slots=True)
 class Reject:
     id: str
@@ -45,6 +48,12 @@ class Reject:
     def kind(self) -> str:
         """The reason without what is this clip's alone: "missing file: clips/a.wav" is a missing file."""
         return self.reason.partition(": ")[0]
+
+    @property
+    def too_long_s(self) -> float:
+        """How long a recording is that was left out for its length, 0 for all others."""
+        seconds = self.reason.removeprefix(f"{TOO_LONG}: ").removesuffix(" s")
+        return float(seconds) if self.kind == TOO_LONG and seconds != TOO_LONG else 0.0
 
 
 @dataclass(frozen=True)

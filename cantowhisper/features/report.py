@@ -45,6 +45,7 @@ def collect_stats(data: Path, source: Source, identity: dict, rejects: list[Reje
         "n_kept": sum(found["clips"] for found in splits.values()),
         "n_rejected": len(rejects),
         "rejected": {split: dict(sorted(counts.items())) for split, counts in by_split.items() if counts},
+        "hours_too_long": round(sum(r.too_long_s for r in rejects) / 3600, 4),
         "identity": identity,
     }
 
