@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.canary.table import canary
 from benchmarks.layouts import layouts
+from benchmarks.tables_features import features
 from benchmarks.tables_real import (
     long_form,
     short_inputs,
@@ -157,55 +158,6 @@ def training(result: dict) -> str:
 def _windows(shares: dict[str, float]) -> str:
     kinds = {"full_context_share": "one clip in a 30 s window", "packed_share": "30 s windows of several clips"}
     return " and ".join(f"{share:.0%} of the steps with {kinds[name]}" for name, share in shares.items())
-
-
-def features(result: dict) -> str:
-    """The feature pipeline beside the usual recipe, and what a large corpus takes, from results/features.json."""
-    rows = {"samples (22 kHz)": result["samples"], "Common Voice zh-HK (48 kHz)": result.get("zh-HK")}
-    rows = {name: row for name, row in rows.items() if row}
-    machine, two = result["machine"], result.get("workers")
-    lines = [
-        "| one worker each | clips | clips/s, usual | clips/s, here | | smaller | of decoding alone | peak memory |",
-        "|---|---|---|---|---|---|---|---|",
-        *(_features_row(name, row) for name, row in rows.items()),
-        "",
-        f"({machine['cores']} CPU cores, {machine['processor']}, {machine['date']}; median of "
-        f"{result['samples']['rounds']} alternating rounds. Padded again, features differ from WhisperFeatureExtractor "
-        f"by {max(row['max_restore_error']['before_storage'] for row in rows.values()):.1e}, and by "
-        f"{max(row['max_restore_error']['after_storage'] for row in rows.values()):.1e} as stored."
-        + (f" Two workers: {_two_workers(two)})" if two else ")"),
-        "",
-        ten_thousand_hours(result.get("zh-HK") or result["samples"]),
-    ]
-    return "\n".join(lines)
-
-
-def _two_workers(row: dict) -> str:
-    low, high = row["spread"]["workers_ratio"]
-    return f"{row['workers_ratio']:.2f} times one ({low:.2f}–{high:.2f}, {row['rounds']} rounds)."
-
-
-def _features_row(name: str, row: dict) -> str:
-    rate, peak = row["clips_per_second"], row["peak_mb"]
-    return (
-        f"| {name} | {row['clips']:,} | {rate['reference']:.0f} | {rate['ours']:.0f} | "
-        f"**{row['clips_per_second_ratio']:.1f}×** | **{row['bytes_ratio']:.0f}×** | "
-        f"{row['share_of_decode_limit']:.0%} | {peak['ours']:.0f} MB (usual: {peak['reference']:.0f}) |"
-    )
-
-
-def ten_thousand_hours(row: dict, *, hours: float = 10_000, workers: tuple[int, ...] = (8, 32)) -> str:
-    """What a corpus takes at the measured speed and size of one worker, all files being written by one process."""
-    n_clips = hours * row["clips"] / row["hours"]
-    gigabytes = n_clips * row["bytes_per_clip"]["ours"] / 1e9
-    one = n_clips / row["clips_per_second"]["ours"] / 3600
-    least = n_clips / row["writer_clips_per_second"] / 3600
-    times = ", ".join(f"{max(one / n, least):.1f} h with {n} workers" for n in workers)
-    return (
-        f"Worked out from that, {hours:,.0f} hours ({n_clips / 1e6:.1f} million clips) take {one:.0f} core-hours and "
-        f"{gigabytes:,.0f} GB: {times} (one process writes all files, {row['writer_clips_per_second']:,} clips/s at "
-        "most). Calculated, not run: what the network of a cluster takes comes on top."
-    )
 
 
 def real_speech(result: dict) -> str:

@@ -7,7 +7,7 @@ from test_features_release import small_release
 
 from benchmarks.feature_programs import rows_of
 from benchmarks.features import CUT_BYTES, many_clips
-from benchmarks.readme import features, ten_thousand_hours
+from benchmarks.tables_features import features, ten_thousand_hours
 
 ROW = {
     "clips": 1000,
