@@ -36,7 +36,7 @@ MODEL_VARIABLE, BASE_MODEL_VARIABLE = "MODEL_ID", "BASE_MODEL_ID"
 # What a Space on ZeroGPU needs besides. Its torch is one of the versions that ZeroGPU offers, not the tested one. The
 # live page runs on the CPU there too, and only has to say that it knows of GPUs.
 ZERO_GPU_PACKAGES = {
-    "offline": ("torch==2.11.0", "transformers==5.23.0", "spaces==0.51.3"),
+    "offline": ("torch==2.11.0", "transformers==5.24.0", "spaces==0.51.3"),
     "online": ("spaces==0.51.3",),
 }
 ZERO_GPU_HARDWARE = "zero-a10g"  # its name at the Hub, whatever cards are behind it

@@ -40,6 +40,7 @@ class BucketBatchSampler:
     # Sorting whole epochs by length would make the same batches every time; within pools of this many batches,
     # lengths are close enough and neighbours change.
     POOL_BATCHES = 50
+    ALIKE_FRAMES = 24
 
     def __init__(
         self,
@@ -138,9 +139,9 @@ class BucketBatchSampler:
         pool_size = self.POOL_BATCHES * self.config.batch_size
         for start in range(0, len(order), pool_size):
             pool = list(self._clips(order[start : start + pool_size]))
-            # By context, not by length: clips of one context keep their random order, and so change neighbours even
-            # where a single pool is the whole epoch.
-            pool.sort(key=lambda clip: clip_context(clip.n_frames, self.config))
+            # Roughly by length: clips that are alike keep their random order, and so change neighbours even where a
+            # single pool is the whole epoch.
+            pool.sort(key=lambda clip: clip_context(clip.n_frames, self.config) // self.ALIKE_FRAMES)
             for batch in self._cut(([clip] for clip in pool), size=self.config.batch_size, full=False):
                 yield [Key(clip.row) for (clip,) in batch]
 
