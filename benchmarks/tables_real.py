@@ -95,5 +95,16 @@ def long_form(result: dict) -> str:
         f"{result['cer_minus_faster_whisper_points']:+.1f} points, {low:+.1f} to {high:+.1f}. CPU time: "
         f"**{result['cpu_ratio']:.1f} times less** here, {quarter:.1f}–{three_quarters:.1f} for the middle half of the "
         f"recordings; {where(result['machine'])}.)",
+        *([_tuned_long_form(result["tuned"])] if "tuned" in result else []),
     ]
     return "\n".join(lines)
+
+
+def _tuned_long_form(row: dict) -> str:
+    low, high = row["cer_minus_faster_whisper_interval"]
+    return (
+        f"whisper-base tuned by the recipe of this project on other speakers, on {row['n_recordings']} Cantonese "
+        f"recordings: CER **{row['cer']['cantowhisper']:.1f} %** here and {row['cer']['faster-whisper']:.1f} % through "
+        f"faster-whisper (difference {row['cer_minus_faster_whisper_points']:+.1f} points, {low:+.1f} to {high:+.1f}), "
+        f"CPU time {row['cpu_ratio']:.1f} times less."
+    )

@@ -170,7 +170,8 @@ class Recognizer:
     def _prompt(self, language: str | None, task: str = "transcribe") -> list[int]:
         language = language or self.facts.language_token or "zh"
         known = language == self.facts.language_token
-        return self.vocabulary.prompt(language if known else language_token(self.vocabulary.ids, language), task)
+        tokens = [f"<|{code}|>" for code in self.languages]  # not all 51,865: they are searched for every piece
+        return self.vocabulary.prompt(language if known else language_token(tokens, language), task)
 
     def _pieces(self, waveform: np.ndarray, language: str | None, task: str = "transcribe", **options) -> Pieces:
         """A recording with what decoding it takes. language : code, name or token; None is the model's own."""

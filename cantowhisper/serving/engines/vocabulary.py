@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import cached_property
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.serving.engines.timestamps import Timestamps
@@ -27,7 +28,7 @@ class Vocabulary:
         self.suppressed_but_timestamps = tuple(i for i in special if i < last)
         self.nobody_speaks = next((self.ids[name] for name in NO_SPEECH_TOKENS if name in self.ids), None)
 
-    @property
+    @cached_property
     def languages(self) -> list[str]:
         """Codes of the languages that the tokenizer has a token for."""
         return known_languages(self.ids)
