@@ -19,6 +19,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: where files run side by side, the last one is not waited for."""
+    items.sort(key=lambda item: not item.path.name.startswith(("test_training", "test_notebooks")))
+
+
 @pytest.fixture(autouse=True)
 def threads_of_torch() -> Iterator[None]:
     """Each test leaves as many as it found: runs that are compared to the bit must add up in the same order."""

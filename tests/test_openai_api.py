@@ -243,4 +243,4 @@ def test_a_program_that_gives_up_stops_the_computing(app, echo, tmp_path, how):
             with subprocess.Popen([sys.executable, "-c", script, address, file["path"]]) as program:
                 assert echo.running.wait(60)
                 program.kill()
-        assert echo.stopped.wait(20)
+        assert echo.stopped.wait(60)  # Gradio's client cancels at the next sign of life, which may be 15 s away
