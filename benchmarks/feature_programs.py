@@ -44,7 +44,7 @@ def ours(folder: Path, out: Path, workers: int) -> Iterator[dict]:
     from cantowhisper.features.pipeline import FeatureConfig, build_features
 
     config = FeatureConfig(workers=workers, language="yue")
-    few = make_release(out.with_name("few"), rows_of(folder)[:WARM_UP])
+    few = make_release(out.with_name("few") / "yue", rows_of(folder)[:WARM_UP])
     (few / "clips").symlink_to(folder.resolve() / "clips")
     build_features(str(few), out.with_name("warm"), config=config, progress=False)
     yield {}
@@ -133,7 +133,7 @@ def restore_error(folder: Path, out: Path, workers: int) -> Iterator[dict]:
     from cantowhisper.speech.mel import log_mel, pad_to
 
     extractor, before, after = WhisperFeatureExtractor(), 0.0, 0.0
-    few = make_release(out.with_name("few"), rows_of(folder)[:COMPARED])
+    few = make_release(out.with_name("few") / "yue", rows_of(folder)[:COMPARED])
     (few / "clips").symlink_to(folder.resolve() / "clips")
     build_features(str(few), out, config=FeatureConfig(workers=1, language="yue"), progress=False)
     datasets.disable_progress_bars()
