@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from cantowhisper.speech.audio import SAMPLE_RATE, AudioError, read_sound
+from cantowhisper.speech.decoding.decoders import Findings, open_soundfile, soundfile_blocks
 from cantowhisper.speech.decoding.mixing import speaks, to_mono
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg makes these recordings")
@@ -378,6 +379,16 @@ def test_the_oldest_and_the_newest_pyav(tmp_path, version, python):
     seconds = [2.5] * len(kinds) + [5.0, 2.5, 2.5]
     assert [s for s, _ in found] == pytest.approx(seconds, abs=0.2)
     assert [lost > 0 for _, lost in found] == [path.name == "damaged.m4a" for path in paths]
+
+
+def test_whole_clips_are_decoded_once(samples):
+    """A second decoder costs four times as much as the first; it is for files that go on where the first one stops."""
+    clips = sorted((samples / "clips").glob("*.mp3"))[::7]
+    for path in clips:
+        found, file = Findings(), io.BytesIO(path.read_bytes())
+        n_samples = sum(block.samples.size for block in soundfile_blocks(open_soundfile(file), file, found))
+        assert found.complete and found.lost_seconds == 0 and n_samples > 0, path.name
+    assert len(clips) > 40
 
 
 def test_a_clip_is_learned_from_only_if_nearly_all_of_it_is_there():

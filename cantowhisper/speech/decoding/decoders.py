@@ -17,6 +17,7 @@ BLOCK_VALUES = 4 << 20  # samples × channels, 16 MiB
 RATES_HZ = (1_000, 768_000)
 MAX_CHANNELS = 32
 TOLERANCE_SECONDS = 0.1  # what encoders add or cut at the ends is less
+PADDING_BYTES = 48  # less than two of the smallest MP3 frames: one that only pads, and libmpg123 leaves where it is
 UNKNOWN_FRAMES = 2**40  # a year at any rate: libsndfile's word for a FLAC file that was written to a pipe
 
 
@@ -117,7 +118,8 @@ def _more_follows(sound: soundfile.SoundFile, file: BinaryIO) -> bool:
         elif rest.startswith(b"TAG"):  # ID3v1
             file.seek(128 - len(rest), io.SEEK_CUR)
         else:  # zeros pad the end of many files, and the tags before a second FLAC stream
-            return any(piece.strip(b"\0") for piece in chain([rest], iter(lambda: file.read(1 << 16), b"")))
+            pieces = chain([rest], iter(lambda: file.read(1 << 16), b""))
+            return sum(len(piece.strip(b"\0")) for piece in pieces) > (PADDING_BYTES if sound.format == "MP3" else 0)
 
 
 def _states_length(file: BinaryIO) -> bool:
