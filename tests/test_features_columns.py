@@ -69,8 +69,10 @@ def test_parquet_files_of_a_folder_and_one_alone(tmp_path):
 def test_names_and_bare_bytes_are_recordings_too(tmp_path):
     (tmp_path / "wavs").mkdir()
     (tmp_path / "wavs" / "a.wav").write_bytes(wav_bytes(1))
-    pq.write_table(pa.table({"audio": ["a.wav", "b.wav"], "text": ["甲", "乙"]}), tmp_path / "names.parquet")
-    there, missing = clips_of(tmp_path)
+    names = {"audio": ["a.wav", "b.wav", None], "text": ["甲", "乙", "丙"]}
+    pq.write_table(pa.table(names), tmp_path / "names.parquet")
+    there, missing, unnamed = clips_of(tmp_path)
+    assert unnamed.objection == "missing file: the row names none"
     assert there.recording.read() == wav_bytes(1) and there.objection is None
     assert missing.objection == "missing file: b.wav"
     pq.write_table(pa.table({"audio": [wav_bytes(2)], "text": [7]}), tmp_path / "names.parquet")

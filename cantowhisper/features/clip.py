@@ -12,7 +12,7 @@ import xxhash
 from cantowhisper.features.config import FeatureConfig
 from cantowhisper.features.limits import implausible_speed
 from cantowhisper.features.plan import TOO_LONG, PlannedClip, Reject
-from cantowhisper.speech.audio import AudioError, read_sound, sound_seconds
+from cantowhisper.speech.audio import AudioError, header_seconds, read_sound
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel
 
 STEPS = 128  # of storage "uint8" in one unit of log-Mel
@@ -60,10 +60,12 @@ def clip_features(clip: PlannedClip, config: FeatureConfig) -> Features | str:
 
 
 def _length(raw: bytes) -> str:
+    """What the header says of a recording that is too long: decoding stopped there, and does not begin again."""
     try:
-        return f": {sound_seconds(raw):.1f} s"
+        seconds = header_seconds(raw)
     except AudioError:
-        return ""
+        seconds = 0.0
+    return f": {seconds:.1f} s" if seconds else ""
 
 
 def stored(mel: np.ndarray, storage: str = "float16") -> np.ndarray:

@@ -52,8 +52,8 @@ class Reject:
     @property
     def too_long_s(self) -> float:
         """How long a recording is that was left out for its length, 0 for all others."""
-        seconds = self.reason.removeprefix(f"{TOO_LONG}: ").removesuffix(" s")
-        return float(seconds) if self.kind == TOO_LONG and seconds != TOO_LONG else 0.0
+        kind, _, seconds = self.reason.partition(": ")
+        return float(seconds.removesuffix(" s")) if kind == TOO_LONG and seconds else 0.0
 
 
 @dataclass(frozen=True)

@@ -170,8 +170,8 @@ class Recognizer:
     def _prompt(self, language: str | None, task: str = "transcribe") -> list[int]:
         language = language or self.facts.language_token or "zh"
         known = language == self.facts.language_token
-        tokens = [f"<|{code}|>" for code in self.languages]  # not all 51,865: they are searched for every piece
-        return self.vocabulary.prompt(language if known else language_token(tokens, language), task)
+        token = language if known else language_token(self.vocabulary.language_tokens, language)
+        return self.vocabulary.prompt(token, task)
 
     def _pieces(self, waveform: np.ndarray, language: str | None, task: str = "transcribe", **options) -> Pieces:
         """A recording with what decoding it takes. language : code, name or token; None is the model's own."""
@@ -197,8 +197,7 @@ class Recognizer:
         speech = first_speech(waveform, spans)
         pieces = self._pieces(speech, None)
         likely = pieces.first_probabilities(pieces.job(Span(0, speech.size)))
-        tokens = [f"<|{code}|>" for code in self.languages]
-        return max(tokens, key=lambda token: likely[self.vocabulary.ids[token]])
+        return max(self.vocabulary.language_tokens, key=lambda token: likely[self.vocabulary.ids[token]])
 
     def _language_code(self, language: str | None) -> str:
         """The code of what is decoded: the language as it was named, or what the model was trained for."""

@@ -92,14 +92,16 @@ def read_sound(
 
 def sound_seconds(source: bytes | str | os.PathLike) -> float:
     """How long a recording lasts, by its header where that says so, else decoded. Raises AudioError."""
+    return header_seconds(source) or load_audio(source).size / SAMPLE_RATE
+
+
+def header_seconds(source: bytes | str | os.PathLike) -> float:
+    """How long a recording's header says that it lasts, 0 where it does not; nothing is decoded. Raises AudioError."""
     with _file(source) as file:
         if (sound := open_soundfile(file)) is not None:
             with sound:
-                if 0 < sound.frames < UNKNOWN_FRAMES:
-                    return sound.frames / sound.samplerate
-        elif seconds := stated_seconds(file):
-            return seconds
-    return load_audio(source).size / SAMPLE_RATE
+                return sound.frames / sound.samplerate if 0 < sound.frames < UNKNOWN_FRAMES else 0.0
+        return stated_seconds(file)
 
 
 def _file(source: bytes | str | os.PathLike) -> BinaryIO:

@@ -145,7 +145,7 @@ def known_languages(tokens: Iterable[str]) -> list[str]:
     >>> known_languages(["<|zh|>", "<|translate|>", "<|0.00|>", "a", "<|yue|>"])
     ['yue', 'zh']
     """
-    return sorted(t[2:-2] for t in tokens if t[:2] == "<|" and re.fullmatch(r"<\|[a-z]{2,3}\|>", t))
+    return sorted(t[2:-2] for t in tokens if re.fullmatch(r"<\|[a-z]{2,3}\|>", t))
 
 
 @cache

@@ -26,7 +26,7 @@ from cantowhisper.training.lora import add_lora, merge_lora
 from cantowhisper.training.miniature import build_miniature
 from cantowhisper.training.model import load_model, save_model, set_dropout
 from cantowhisper.training.presets import TrainConfig
-from cantowhisper.training.results.scoring import METRICS_FILE, summarize, transcribe_split
+from cantowhisper.training.results.scoring import METRICS_FILE, spelling_of, summarize, transcribe_split
 from cantowhisper.training.run import callbacks, processes
 from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER, checkpoint_steps
 from cantowhisper.training.run.device import memory_is_kept, pick_precision, reproducible
@@ -164,7 +164,7 @@ class WhisperTrainer(PartwiseTrainer):
             eval_dataset or self.validation,
             lambda rows: transcribe_split(model, self.whisper_processor, rows, config=self.cantowhisper_config),
         )
-        scores = summarize(transcripts)["all"]
+        scores = summarize(transcripts, spelling=spelling_of(self.whisper_processor))["all"]
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         metrics[f"{metric_key_prefix}_seconds"] = round(time.perf_counter() - started, 2)
         self.log(metrics)

@@ -97,14 +97,15 @@ def parquet_rows(path: str, columns: dict[str, str]) -> Iterator[tuple[dict, str
         names = _read_whole(file.schema_arrow, columns)
         for group in range(file.num_row_groups):
             for row, cells in enumerate(file.read_row_group(group, columns=names).to_pylist()):
-                yield cells, cells.get(columns["audio"], ParquetRecording(path, group, row, columns["audio"]))
+                recording = ParquetRecording(path, group, row, columns["audio"])
+                yield cells, cells.get(columns["audio"], recording) or ""  # a row may name no file
 
 
 def arrow_rows(path: str, columns: dict[str, str]) -> Iterator[tuple[dict, str | Recording]]:
     """The same of an Arrow file in the format of streams."""
     table = _table(path)
     for row, cells in enumerate(table.select(_read_whole(table.schema, columns)).to_pylist()):
-        yield cells, cells.get(columns["audio"], ArrowRecording(path, row, columns["audio"]))
+        yield cells, cells.get(columns["audio"], ArrowRecording(path, row, columns["audio"])) or ""
 
 
 def _read_whole(schema: pa.Schema, columns: dict[str, str]) -> list[str]:

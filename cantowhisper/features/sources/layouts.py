@@ -12,6 +12,7 @@ subtitles          talk.srt or talk.vtt beside a long talk.mp3, which is cut at 
 text files         a.txt beside a.wav
 """
 
+import csv
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -226,11 +227,15 @@ def _without_tags(row: Row) -> Row:
 
 def open_spontaneous(archive: ReleaseArchive, *, options: dict[str, str]) -> RowFolder:
     """A release of Common Voice Spontaneous Speech in the archive as it was downloaded."""
-    table = list(delimited_rows("".join(archive.lines(archive.spontaneous)), ".tsv"))
-    columns = pick_columns(list(table[0]) if table else [], options, archive.where(archive.spontaneous))
+    where = archive.where(archive.spontaneous)
+    try:
+        table = list(delimited_rows("".join(archive.lines(archive.spontaneous)), ".tsv"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CantowhisperError(f"cannot read {where}: {error}; download it again") from error
+    columns = pick_columns(list(table[0]) if table else [], options, where)
     rows = [_without_tags(table_row(cells, columns)) for cells in table]
     for row in rows:
-        if isinstance(row.audio, str) and row.audio:
+        if row.audio:
             row.id, row.audio = splitext(basename(row.audio))[0], archive.recording(basename(row.audio))
     rows.sort(key=lambda row: getattr(row.audio, "offset", -1))  # the archive is read in one direction
     name = archive.archive.with_name(archive.archive.name.removesuffix(".gz").removesuffix(".tar"))

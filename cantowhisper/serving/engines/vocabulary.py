@@ -33,6 +33,11 @@ class Vocabulary:
         """Codes of the languages that the tokenizer has a token for."""
         return known_languages(self.ids)
 
+    @property
+    def language_tokens(self) -> list[str]:
+        """Theirs: what a language is looked for in, and not all 51,865 tokens for every piece."""
+        return [f"<|{code}|>" for code in self.languages]
+
     def prompt(self, language_token: str, task: str = "transcribe") -> list[int]:
         """The tokens with which a transcript in this language begins, or a translation of it into English.
 

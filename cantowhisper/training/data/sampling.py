@@ -40,7 +40,7 @@ class BucketBatchSampler:
     # Sorting whole epochs by length would make the same batches every time; within pools of this many batches,
     # lengths are close enough and neighbours change.
     POOL_BATCHES = 50
-    ALIKE_FRAMES = 24
+    ALIKE_FRAMES = 24  # of 10 ms: clips whose contexts differ by less are of like length
 
     def __init__(
         self,

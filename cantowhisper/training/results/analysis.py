@@ -37,7 +37,7 @@ def measure(transcripts: Sequence[Transcript], *, spelling: Mapping[str, str] | 
     spaced = [t for t in transcripts if t.language and written_with_spaces(t.language)]
     words = _computed(WordErrorRate, spaced) if any(cer_view(t.reference) for t in spaced) else {}
     words.pop("n", None)
-    normal = _as_whisper_counts(spaced, spelling or {})
+    normal = _as_whisper_counts(spaced, spelling or {}) if words else []
     if any(t.reference for t in normal):
         whisper = _computed(WordErrorRate, normal)
         words |= {name.replace("raw", "whisper"): value for name, value in whisper.items() if "wer_raw" in name}

@@ -121,6 +121,11 @@ def write_transcripts(transcripts: Sequence[Transcript], path: str | os.PathLike
             writer.writerow((t.id, f"{t.duration_s:.2f}", f"{error:.4f}", t.reference, t.prediction))
 
 
+def spelling_of(processor) -> dict[str, str]:
+    """{British: American} of Whisper's normaliser for English, as it comes with the tokenizer; {} where it does not."""
+    return getattr(processor.tokenizer, "english_spelling_normalizer", None) or {}
+
+
 def score_model(
     model,
     processor,
@@ -133,10 +138,9 @@ def score_model(
     keep: Callable[[str, list[Transcript]], None] | None = None,
 ) -> dict:
     """Scores of a model on a split, a summary a context; `keep(context, transcripts)` may store the clips."""
-    report = {}
+    report, spelling = {}, spelling_of(processor)
     for context in contexts:
         transcripts = transcribe_split(model, processor, split, config=config, context=context, progress=progress)
-        spelling = getattr(processor.tokenizer, "english_spelling_normalizer", None)
         report[context] = summarize(transcripts, groups=groups, spelling=spelling)
         if keep:
             keep(context, transcripts)
