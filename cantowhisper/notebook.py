@@ -31,8 +31,12 @@ def output_folder(out: str | os.PathLike, *, drive: bool = False) -> Path:
 
 
 def in_notebook() -> bool:
-    """Whether outputs are shown by a notebook. In a script they go to a terminal, which plays no sound."""
-    return "ipykernel" in sys.modules
+    """Whether outputs are shown by a notebook. In a script they go to a terminal, which plays no sound.
+
+    Asked of the running shell: that ipykernel has been imported says nothing, other packages import it too.
+    """
+    ipython = sys.modules.get("IPython")
+    return getattr(ipython and ipython.get_ipython(), "kernel", None) is not None
 
 
 def find_recording(clip: str, folder: str | os.PathLike = "") -> Path | None:

@@ -21,6 +21,8 @@ def test_recordings_of_the_samples_are_found_without_a_folder(samples):
 
 
 def test_a_terminal_plays_nothing_and_says_what_to_do(capsys, tmp_path):
+    import ipykernel  # noqa: F401 - imported by others too (nbclient's parts): it does not make a script a notebook
+
     play(tmp_path / "a.mp3")
     play(np.zeros(10, np.float32), rate=16_000)
     assert capsys.readouterr().out == ""
