@@ -6,6 +6,7 @@ does stands in the .js files beside this one.
 
 import argparse
 import html
+import logging
 import os
 import sys
 from functools import partial
@@ -26,11 +27,22 @@ from cantowhisper.serving.web.settings import Whereabouts, add_serve_options, fr
 from cantowhisper.serving.web.site import Site
 from cantowhisper.serving.web.visitors import visitor_address
 
+log = logging.getLogger(__name__)
 HERE = Path(__file__).resolve().parent
-SCRIPTS = ("recorder.js", "transport.js", "transcript.js", "page.js")  # one after the other, as one program
+# One after the other, as one program.
+SCRIPTS = ("words.js", "recorder.js", "transport.js", "transcript.js", "keep.js", "page.js")
 KEEP_FILES_S = 3600  # nothing is uploaded; what Gradio itself writes goes soon
 THREADS = 2  # a free Space has two virtual cores
-SCRIPT_CHOICES = {"": "原樣 As is", "traditional": "繁體 Traditional", "simplified": "简体 Simplified"}
+PRIVACY = (
+    "聲會送去伺服器轉成文字，唔會存低；錄音同文字只留喺呢個分頁。 "
+    "<span lang='en'>Sound is sent to the server to be written down and is not stored there; "
+    "the recording and the text stay in this tab.</span>"
+)
+SLOW = (
+    "<p class='slow'>呢個模型未匯出，會慢好多。 <span lang='en'>This model has no export, so text will come late. "
+    "Operators: cantowhisper export MODEL.</span></p>"
+)
+SCRIPT_CHOICES = {"": "預設 Default", "traditional": "繁體 Traditional", "simplified": "简体 Simplified"}
 
 
 def build_page(recognizer: Recognizer, *, limits: LiveLimits | None = None, engine: LiveEngine | None = None):
@@ -48,7 +60,6 @@ def build_page(recognizer: Recognizer, *, limits: LiveLimits | None = None, engi
     # Gradio keeps some state for each tab that ever calls; tabs beyond this lose nothing, ours is in the engine.
     page = gr.Blocks(title="cantowhisper · 即時字幕", analytics_enabled=False)
     with page:
-        gr.HTML(_header())
         gr.HTML(
             _body(recognizer),
             html_template="${value}",
@@ -68,6 +79,7 @@ def _site(limits: LiveLimits, engine: LiveEngine | None = None) -> Site:
     if engine:
         watch = site.metrics.watch
         watch("live_sessions", "Speakers who have a place.", lambda: len(engine.sessions))
+        watch("live_usual_delay_seconds", "From speech to its final text.", lambda: engine.usual_s or 0.0)
         watch("live_behind_seconds", "Sound that waits, of the session with most.", lambda: engine.behind_s)
         watch("live_passes_total", "Times that speech was decoded.", lambda: engine.n_passes)
         watch("work_seconds_total", "Time spent on decoding.", lambda: engine.busy_s)
@@ -113,7 +125,16 @@ def unused() -> None:
 def _body(recognizer: Recognizer) -> str:
     languages = language_choices(recognizer.facts, recognizer.languages)
     text = (HERE / "page.html").read_text(encoding="utf-8")
-    return text.replace("@languages", _options(languages)).replace("@scripts", _options(SCRIPT_CHOICES))
+    parts = {
+        "@header": _header(),
+        "@languages": _options(languages),
+        "@scripts": _options(SCRIPT_CHOICES),
+        "@privacy": f"<br>{PRIVACY}",
+        "@slow": SLOW if recognizer.slow else "",
+    }
+    for name, value in parts.items():
+        text = text.replace(name, value)
+    return text
 
 
 def _options(choices: dict[str, str]) -> str:
@@ -122,20 +143,21 @@ def _options(choices: dict[str, str]) -> str:
 
 def _header() -> str:
     return (
-        "<header class='head'><h1>即時字幕 <span lang='en'>Live captions</span></h1>"
+        "<header class='head' lang='zh-HK'><h1>即時字幕 <span lang='en'>Live captions</span></h1>"
         "<p>一路講一路出字；淡色嘅字仲可能會變。 "
         "<span lang='en'>Text appears while you speak; faint text may still change.</span></p></header>"
     )
 
 
 def _footer(limits: LiveLimits) -> str:
+    n, hours = limits.max_sessions, f"{limits.max_session_s / 3600:.3g}"
     items = {
-        "同時 at once": f"{limits.max_sessions}",
-        "一次最長 one session": f"{limits.max_session_s / 3600:.0f} h",
-        "錄音 sound": "只留喺你部機 kept on your device only",
+        f"同時 {n} 人": f"{n} speakers at once",
+        f"一節最長 {hours} 小時，之後自動開下一節": f"{hours} h a session, then the next one opens by itself",
     }
-    rows = "".join(f"<div><dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd></div>" for k, v in items.items())
-    return f"<footer class='limits'><h2>上限 Limits</h2><dl>{rows}</dl></footer>"
+    rows = "".join(f"<li>{chinese} <span lang='en'>{english}</span></li>" for chinese, english in items.items())
+    heading = "上限 <span lang='en'>Limits</span>"
+    return f"<footer class='limits' lang='zh-HK'><h2>{heading}</h2><ul>{rows}</ul><p>{PRIVACY}</p></footer>"
 
 
 def launch_options(limits: LiveLimits | None = None, *, site: Site | None = None) -> dict:
@@ -182,7 +204,10 @@ def main(
     limits, where = limits or from_environment(LiveLimits), where or from_environment(Whereabouts)
     host, port = require_port(host, port)
     with opened(where, keep_s=KEEP_FILES_S, sweep_every_s=KEEP_FILES_S / 6):
-        page = build_page(Recognizer.open(model, threads=threads, context=context), limits=limits)
+        recognizer = Recognizer.open(model, threads=threads, context=context)
+        if recognizer.slow:
+            log.warning("this model has no export and could not be given one: live text will come late")
+        page = build_page(recognizer, limits=limits)
         options = {"server_name": host, "server_port": port, "root_path": where.root_path or None}
         # _frontend=False: no request of the page to itself, which a busy machine answers too late.
         options |= launch_options(limits, site=page.site)

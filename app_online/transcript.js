@@ -11,9 +11,12 @@ class Transcript {
     this.tentative.textContent = "";
   }
 
-  // Events are {start_s, before} of a new line, {text}, and {end_s} of the line.
-  take(events, tentative) {
+  // Events are {start_s, before, language} of a new line, {text}, and {end_s} of the line.
+  // tag(code): the tag of text in a language.
+  take(events, tentative, { tag = (code) => code, language = "" } = {}) {
+    this.tentative.lang = tag(language);
     for (const event of events) {
+      if (event.language) event.lang = tag(event.language);
       if ("start_s" in event) this.begin(event);
       else if ("text" in event) this.append(event.text);
       else if (this.open) this.open.end_s = event.end_s;
@@ -26,26 +29,52 @@ class Transcript {
     const last = this.lines.at(-1);
     return last && last.end_s === null ? last : null;
   }
-  begin({ start_s, before }) {
+  begin({ start_s, before, lang = "" }) {
     if (this.open) this.open.end_s = start_s; // the server was restarted within a line
     const element = document.createElement("span");
-    const time = document.createElement("time");
-    time.textContent = clock(start_s, ".").slice(start_s < 3600 ? 3 : 0, -2) + " ";
+    if (lang) element.lang = lang;
+    const time = document.createElement("button");
+    const at = clock(start_s, ".").slice(start_s < 3600 ? 3 : 0, -2);
+    Object.assign(time, { type: "button", className: "time", textContent: at + " ", disabled: true });
+    time.setAttribute("aria-label", `由 ${at} 播放 Play from ${at}`);
     time.dataset.seconds = start_s;
     const node = document.createTextNode("");
     element.append(this.lines.length ? before : "", time, node);
     this.committed.append(element);
-    this.lines.push({ start_s, end_s: null, before, text: "", node });
+    this.lines.push({ start_s, end_s: null, before, lang, text: "", node, time });
   }
   append(text) {
     if (!this.open) return;
     this.open.text += text;
     this.open.node.appendData(text);
   }
-  // The line that goes on ends here: the recording is over.
+  // The line that goes on ends here: the recording is over. Text that never became final is kept as it was last.
   close(end_s) {
+    const tail = this.tentative.textContent.replace(/^\n/, "");
+    const start_s = this.lines.at(-1)?.end_s ?? end_s;
+    if (tail.trim() && !this.open) this.begin({ start_s, before: "\n", lang: this.tentative.lang });
+    this.append(tail);
     if (this.open) this.open.end_s = end_s;
     this.tentative.textContent = "";
+  }
+  // Sound from a second on can be played; Infinity for none.
+  playable(from_s) {
+    for (const { time, start_s } of this.lines) time.disabled = start_s < from_s;
+  }
+
+  kept() {
+    const lines = this.lines.map(({ start_s, end_s, before, lang, text }) => ({ start_s, end_s, before, lang, text }));
+    return { lines, tentative: this.tentative.textContent, tentative_lang: this.tentative.lang };
+  }
+  restore({ lines, tentative, tentative_lang, recorded_s }) {
+    for (const line of lines) {
+      this.begin(line);
+      this.append(line.text);
+      this.open.end_s = line.end_s;
+    }
+    this.tentative.textContent = tentative;
+    this.tentative.lang = tentative_lang;
+    this.close(recorded_s);
   }
 
   get text() {

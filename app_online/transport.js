@@ -9,10 +9,10 @@ const TIMEOUT_MS = 15000;
 
 // All sound of a recording, by absolute sample.
 class Sound {
-  constructor() {
+  // from: the first sample, where earlier ones are gone
+  constructor(from = 0) {
     this.blocks = [];
-    this.oldest = 0;
-    this.total = 0;
+    this.oldest = this.total = from;
   }
   add(block) {
     if (!block.length) return;
@@ -87,7 +87,8 @@ class Transport {
       await this.pause(1000 * reply.retry_s);
       return false;
     }
-    [this.session, this.have, this.seen, this.endTold] = [reply.session, at, 0, false];
+    [this.session, this.have, this.begin, this.seen, this.endTold] = [reply.session, at, at, 0, false];
+    this.onState("open");
     return true;
   }
 
@@ -101,7 +102,7 @@ class Transport {
     if (!reply || this.closed) return;
     if (reply.unknown) {
       this.session = null;
-      this.onState("restarted");
+      this.onState("lost");
       return;
     }
     if (reply.error) return this.stop("refused_by_server", reply.error);
@@ -111,7 +112,14 @@ class Transport {
     if (this.sound.total - this.sound.oldest > KEEP)
       this.sound.forget(Math.min(this.keepFrom, this.sound.total - KEEP));
     this.onView(reply);
-    if (reply.final) {
+    const more = !this.ended || this.have < this.sound.total;
+    if (reply.limit && more && (reply.final || this.keepFrom > this.begin)) {
+      // The next session goes on like one after a restart: what has no final text is said again. (A sentence as long
+      // as the whole session would never end so; it is waited for.)
+      await this.call("live_forget", { session: this.session });
+      this.session = null;
+      this.onState("limit");
+    } else if (reply.final && !more) {
       this.server.live_poll({ session: this.session, seen: this.seen }); // it has everything: the server may forget
       this.stop("done");
     } else if (full) await this.pause(1000);

@@ -25,7 +25,8 @@ LEAD_S = 0.5  # of silence before it
 class Scripted:
     """Four characters a second of whatever it hears, at once."""
 
-    languages, facts = ["en", "yue", "zh"], ModelFacts()
+    languages, slow = ["en", "yue", "zh"], False
+    facts = ModelFacts(language="yue", language_token="<|yue|>")
 
     def decode(self, waveform, prefix="", *, language=None):
         text = "".join(chr(0x4E00 + i * 37 % 500) for i in range(int(waveform.size / SAMPLE_RATE * 4)))

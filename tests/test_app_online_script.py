@@ -17,7 +17,7 @@ from cantowhisper.serving.subtitles import write
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
 
-PARTS = ("recorder.js", "transport.js", "transcript.js")  # page.js ties them to the page
+PARTS = ("recorder.js", "transport.js", "transcript.js", "words.js", "keep.js")  # page.js ties them to the page
 PAPER = "<div id='committed'></div><span id='tentative'></span>"
 
 
@@ -150,7 +150,7 @@ def test_whatever_fails_every_sample_arrives_and_unfinished_speech_is_said_again
     finally:
         left = dict(engine.sessions)
         engine.close()
-    assert found["told"][-1] == "done" and found["told"].count("restarted") == 2
+    assert found["told"][-1] == "done" and found["told"].count("lost") == 2
     assert not left, "nothing is kept after the end"
     assert [last["have"] > request["at"] for request, last, _ in server.started] == [False, True, True]
     for request, last, name in server.started:

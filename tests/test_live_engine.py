@@ -2,6 +2,7 @@
 
 import base64
 import gc
+import math
 import weakref
 
 import numpy as np
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.serving.live.agreement import Hypothesis
 from cantowhisper.serving.live.engine import LiveEngine, LiveLimits, UnknownSession
+from cantowhisper.serving.live.language import SpokenLanguage
 from cantowhisper.serving.live.pace import Pace
+from cantowhisper.serving.live.policy import DecodeRequest
 from cantowhisper.serving.live.replay import SimulatedClock, replay, report
 from cantowhisper.serving.live.service import LiveService
 from cantowhisper.serving.live.session import Session
@@ -27,7 +30,7 @@ pytest.importorskip("faster_whisper")
 class Scripted:
     """Writes four characters a second of what it hears, the same for the same length; remembers what it heard."""
 
-    languages, facts = ["en", "yue", "zh"], ModelFacts()
+    languages, facts = ["en", "yue", "zh"], ModelFacts(language="yue", language_token="<|yue|>")
 
     def __init__(self, clock: SimulatedClock | None = None, *, costs_s: float = 0.0):
         self.heard, self._clock, self._costs_s = [], clock, costs_s
@@ -253,6 +256,121 @@ def test_slow_machine_many_speakers_no_word_lost(speech):
             (line["start_s"], line["end_s"]) for line in quick.lines
         ]
         assert track.text == quick.text
+
+
+EN, YUE = "<|en|>", "<|yue|>"
+
+
+def likely(**shares: float) -> dict[str, float]:
+    return {f"<|{code}|>": math.log(share) for code, share in shares.items()}
+
+
+def asked(start_s: float, end_s: float) -> DecodeRequest:
+    return DecodeRequest(int(start_s * SAMPLE_RATE), int(end_s * SAMPLE_RATE), "", False)
+
+
+def hear(language: SpokenLanguage, start_s: float, end_s: float, **shares: float) -> bool:
+    """Whether the pass heard the language."""
+    wanted = language.is_wanted(asked(start_s, end_s))
+    if wanted:
+        language.hear(asked(start_s, end_s), likely(**shares))
+    return wanted
+
+
+def test_a_language_stays_once_it_is_clear_until_a_long_silence():
+    language = SpokenLanguage()
+    assert language.token == ""
+    assert hear(language, 0, 1.2, en=0.98, yue=0.02) and language.token == EN, "the likeliest so far"
+    assert hear(language, 0, 1.8, en=0.3, yue=0.7) and language.token == YUE, "more of the same piece counts instead"
+    assert hear(language, 0, 2.5, en=0.02, yue=0.98) and language.clear
+    assert not hear(language, 0, 3.0, en=0.99, yue=0.01)
+    assert not hear(language, 20, 22, en=0.99, yue=0.01) and language.token == YUE
+    assert hear(language, 53, 56, en=0.99, yue=0.01) and language.token == EN, "after 31 s somebody else may speak"
+
+
+def test_what_several_pieces_say_of_the_language_adds_up():
+    language = SpokenLanguage()
+    for start_s in (0, 3, 6):
+        assert hear(language, start_s, start_s + 1.5, en=0.2, yue=0.8)
+    assert language.clear, "0.8 three times is 0.98"
+
+
+def test_the_language_is_settled_in_the_end_even_where_it_never_is_clear():
+    language, n = SpokenLanguage(), 0
+    while hear(language, 4 * n, 4 * n + 3, en=0.5, yue=0.5) and n < 50:
+        n += 1
+    assert n == 10, "30 s are all that Whisper ever heard"
+
+
+class Detects(Scripted):
+    """Knows no language of its own, and hears Cantonese."""
+
+    languages, facts = ["en", "zh"], ModelFacts()
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.n_heard, self.languages_decoded = 0, set()
+
+    def decode(self, waveform, prefix="", *, language=None):
+        self.languages_decoded.add(language)
+        return super().decode(waveform, prefix, language=language)
+
+    def language_log_probs(self, waveform):
+        self.n_heard += 1
+        return likely(en=0.03, zh=0.97)
+
+
+@pytest.mark.parametrize("language", ["auto", ""])
+def test_a_session_does_not_listen_for_its_language_at_every_pass(speech, language):
+    engine = LiveEngine(Detects(), clock=SimulatedClock())
+    (track,) = replay(engine, [("market", speech)], language=language)
+    assert 0 < engine.recognizer.n_heard < 0.2 * engine.n_passes
+    assert engine.recognizer.languages_decoded == {"<|zh|>"}
+    assert (track.view["language"], track.view["language_name"]) == ("zh", "中文 Chinese") and track.view["detected"]
+
+
+def test_cantonese_by_name_is_decoded_by_a_stock_model_and_written_traditionally(speech):
+    class Writes(Detects):
+        def decode(self, waveform, prefix="", *, language=None):
+            self.languages_decoded.add(language)
+            return Hypothesis("这里有鱼"[len(prefix) :])
+
+    engine = LiveEngine(Writes(), clock=SimulatedClock())
+    (track,) = replay(engine, [("market", speech[: 4 * SAMPLE_RATE])], language="yue")
+    assert engine.recognizer.n_heard == 0 and engine.recognizer.languages_decoded == {"yue"}
+    assert track.lines[0]["text"] == "這裏有魚" and track.view["language"] == "yue" and not track.view["detected"]
+    (track,) = replay(engine, [("market", speech[: 4 * SAMPLE_RATE])], language="yue", script="as written")
+    assert track.lines[0]["text"] == "这里有鱼"
+
+
+def test_the_usual_delay_is_that_of_what_was_committed_lately(engine, speech):
+    assert engine.usual_s is None, "nobody has spoken"
+    (track,) = replay(engine, [("market", speech)])
+    measured = report([track], engine, audio_s=speech.size / SAMPLE_RATE)["commit_delay_p50_s"]
+    assert abs(engine.usual_s - measured) < 0.5 and track.view["usual_s"] == engine.usual_s
+
+
+def test_a_session_of_full_length_says_so_and_another_one_goes_on_from_it(speech):
+    sound = int16(speech[: 16 * SAMPLE_RATE])
+    engine = LiveEngine(Scripted(), clock=SimulatedClock(), limits=LiveLimits(max_session_s=6.0))
+    text, name, at, seen = "", engine.start(), 0, 0
+    begins = [0]
+    while at < sound.size:
+        view = engine.push(name, at, sound[at : at + 4000], seen=seen)
+        text, at, seen = text + text_of(view), view["have"], view["seen"]
+        assert at - begins[-1] <= 6 * SAMPLE_RATE
+        if view["limit"]:
+            engine.forget(name)
+            at, seen = view["keep_from"], 0
+            name = engine.start(at=at, prefix=view["known"])
+            assert at > begins[-1]
+            begins.append(at)
+        while engine.work_once():
+            continue
+    text += text_of(finish(engine, name, sound.size, seen=seen))
+    (whole,) = replay(LiveEngine(Scripted(), clock=SimulatedClock()), [("market", sound / 32767)])
+    assert len(begins) >= 3
+    assert abs(len(text) - len(whole.text.replace("\n", ""))) <= 4, "windows of 32 ms lie elsewhere now"
 
 
 def test_service_answers_and_never_raises(engine, speech):

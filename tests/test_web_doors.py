@@ -61,7 +61,7 @@ http = httpx.Client(timeout=60)  # one for all: making a client takes longer tha
 class Waits:
     """A recognizer that hears nothing."""
 
-    facts, languages = ModelFacts(), ["en", "yue", "zh"]
+    facts, languages, slow = ModelFacts(), ["en", "yue", "zh"], False
 
     def stream(self, waveform, **options):
         yield Segment(0.0, 1.0, "聽到", 0.9)

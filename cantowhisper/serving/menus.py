@@ -24,3 +24,15 @@ def language_choices(facts: ModelFacts, known: Sequence[str]) -> dict[str, str]:
     codes = [code for code in FIRST if code in offered] + others
     own = language_code(trained) if trained else ""
     return choices | {code: both_names(code) for code in codes if language_code(code) != own}
+
+
+def default_script(facts: ModelFacts, language: str | None) -> str:
+    """The script of the text where nobody chose one: as the model writes.
+
+    But traditional where a stock model is told to write Cantonese: it would mix both.
+
+    >>> default_script(ModelFacts(), "yue"), default_script(ModelFacts(), "auto"), default_script(ModelFacts(), None)
+    ('traditional', 'as written', 'as written')
+    """
+    named = bool(language) and language != "auto"
+    return "traditional" if named and not facts.language_token and language_code(language) == "yue" else "as written"

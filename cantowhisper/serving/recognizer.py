@@ -19,6 +19,7 @@ from cantowhisper.serving.engines.open import find_export, open_engine
 from cantowhisper.serving.engines.vocabulary import Vocabulary
 from cantowhisper.serving.hub import model_folder
 from cantowhisper.serving.live.agreement import CONFIDENT, Hypothesis, common_prefix_length
+from cantowhisper.serving.menus import default_script
 from cantowhisper.serving.pieces import Pieces
 from cantowhisper.serving.segments import SegmentOptions, Span, audible, find_segments
 from cantowhisper.speech.context import Context, context_of
@@ -30,6 +31,7 @@ LIVE_BUCKET_FRAMES = 20  # a live pass shares its batch with nobody; half a seco
 # CER of whisper-base on 20 recordings each of five Taiwanese, Japanese and German clips: 20.9, 29.2 and 8.2 % piece by
 # piece; 18.4, 27.4 and 7.6 up to 10 s; 20.0, 27.2 and 7.2 up to 14 s; 19.6 and 27.8 (the first two) up to 28 s.
 STOCK_CHUNK_S = 14.0
+LEAST_PROBABILITY = 1e-12  # of a language: its logarithm stays finite
 
 
 class Recognizer:
@@ -124,7 +126,7 @@ class Recognizer:
         UsageError : the model does not know the language, or the script does not exist
         """
         self._prompt(None if language == "auto" else language, task)  # refuses a language before the work, not after it
-        script = script or self._usual_script(language)
+        script = script or default_script(self.facts, language)
         to_script("", script)  # and a script
         waveform = audible(np.ascontiguousarray(waveform, dtype=np.float32), self.options)
         spans = find_segments(waveform, self.options)
@@ -194,15 +196,22 @@ class Recognizer:
 
     def detect_language(self, waveform: np.ndarray, spans: list[Span]) -> str:
         """The token of the language that is spoken in some pieces of a recording (see detection.py)."""
-        speech = first_speech(waveform, spans)
-        pieces = self._pieces(speech, None)
-        likely = pieces.first_probabilities(pieces.job(Span(0, speech.size)))
-        return max(self.vocabulary.language_tokens, key=lambda token: likely[self.vocabulary.ids[token]])
+        likely = self.language_log_probs(first_speech(waveform, spans))
+        return max(likely, key=likely.__getitem__)
+
+    def language_log_probs(self, waveform: np.ndarray) -> dict[str, float]:
+        """{token: natural logarithm of its probability} of all languages, for speech of at most 30 s at 16 kHz."""
+        pieces = self._pieces(waveform, None)
+        likely = pieces.first_probabilities(pieces.job(Span(0, waveform.size)))
+        tokens = self.vocabulary.language_tokens
+        logs = np.log(np.maximum([likely[self.vocabulary.ids[token]] for token in tokens], LEAST_PROBABILITY))
+        return dict(zip(tokens, logs.tolist(), strict=True))
 
     def _language_code(self, language: str | None) -> str:
         """The code of what is decoded: the language as it was named, or what the model was trained for."""
         return language_code(language or self.facts.language or self.facts.language_token or "zh")
 
-    def _usual_script(self, language: str | None) -> str:
-        named = bool(language) and language != "auto"
-        return "traditional" if self.detects_language and named and language_code(language) == "yue" else "as written"
+    @property
+    def slow(self) -> bool:
+        """Whether the weights themselves run on a CPU: several times as slow as their export."""
+        return self.engine.slow

@@ -25,6 +25,7 @@ class Engine(Protocol):
 
     name: str
     n_mels: int
+    slow: bool  # runs weights on a CPU as they are: several times as slow as an export
 
     def decode(self, mels: np.ndarray, windows: Windows, prompt: list[int], options: DecodingOptions) -> list[Decoded]:
         """The text of each clip. prompt : tokens before the text, the same for all of the batch."""

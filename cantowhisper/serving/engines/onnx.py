@@ -17,7 +17,7 @@ from cantowhisper.speech.context import Windows
 class OnnxEngine:
     """The graphs of an export's folder, in sessions of their own."""
 
-    name = "onnxruntime"
+    name, slow = "onnxruntime", False
 
     def __init__(self, folder: Path, *, threads: int):
         self._encoder, self._cross, step = (

@@ -31,6 +31,7 @@ class TransformersEngine:
             ) from error
         self._torch = torch
         gpu = torch.cuda.is_available()
+        self.slow = not gpu
         if not gpu:
             torch.set_num_threads(threads)
         try:

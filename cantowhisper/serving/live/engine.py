@@ -9,6 +9,7 @@ import logging
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -17,16 +18,19 @@ import numpy as np
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.options import Options, option
 from cantowhisper.serving.live.agreement import Hypothesis
+from cantowhisper.serving.live.language import SpokenLanguage
 from cantowhisper.serving.live.options import LiveOptions
 from cantowhisper.serving.live.pace import Level, Pace, PaceOptions
 from cantowhisper.serving.live.policy import DecodeRequest
 from cantowhisper.serving.live.session import Session
+from cantowhisper.serving.menus import default_script
 from cantowhisper.serving.web.refusal import Refusal
 from cantowhisper.serving.web.visitors import is_owner
-from cantowhisper.speech.language import language_token
+from cantowhisper.speech.language import both_names, language_token
 from cantowhisper.speech.mel import SAMPLE_RATE
 from cantowhisper.speech.text import to_script
 
+N_USUAL = 50  # commits, of all speakers, whose delay is the usual one
 FORGET_UNUSED_AFTER_S = 15.0  # a place in which nothing was ever said; the page asks for another when it speaks
 MAX_PREFIX = 200  # characters: more are not said before they are trimmed
 
@@ -48,7 +52,9 @@ class LiveLimits(Options):
     max_held_s: float = option(
         120.0, "sound without text in memory a session; the page keeps what is not taken", unit="seconds", above=0
     )
-    max_session_s: float = option(7200.0, "then it is ended as if by Stop", unit="seconds", above=0)
+    max_session_s: float = option(
+        7200.0, "then it is ended as if by Stop; the page opens another one and goes on", unit="seconds", above=0
+    )
     forget_after_s: float = option(
         90.0, "without a sign of life; a phone's tab sleeps a minute without harm", unit="seconds", above=0
     )
@@ -67,7 +73,8 @@ class UnknownSession(CantowhisperError):
 
 @dataclass
 class LiveEngine:
-    """All sessions. `recognizer` needs `decode` and `languages` (serving.recognizer.Recognizer).
+    """All sessions. `recognizer` needs `decode`, `languages` and `facts`, and to hear languages `language_log_probs`
+    (serving.recognizer.Recognizer).
 
     `work_once` does one pass; `run` does so in a thread of its own until `close`.
     """
@@ -82,6 +89,7 @@ class LiveEngine:
         self.sessions: dict[str, Session] = {}
         self.pace = Pace(self.pace_options)
         self.busy_s, self.n_passes = 0.0, 0
+        self.delays_s: deque[float] = deque(maxlen=N_USUAL)
         self._changed = threading.Condition()
         self.thread: threading.Thread | None = None
         self._closing = self._arrived = False
@@ -108,18 +116,23 @@ class LiveEngine:
         UsageError : the model does not know the language, or there is no such script
         Refusal : the visitor has too many sessions
         """
-        if language and language != "auto":
+        facts, named = self.recognizer.facts, bool(language) and language != "auto"
+        if named:
             language_token([f"<|{code}|>" for code in self.recognizer.languages], language)  # refuses what it lacks
-        script = script or "as written"
+        own = facts.language or facts.language_token
+        script = script or default_script(facts, language)
         to_script("", script)
         session = Session(
             max(0, int(at)),
-            language=language or None,
+            language=language if named else None,
             script=script,
             prefix=prefix[:MAX_PREFIX],
             max_held_s=self.limits.max_held_s,
             options=self.options,
             visitor=visitor,
+            own_language="" if language == "auto" else own,
+            detection=SpokenLanguage() if language == "auto" or not (named or own) else None,
+            delays_s=self.delays_s,
         )
         with self._changed:
             self._drop_forgotten()
@@ -156,7 +169,8 @@ class LiveEngine:
         session = self._session(name)
         longest = session.begin + int(self.limits.max_session_s * SAMPLE_RATE)
         session.push(int(offset), sound[: max(0, longest - int(offset))], oldest=oldest)
-        if end or session.received >= longest:
+        session.limited = session.received >= longest
+        if end or session.limited:
             session.end(min(int(offset) + sound.size, longest) if end else longest)
         with self._changed:
             self._arrived = True
@@ -181,7 +195,9 @@ class LiveEngine:
         return session
 
     def _view(self, session: Session, seen: int) -> dict:
-        return {**session.view(seen), "level": self.level}
+        view = {**session.view(seen), "level": self.level, "usual_s": self.usual_s}
+        name = both_names(view["language"]) if view["language"] else ""
+        return {**view, "language_name": name, "detected": session.detection is not None}
 
     # --------------------------------------------------------------------------------------------------- for the worker
 
@@ -195,6 +211,12 @@ class LiveEngine:
     def behind_s(self) -> float:
         """How much sound waits, of the session with most."""
         return self._load()[1]
+
+    @property
+    def usual_s(self) -> float | None:
+        """How long after it is said text is committed here: the median of late, or None where nobody has spoken."""
+        delays = list(self.delays_s)
+        return round(float(np.median(delays)), 1) if delays else None
 
     def _load(self) -> tuple[int, float]:
         sessions = list(self.sessions.values())
@@ -222,6 +244,9 @@ class LiveEngine:
     def _recognise(self, session: Session, request: DecodeRequest) -> Hypothesis:
         started = time.perf_counter()
         try:
+            if session.detection and session.detection.is_wanted(request):
+                session.detection.hear(request, self.recognizer.language_log_probs(session.sound(request)))
+                session.language = session.detection.token
             hypothesis = self.recognizer.decode(session.sound(request), request.prefix, language=session.language)
         except Exception as error:  # one speaker's trouble must not end everybody's session
             log.error("a pass failed: %s", type(error).__name__)  # never what was said

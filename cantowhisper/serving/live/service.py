@@ -51,8 +51,9 @@ class LiveService:
     def start(self, language: str = "", script: str = "", at: int = 0, known: str = "") -> dict:
         """Open a live session: {"session": name}, or {"busy": true, "retry_s": s} when all places are taken.
 
-        language: code such as "yue" (default: the model's own); script: "traditional" or "simplified" (default: as
-        written). To go on after a lost session, at: the first sample that will be pushed; known: its text so far.
+        language: code such as "yue", or "auto" (default: the model's own); script: "traditional", "simplified" or "as
+        written" (default: as written; a stock model's Cantonese traditional). To go on after a lost session, at: the
+        first sample that will be pushed; known: its text so far.
         """
         name = self._engine.start(
             language=str(language or ""),
@@ -70,9 +71,11 @@ class LiveService:
         offset: number of the first sample in `audio` (base64 of int16, at most 30 s); oldest: the first sample that
         can still be sent (-1: all of them); seen: events received so far; end: nothing follows.
 
-        Answers {"have": next sample wanted, "keep_from": samples before it are done, "events": [{"start_s", "before"} |
-        {"text"} | {"end_s"}], "seen", "tentative", "known", "lag_s", "behind_s", "gaps", "level", "final"};
-        {"unknown": true} when the session is gone (start one at `keep_from` with `known`); {"error": why}.
+        Answers {"have": next sample wanted, "keep_from": samples before it are done, "events": [{"start_s", "before",
+        "language"} | {"text"} | {"end_s"}], "seen", "tentative", "known", "language", "language_name", "detected",
+        "lag_s", "behind_s", "usual_s": how late text is here, "gaps", "level", "limit": the session has its full
+        length, "final"}; {"unknown": true} when it is gone, and {"error": why}. Where a session is gone or has its full
+        length, start one at `keep_from` with `known` to go on.
         """
         sound = _decode(str(audio), most=int(self._engine.limits.max_push_s * SAMPLE_RATE))
         oldest = None if int(oldest) < 0 else _count(oldest)

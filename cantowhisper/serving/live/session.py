@@ -5,16 +5,19 @@ again, and what nobody has any more is filled with silence and reported, so that
 """
 
 import threading
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.serving.live.agreement import Hypothesis
+from cantowhisper.serving.live.language import SpokenLanguage
 from cantowhisper.serving.live.options import LiveOptions
 from cantowhisper.serving.live.policy import DecodeRequest, Line, LivePolicy
 from cantowhisper.serving.live.vad import VoiceDetector
 from cantowhisper.serving.segments import WINDOW
+from cantowhisper.speech.language import language_code
 from cantowhisper.speech.mel import SAMPLE_RATE
 from cantowhisper.speech.text import to_script
 
@@ -36,12 +39,15 @@ class Session:
     max_held_s: float = 120.0  # of sound without text; then no more is taken, and the page keeps it
     options: LiveOptions = field(default_factory=LiveOptions)
     visitor: str = ""  # whose it is
+    own_language: str = ""  # what the model writes where `language` is None
+    detection: SpokenLanguage | None = None  # where the language is not told but heard: `language` follows it
+    delays_s: deque[float] = field(default_factory=deque)  # of what is committed here, the newest last
 
     def __post_init__(self):
         self.policy, self._detector = LivePolicy(self.options, prefix=self.prefix), VoiceDetector()
         self.received = self.begin  # samples up to here have arrived
         self.ends_at: int | None = None
-        self.final = self._all_heard = False
+        self.final = self.limited = self._all_heard = False
         self.seen_s = self.served_s = 0.0  # the engine's clock: last sign of life, last pass
         self.gaps: list[tuple[int, int]] = []
         self.events: list[dict] = []
@@ -106,6 +112,12 @@ class Session:
         waiting = sum(sound.size for sound in list(self._inbox))
         return (waiting + self.policy.behind) / SAMPLE_RATE
 
+    @property
+    def language_code(self) -> str:
+        """Of the language that is written; "" as long as it was not heard."""
+        language = self.language or self.own_language
+        return language_code(language) if language else ""
+
     def view(self, seen: int = 0) -> dict:
         """What the page needs: the events since the first `seen`, and the tail that may still change."""
         with self._lock:
@@ -120,6 +132,8 @@ class Session:
                 "lag_s": round(self.lag_s, 2),
                 "behind_s": round(self.behind_s, 2),
                 "gaps": [[a, b] for a, b in self.gaps],
+                "language": self.language_code,
+                "limit": self.limited,
                 "final": self.final,
             }
 
@@ -174,17 +188,25 @@ class Session:
             self._in_line, self._told = False, max(0, self._told - len(line.text))
         self._n_lines = len(self.policy.lines)
         if line := self.policy.open_line:
-            self._tell(line)
-        self.tentative = to_script(self.policy.tentative, self.script) if self._show_tentative else ""
+            self._tell(line, self.policy.tentative)
+        self.tentative = self._written(self.policy.tentative) if self._show_tentative else ""
 
-    def _tell(self, line: Line) -> None:
+    def _tell(self, line: Line, tentative: str = "") -> None:
         new = line.text[self._told :]
         if not new:
             return
         if not self._in_line:
-            self.events.append({"start_s": self._seconds(line.start), "before": line.before})
-        self.events.append({"text": to_script(new, self.script)})
+            language = self.language_code
+            self.events.append({"start_s": self._seconds(line.start), "before": line.before, "language": language})
+        self.events.append({"text": self._written(new)})
+        # How long after it was said: characters are taken to be spread evenly over what was listened to.
+        middle = (self._told + len(line.text)) / 2 / len(line.text + tentative)
+        said = self.begin + line.start + (line.end - line.start) * middle
+        self.delays_s.append((self.received - said) / SAMPLE_RATE)
         self._in_line, self._told = True, len(line.text)
+
+    def _written(self, text: str) -> str:
+        return to_script(text, self.script, language=self.language_code)
 
     def _seconds(self, sample: int) -> float:
         return round((self.begin + sample) / SAMPLE_RATE, 2)

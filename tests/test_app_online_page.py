@@ -1,0 +1,358 @@
+"""What the live page tells, keeps and looks like, in a real browser; most of it without a microphone."""
+
+import re
+
+import numpy as np
+import pytest
+from browser import PHONE, browser, chromium, serving, visit
+from test_app_online import Listening, Scripted, app, engine, microphone, sent, source, start, stop, url  # noqa: F401
+
+from cantowhisper.contracts import ModelFacts
+from cantowhisper.serving.live.engine import LiveLimits
+from cantowhisper.speech.mel import SAMPLE_RATE
+
+SAID = ["今日街市啲菜好靚。", "阿芳飲奶茶，媽媽飲咖啡。", "張太今日買咗三條魚"]
+# Two lines that are done and one that goes on, in Cantonese, as the server would tell it.
+FILL = """(said) => {
+  const { transcript, show } = cantowhisperLive();
+  const events = said.flatMap((text, i) => [
+    { start_s: 4 * i, before: "\\n", language: "yue" }, { text }, { end_s: 4 * i + 3 },
+  ]).slice(0, -1);
+  show({ events, tentative: "同埋兩斤菜心", language: "yue", language_name: "粵語 Cantonese", detected: true, lag_s: 2,
+    usual_s: 1.2, level: "longer_step", gaps: [] });
+}"""
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    chromium()
+    with browser() as launched:
+        yield launched
+
+
+@pytest.fixture
+def tab(chrome, url):
+    with visit(chrome, url) as opened:
+        yield opened
+
+
+def answer_dialogs(tab) -> list[str]:
+    """Agree to leave whenever the page asks; the kinds of what was asked."""
+    asked: list[str] = []
+    tab.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    return asked
+
+
+def shown(tab, name: str) -> str:
+    return tab.locator(f"#live-{name}").inner_text()
+
+
+# ------------------------------------------------------------------------------------------------------------- keep
+
+
+def test_text_outlives_a_reload_and_a_look_at_another_page_until_it_is_cleared(tab, url):
+    asked = answer_dialogs(tab)
+    tab.locator("#live-times").check()  # a browser asks only whom has touched the page
+    tab.reload()
+    assert asked == [], "there is nothing to lose yet"
+    tab.locator("#live-times").check()
+    tab.evaluate(FILL, SAID)
+    text = "".join(SAID) + "同埋兩斤菜心"
+    tab.reload()
+    assert asked == ["beforeunload"]
+    tab.locator(".live[data-state=idle]").wait_for()
+    assert shown(tab, "committed").replace("\n", "") == text, "text that was not final is kept as it was"
+    assert "清除" in shown(tab, "state") and tab.locator("#live-clear").is_enabled()
+    assert tab.locator("#live-committed span").first.get_attribute("lang") == "zh-HK"
+    assert tab.evaluate("cantowhisperLive().transcript.file('srt')").count(" --> ") == 3
+    tab.goto("about:blank")
+    tab.go_back()
+    tab.locator("#live-committed span").first.wait_for()
+    assert shown(tab, "committed").replace("\n", "") == text
+    tab.locator("#live-clear").click()
+    del asked[:]
+    tab.reload()
+    tab.locator(".live.empty").wait_for()
+    assert asked == [] and shown(tab, "committed") == ""
+
+
+@pytest.mark.slow
+def test_a_reload_in_the_middle_of_speech_keeps_the_text_and_the_next_recording_goes_on_after_it(
+    url,
+    engine,
+    microphone,
+):
+    with browser(microphone=microphone) as launched, visit(launched, url) as tab:
+        asked = answer_dialogs(tab)
+        start(tab)
+        tab.locator("#live-committed span").first.wait_for(timeout=60_000)
+        before = shown(tab, "committed")
+        tab.reload()
+        assert asked == ["beforeunload"]
+        tab.locator("#live-state[data-said=restored]").wait_for()
+        assert shown(tab, "committed").startswith(before)
+        assert engine.sessions == {}, "the place is free at once"
+        kept, recorded = shown(tab, "committed"), tab.evaluate("cantowhisperLive().sound.total")
+        start(tab)
+        tab.wait_for_function(f"cantowhisperLive().sound.total >= {recorded + 3 * SAMPLE_RATE}", timeout=60_000)
+        assert stop(tab).startswith(kept)
+        assert engine.kept[list(engine.kept)[-1]][0][0] == recorded > 0, "times go on where the first recording ended"
+        disabled = tab.locator(".time").evaluate_all("all => all.map((one) => one.disabled)")
+        assert disabled[0], "what has no sound any more cannot be played"
+
+
+@pytest.mark.slow
+def test_times_are_played_by_keyboard_and_start_pauses_the_playback(url, microphone):
+    with browser(microphone=microphone) as launched, visit(launched, url) as tab:
+        answer_dialogs(tab)
+        start(tab)
+        tab.wait_for_function(f"cantowhisperLive().sound.total >= {5 * SAMPLE_RATE}", timeout=60_000)
+        stop(tab)
+        tab.locator("#live-times").check()
+        tab.wait_for_function("document.querySelector('#live-playback').duration > 4")
+        tab.locator("#live-paper").focus()
+        tab.keyboard.press("Tab")
+        assert tab.evaluate("document.activeElement.className") == "time"
+        tab.keyboard.press("Enter")
+        tab.wait_for_function("!document.querySelector('#live-playback').paused")
+        start(tab)
+        assert tab.evaluate("document.querySelector('#live-playback').paused")
+        stop(tab)
+
+
+# ------------------------------------------------------------------------------------------------------ say what is
+
+
+@pytest.mark.slow
+def test_at_the_time_limit_the_next_session_opens_by_itself_and_nothing_is_lost(app, microphone):
+    engine = Listening(Scripted(), limits=LiveLimits(max_session_s=2.0, max_sessions=1))
+    engine.kept = {}
+    try:
+        with (
+            serving(app.build_page(engine.recognizer, engine=engine), **app.launch_options()) as address,
+            browser(microphone=microphone) as launched,
+            visit(launched, address + "?raw") as tab,
+        ):
+            answer_dialogs(tab)
+            start(tab)
+            tab.locator("#live-state[data-said=limit]").wait_for(timeout=60_000)
+            tab.wait_for_function(f"cantowhisperLive().sound.total >= {5 * SAMPLE_RATE}", timeout=60_000)
+            assert tab.locator(".live").get_attribute("data-state") == "running"
+            assert tab.locator("#live-problem").is_hidden()
+            text = stop(tab)
+            whole, reached = sent(tab), 0
+            assert len(engine.kept) >= 3
+            for name, pieces in engine.kept.items():
+                begin, received = pieces[0][0], engine.received(name)
+                assert begin <= reached, "no sample is left out between two sessions"
+                assert np.array_equal(received[begin:], whole[begin : received.size])
+                reached = received.size
+            assert reached == whole.size and len(text) >= 6
+    finally:
+        engine.close()
+
+
+@pytest.mark.slow
+def test_offline_the_lag_counts_on_and_the_alert_goes_with_its_reason(url, engine, microphone):
+    late_s = lambda: int((re.search(r"遲咗 (\d+) 秒", shown(tab, "lag")) or [0, 0])[1])
+    with browser(microphone=microphone) as launched, visit(launched, url) as tab:
+        answer_dialogs(tab)
+        start(tab)
+        tab.locator("#live-committed span").first.wait_for(timeout=60_000)
+        tab.route("**/component_server/**", lambda route: route.abort())
+        tab.locator("#live-problem[data-problem=offline]").wait_for()
+        before = late_s()
+        tab.wait_for_timeout(2500)
+        assert late_s() >= before + 2, "no answer comes, and the page says how late it is"
+        tab.unroute("**/component_server/**")
+        tab.wait_for_function("document.querySelector('#live-lag').textContent.includes('跟得上')", timeout=60_000)
+        assert tab.locator("#live-problem").is_hidden()
+        stop(tab)
+        (name,) = engine.kept
+        assert np.array_equal(engine.received(name), sent(tab))
+
+
+@pytest.mark.slow
+def test_who_stops_while_the_server_is_away_need_not_wait_for_it(url, microphone):
+    with browser(microphone=microphone) as launched, visit(launched, url) as tab:
+        answer_dialogs(tab)
+        start(tab)
+        tab.locator("#live-tentative:not(:empty)").wait_for(timeout=60_000)
+        tab.route("**/component_server/**", lambda route: route.abort())
+        tab.locator("#live-problem[data-problem=offline]").wait_for()
+        last = shown(tab, "committed") + shown(tab, "tentative").strip()
+        tab.locator("#live-go").click()
+        tab.locator(".live[data-state=stopping]").wait_for()
+        assert "唔等" in shown(tab, "go")
+        tab.locator("#live-go").click()
+        tab.locator(".live[data-state=idle]").wait_for()
+        assert shown(tab, "committed") == last and tab.locator("#live-problem").is_hidden()
+        assert tab.locator("#live-playback").is_visible() and tab.locator("[data-format=srt]").is_enabled()
+
+
+@pytest.mark.slow
+def test_the_language_that_is_heard_is_said_and_marks_the_text(app, microphone):
+    class Hears(Scripted):
+        facts, n_heard, n_passes = ModelFacts(), 0, 0
+
+        def decode(self, waveform, prefix="", *, language=None):
+            assert language == "<|yue|>"
+            self.n_passes += 1
+            return super().decode(waveform, prefix, language=language)
+
+        def language_log_probs(self, waveform):
+            self.n_heard += 1
+            return {"<|en|>": -4.0, "<|yue|>": -0.03, "<|zh|>": -5.0}
+
+    engine = Listening(Hears())
+    engine.kept = {}
+    try:
+        with (
+            serving(app.build_page(engine.recognizer, engine=engine), **app.launch_options()) as address,
+            browser(microphone=microphone) as launched,
+            visit(launched, address + "?raw") as tab,
+        ):
+            answer_dialogs(tab)
+            start(tab)
+            tab.wait_for_function(f"cantowhisperLive().sound.total >= {5 * SAMPLE_RATE}", timeout=60_000)
+            assert "聽到係 粵語 Cantonese" in shown(tab, "heard") and "呢度通常遲" in shown(tab, "lag")
+            stop(tab)
+            assert tab.locator("#live-committed > span").first.get_attribute("lang") == "zh-HK"
+            assert 0 < engine.recognizer.n_heard < engine.recognizer.n_passes
+    finally:
+        engine.close()
+
+
+def test_a_model_without_an_export_is_said_to_be_slow(app, chrome):
+    class Slow(Scripted):
+        slow = True
+
+    engine = Listening(Slow())
+    try:
+        with (
+            serving(app.build_page(engine.recognizer, engine=engine), **app.launch_options()) as address,
+            visit(chrome, address) as tab,
+        ):
+            assert "cantowhisper export" in tab.locator(".slow").inner_text()
+    finally:
+        engine.close()
+
+
+def test_alerts_go_when_they_no_longer_hold(url):
+    with browser(allow_microphone=False) as launched, visit(launched, url) as tab:
+        tab.locator("#live-go").click()
+        tab.locator("#live-problem[data-problem=refused]").wait_for()
+        problem = lambda: tab.locator("#live-problem").get_attribute("data-problem")
+        tab.evaluate("cantowhisperLive().alerts.raise('offline')")
+        tab.evaluate("cantowhisperLive().alerts.raise('asleep')")
+        assert problem() == "asleep"
+        tab.evaluate("cantowhisperLive().alerts.drop('asleep')")
+        assert problem() == "offline", "what goes leaves the others"
+        tab.evaluate("cantowhisperLive().alerts.drop('offline')")
+        assert problem() == "refused"
+        tab.context.grant_permissions(["microphone"])
+        tab.locator("#live-problem").wait_for(state="hidden")
+
+
+# ----------------------------------------------------------------------------------------------------------- access
+
+# For each text that can be seen: [contrast, whether it is large, the text]. Disabled controls are left out, as in
+# WCAG 1.4.3; relative luminance and contrast are those of WCAG 2.2.
+CONTRASTS = """() => {
+  const parse = (color) => {
+    const [r, g, b, a = 1] = color.match(/[\\d.]+/g).map(Number);
+    return { rgb: [r, g, b], a };
+  };
+  const over = (top, below) => top.rgb.map((c, i) => c * top.a + below[i] * (1 - top.a));
+  const luminance = (rgb) => {
+    const [r, g, b] = rgb.map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement, text = walker.currentNode.textContent.trim();
+    if (!text || !element.checkVisibility() || element.closest(":disabled:not(.time), script, style")) continue;
+    const chain = [];
+    for (let one = element; one; one = one.parentElement) chain.unshift(getComputedStyle(one));
+    let below = [255, 255, 255], opacity = 1;
+    for (const style of chain) {
+      below = over(parse(style.backgroundColor), below);
+      opacity *= +style.opacity;
+    }
+    const style = chain.at(-1), ink = parse(style.color);
+    const front = over({ ...ink, a: ink.a * opacity }, below);
+    const [light, dark] = [luminance(front), luminance(below)].sort((a, b) => b - a);
+    const px = parseFloat(style.fontSize);
+    found.push([(light + 0.05) / (dark + 0.05), px >= 24 || (px >= 18.66 && +style.fontWeight >= 700), text]);
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_text_has_the_contrast_that_faint_eyes_need(chrome, url, dark):
+    with visit(chrome, url, dark=dark) as tab:
+        answer_dialogs(tab)
+        idle = tab.evaluate(CONTRASTS)
+        assert any("Sound is sent to the server" in text for _, _, text in idle)
+        tab.evaluate(FILL, SAID)
+        tab.evaluate("cantowhisperLive().alerts.raise('offline')")
+        tab.locator("#live-times").check()
+        filled = tab.evaluate(CONTRASTS)
+        seen = " ".join(text for _, _, text in filled)
+        assert all(text in seen for text in ("同埋兩斤菜心", SAID[0], "00:04.0", "No connection"))
+        low = [one for one in idle + filled if one[0] < (3.0 if one[1] else 4.5)]
+        assert not low, low
+
+
+def test_parts_say_in_which_language_they_are(tab):
+    """Chinese of the page is zh-HK, English is en, and what was said has the tag of what is spoken."""
+    answer_dialogs(tab)
+    tab.evaluate(FILL, SAID)
+    assert tab.locator("html").get_attribute("lang") == "zh-HK"
+    assert tab.locator("#live-committed > span").first.get_attribute("lang") == "zh-HK"
+    assert tab.locator("#live-tentative").get_attribute("lang") == "zh-HK"
+    texts = tab.evaluate("""() => {
+      const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+      while (walker.nextNode()) {
+        const element = walker.currentNode.parentElement;
+        if (element.closest(".live, .limits") && !element.closest("option"))
+          found.push([element.closest("[lang]").lang, walker.currentNode.textContent.trim()]);
+      }
+      return found;
+    }""")
+    han, words = re.compile("[㐀-鿿]"), re.compile("[A-Za-z]{2,}")
+    assert len(texts) > 30
+    for tag, text in texts:
+        if han.search(text):
+            assert tag == "zh-HK", text
+        elif words.search(text) and text not in ("TXT", "SRT", "VTT"):
+            assert tag == "en", text
+    tags = tab.evaluate(
+        "[['yue', ''], ['yue', 'simplified'], ['zh', 'traditional'], ['zh', ''], ['de', '']]"
+        ".map(([code, script]) => cantowhisperLive().textTag(code, script))"
+    )
+    assert tags == ["zh-HK", "yue-Hans", "zh-Hant", "zh", "de"]
+
+
+def test_on_a_phone_the_text_has_the_room_while_somebody_speaks(chrome, url):
+    with visit(chrome, url, viewport=PHONE) as tab:
+        answer_dialogs(tab)
+        tab.evaluate(FILL, SAID)
+        tab.evaluate("document.querySelector('.live').dataset.state = 'running'")
+        paper, actions = (tab.locator(place).bounding_box() for place in ("#live-paper", ".live .actions"))
+        go = tab.locator("#live-go").bounding_box()
+        assert paper["height"] >= 0.6 * PHONE["height"] and paper["width"] >= 0.85 * PHONE["width"]
+        assert go["y"] >= 0 and actions["y"] + actions["height"] <= PHONE["height"], "Stop and Copy are seen too"
+        assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_selects_look_like_selects_and_words_are_those_of_hong_kong(tab):
+    answer_dialogs(tab)
+    for name in ("language", "script"):
+        style = tab.locator(f"#live-{name}").evaluate(
+            "e => [getComputedStyle(e).backgroundImage, getComputedStyle(e).borderTopWidth]"
+        )
+        assert "gradient" in style[0] and style[1] == "1px"
+    page = tab.locator(".gradio-container").inner_text()
+    assert "繁簡" in page and "同時 8 人" in page and "唔會存低" in page
