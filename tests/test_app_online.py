@@ -280,12 +280,21 @@ def test_a_restart_of_the_server_loses_neither_text_nor_sound(app, microphone, s
             again.close(verbose=False)
 
 
-def test_a_refused_microphone_is_said_in_words(url):
+def test_a_refused_microphone_is_said_in_words_until_it_is_allowed(url):
     with browser(allow_microphone=False) as launched, visit(launched, url) as tab:
         tab.locator("#live-go").click()
         tab.locator("#live-problem[data-problem=refused]").wait_for()
         assert re.search("[一-龥]", tab.locator("#live-problem").inner_text())
         assert tab.locator(".live").get_attribute("data-state") == "idle"
+        problem = lambda: tab.locator("#live-problem").get_attribute("data-problem")
+        tab.evaluate("['offline', 'asleep'].forEach((key) => cantowhisperLive().alerts.raise(key))")
+        assert problem() == "asleep"
+        tab.evaluate("cantowhisperLive().alerts.drop('asleep')")
+        assert problem() == "offline", "what goes leaves the others"
+        tab.evaluate("cantowhisperLive().alerts.drop('offline')")
+        assert problem() == "refused"
+        tab.context.grant_permissions(["microphone"])
+        tab.locator("#live-problem").wait_for(state="hidden")
 
 
 @pytest.mark.slow
