@@ -20,7 +20,7 @@ from cantowhisper.serving.offline.download import MAX_URL_CHARACTERS
 from cantowhisper.serving.offline.gradio_api import add_endpoints
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Choices, Service
-from cantowhisper.serving.offline.updates import DOWNLOADS, updates
+from cantowhisper.serving.offline.updates import DOWNLOADS, rewritten, updates
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
 from cantowhisper.serving.web.running import leave_at_once_if_busy, require_port, run_until_asked
@@ -62,15 +62,15 @@ def build_page(service: Service, *, examples: list[Path] | None = None) -> gr.Bl
                     go.render()
                     stop = gr.Button("停止 Stop", scale=1, min_width=110, elem_id="stop")
             with gr.Column(scale=6, min_width=320):
-                outputs = _outputs()
+                outputs = _outputs(limits)
         gr.HTML(view.footer(limits))
-        _wire(page, service, go, stop, [*sources, *choices], outputs)
+        _wire(page, service, (go, stop), sources, choices, outputs)
         add_endpoints(service)
     # The queue of the page lets all through to the worker's own, which is fair and also takes other entrances in.
     return page.queue(max_size=None, default_concurrency_limit=None)
 
 
-def _wire(page: gr.Blocks, service: Service, go, stop, inputs: list, outputs: dict) -> None:
+def _wire(page: gr.Blocks, service: Service, buttons: tuple, sources: list, choices: list, outputs: dict) -> None:
     """What the buttons do. Stop is a request that the work looks at, so that what is done by then is kept.
 
     (Gradio's own `cancels=` now and then leaves the button that was cancelled without effect.)
@@ -85,11 +85,19 @@ def _wire(page: gr.Blocks, service: Service, go, stop, inputs: list, outputs: di
             async for changes in changing:
                 yield {outputs[name]: value for name, value in changes.items()}
 
+    async def rewrite(script, shown):
+        async with aclosing(rewritten(shown, script)) as changing:
+            async for changes in changing:
+                yield {outputs[name]: value for name, value in changes.items()}
+
     def ask(request: gr.Request):
         service.stops.ask(request.session_hash)
 
-    shown = list(outputs.values())
-    go.click(work, inputs, shown, concurrency_limit=None, show_progress="hidden", api_visibility="private")
+    (go, stop), (_, script, *_), shown = buttons, choices, list(outputs.values())
+    quietly = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+    done = go.click(work, [*sources, *choices], shown, **quietly)
+    for may_differ in (script.change, done.then):  # the choice may have changed during the work too
+        may_differ(rewrite, [script, outputs["shown"]], shown, **quietly)
     stop.click(ask, **AT_ONCE)
     page.unload(ask)  # a closed tab stops computing
 
@@ -148,7 +156,7 @@ def _choices(service: Service) -> list:
     return [language, script, beam, compare]
 
 
-def _outputs() -> dict[str, gr.components.Component]:
+def _outputs(limits: Limits) -> dict[str, gr.components.Component]:
     """What a request changes, by the name that it also has in the page's style and script."""
     state = view.status_line(
         "揀檔案、錄音或者貼連結，然後撳「轉文字」。 Choose a file, record or paste a link, then press Transcribe."
@@ -166,6 +174,7 @@ def _outputs() -> dict[str, gr.components.Component]:
                 name.upper(), interactive=False, size="md", min_width=70, elem_id=f"download-{name}"
             )
     outputs["segments"] = gr.HTML(elem_id="segments")
+    outputs["shown"] = gr.State(time_to_live=limits.keep_files_s)  # for the choice of another script afterwards
     outputs["kept"] = gr.File(visible=False)  # what was fetched: Gradio then deletes it when it deletes uploads
     return outputs
 

@@ -1,5 +1,7 @@
 """The page for recordings, in a real browser: upload, microphone, link, playing, downloads, refusals, narrow, dark."""
 
+import contextlib
+import inspect
 import re
 import time
 import zipfile
@@ -9,18 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import webvtt
 from browser import PHONE, browser, chromium, serving, visit
 from serving_model import random_model, trained_model
 from steps import in_steps
 from web import answer, website
 
+from cantowhisper.cli.main import parser
 from cantowhisper.contracts import ModelFacts, Segment
 from cantowhisper.repository import load_page
 from cantowhisper.serving.offline.addresses import Reach
 from cantowhisper.serving.offline.limits import Limits
-from cantowhisper.serving.offline.service import Service
+from cantowhisper.serving.offline.service import Choices, Service
 from cantowhisper.serving.offline.updates import updates
 from cantowhisper.serving.recognizer import Recognizer
+from cantowhisper.serving.web.settings import page_options
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -93,8 +98,9 @@ def test_an_uploaded_file_becomes_text_and_subtitles(chrome, url, clips, name):
             tab.locator("#download-srt").click()
         srt = Path(download.value.path()).read_text(encoding="utf-8")
         assert download.value.suggested_filename == f"{Path(name).stem}.srt"
-        times = re.findall(r"^(\S+) --> (\S+)$", srt, re.MULTILINE)
-        assert len(times) == n_rows and times == sorted(times)
+        cues = list(webvtt.from_string(srt, format="srt"))
+        assert "".join("".join(cue.lines) for cue in cues).replace(" ", "") == "".join(text.split())
+        assert [cue.start_in_seconds for cue in cues] == sorted(cue.start_in_seconds for cue in cues)
 
 
 def test_recorded_speech_becomes_text(app, url, clips, tmp_path):
@@ -166,7 +172,7 @@ class Slow:
 
 
 def test_work_shows_as_it_goes_and_can_be_stopped_and_started_again(app, chrome, clips):
-    service = Service(Slow(), limits=LIMITS)
+    service, seconds = Service(Slow(), limits=LIMITS), soundfile.info(clips / "weather_16k.wav").duration
     page = app.build_page(service, examples=[])
     with serving(page, **app.launch_options(service)) as address, visit(chrome, address) as tab:
         upload(tab, clips / "weather_16k.wav")
@@ -179,6 +185,8 @@ def test_work_shows_as_it_goes_and_can_be_stopped_and_started_again(app, chrome,
             n_rows = tab.locator("#segments tbody tr").count()
             assert n_rows == len(tab.locator("#transcript textarea").input_value().splitlines()) >= 3
             assert tab.locator("#download-srt").is_enabled()  # what is done is kept
+            shown = tab.locator("#state [role=progressbar]").get_attribute("aria-valuenow")
+            assert int(shown) == round(100 * (n_rows - 0.5) / seconds), "the bar says how far it came"
 
 
 def test_a_link_becomes_text_and_a_private_one_is_refused(chrome, url, site):
@@ -221,6 +229,23 @@ def test_several_files_have_a_table_each_and_archives(chrome, url, clips):
             tab.locator("#download-srt").click()
         with zipfile.ZipFile(download.value.path()) as pack:
             assert pack.namelist() == ["01_weather_16k.srt", "02_silence.srt", "03_voice_message.srt"]
+        assert "No speech" in tab.locator("#segments section").nth(1).inner_text()
+
+
+def test_of_several_files_a_bad_one_says_so_and_is_in_no_archive(app, clips, tmp_path):
+    good, bad = str(clips / "voice_message.ogg"), str(tmp_path / "letter.mp3")
+    Path(bad).write_text("<html>this is no recording</html>")
+    for paths, names in (([good, bad, good], ["01_voice_message.txt", "03_voice_message.txt"]), ([bad, bad], None)):
+        with contextlib.closing(in_steps(updates(Service(Says({0.0: "唔該"}), limits=LIMITS), paths))) as steps:
+            for last in steps:
+                archive = last.get("txt", {}).get("value")
+                if archive:
+                    with zipfile.ZipFile(archive) as pack:
+                        assert pack.namelist() == names
+        assert last["segments"].count("not a recording") == paths.count(bad)
+        assert "letter.mp3" in last["segments"] and "letter.mp3" not in last["transcript"]
+        assert bool(archive) == bool(names)
+        assert ("1 個檔案轉唔到" if names else "None of these files") in last["state"]
 
 
 class Says:
@@ -229,11 +254,61 @@ class Says:
     facts, languages = ModelFacts(), ["en", "yue", "zh"]
 
     def __init__(self, texts: dict[float, str]):
-        self.texts = texts
+        self.texts, self.heard, self.slow = texts, 0, False
 
     def stream(self, waveform, **options):
         for start, text in self.texts.items():
-            yield Segment(start, start + 0.5, text, 0.9)
+            time.sleep(self.slow and self.heard % 2)
+            self.heard += 1
+            yield Segment(start, start + 0.5, text, 0.9, language="yue")
+
+
+def choose(tab, element: str, name: str) -> None:
+    tab.locator(f"#{element} input").click()
+    tab.get_by_role("option", name=name).click()
+
+
+def test_the_script_can_be_changed_without_recognising_again(app, chrome, clips):
+    """Afterwards, to and fro; and during the work, for when it is done."""
+    heard = Says({0.0: "你哋今日食咗麵未", 1.0: "後面條街"})
+    service = Service(heard, limits=LIMITS)
+    page = app.build_page(service, examples=[])
+    with serving(page, **app.launch_options(service)) as address, visit(chrome, address) as tab:
+        upload(tab, clips / "weather_16k.wav")
+        text = lambda: tab.locator("#transcript textarea").input_value().splitlines()
+        assert transcribe(tab) and text() == ["你哋今日食咗麵未", "後面條街"]
+        for name, expected in (
+            ("Simplified", ["你哋今日食咗面未", "后面条街"]),
+            ("As is", ["你哋今日食咗麵未", "後面條街"]),
+        ):
+            choose(tab, "script", name)
+            tab.locator("#segments .text").get_by_text(expected[1]).wait_for()
+            assert text() == expected == tab.locator("#segments td.text").all_inner_texts()
+            with tab.expect_download() as download:
+                tab.locator("#download-txt").click()
+            assert Path(download.value.path()).read_text(encoding="utf-8").splitlines() == expected
+        assert heard.heard == 2 and "Done · 粵語 Cantonese" in tab.locator("#state").inner_text()
+        heard.slow = True
+        tab.locator("#go").click()
+        tab.locator("#segments .text").first.wait_for()
+        choose(tab, "script", "Simplified")
+        tab.locator("#segments .text").get_by_text("后面条街").wait_for()
+        assert heard.heard == 4
+
+
+def test_stop_while_the_base_model_works_is_told(app, one_second):
+    service = Service(Says({0.0: "食咗飯"}), base=Slow(), limits=LIMITS)
+    for last in in_steps(updates(service, [one_second], "", Choices(compare=True), "visitor", "session")):
+        if "第0句" in last.get("segments", ""):
+            service.stops.ask("session")
+    assert "Stopped" in last["state"] and "食咗飯" in last["transcript"]
+
+
+def test_serve_takes_a_base_model(app):
+    parsed = parser().parse_args(["serve", "offline", "--model", "tuned", "--base", "openai/whisper-small"])
+    options = page_options(parsed, Limits)
+    assert (options["model"], options["base"]) == ("tuned", "openai/whisper-small")
+    assert inspect.signature(app.main).parameters.keys() >= options.keys()
 
 
 def test_before_and_after_stand_beside_each_other(app, chrome, clips):
@@ -249,6 +324,14 @@ def test_before_and_after_stand_beside_each_other(app, chrome, clips):
         rows = tab.locator("#segments table.both tbody tr")
         assert rows.locator(".text").all_inner_texts() == [after.get(time, "") for time in times]
         assert rows.locator(".before").all_inner_texts() == [before.get(time, "") for time in times]
+        with tab.expect_download() as download:
+            tab.locator("#download-txt").click()
+        with zipfile.ZipFile(download.value.path()) as pack:
+            written = {name: pack.read(name).decode().split() for name in pack.namelist()}
+        assert written == {
+            "weather_16k.txt": list(after.values()),
+            "weather_16k.before.txt": list(before.values()),
+        }
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -1,19 +1,22 @@
 """The parts of the live page's script, in a browser without a microphone: moments instead of minutes."""
 
 import base64
+import html
+import io
 import random
 import re
 import time
 
 import numpy as np
 import pytest
+import webvtt
 from browser import browser, chromium
 from test_app_online import new_engine
 
 from cantowhisper.contracts import Segment
 from cantowhisper.repository import load_page
 from cantowhisper.serving.live.service import LiveService
-from cantowhisper.serving.subtitles import write
+from cantowhisper.serving.subtitles import clock, write
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -186,7 +189,15 @@ def test_a_live_transcript_is_saved_as_one_of_a_recording_is(tab, format_):
         cut = chance.randrange(len(text) + 1)  # it grows while it is said
         lines.append({"start_s": start, "end_s": end, "parts": [text[:cut], text[cut:]]})
     segments = [Segment(x["start_s"], x["end_s"], "".join(x["parts"]), 1.0) for x in lines]
-    assert tab.evaluate(FILE, [lines, format_]) == write([s for s in segments if s.text.strip()], format_)
+    said = [s for s in segments if s.text.strip()]
+    file = tab.evaluate(FILE, [lines, format_])
+    if format_ == "txt":
+        assert file == write(said, format_)
+        return
+    cues = webvtt.from_buffer(io.StringIO(file), format=format_)
+    assert [(c.start, c.end) for c in cues] == [(clock(s.start_s), clock(s.end_s)) for s in said]
+    shown = [html.unescape(c.raw_text) if format_ == "vtt" else c.raw_text for c in cues]
+    assert shown == [" ".join(s.text.split()).replace("-->", "→") for s in said]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from benchmarks.readme import PAGES, RENDERERS, RESULTS, render
 from cantowhisper.cli.main import parser
 from cantowhisper.features.config import FeatureConfig
 from cantowhisper.features.sources.open import OPTIONS, parse
+from cantowhisper.serving.captions.rules import RULES, CaptionRules
 from cantowhisper.serving.live.engine import LiveLimits
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.training.presets import PRESETS, TrainConfig
@@ -209,6 +210,15 @@ def test_tables_of_limits_have_the_defaults(page):
     assert {name: float(value.replace(",", "")) for name, value in rows} == {
         field.name: float(getattr(limits, field.name)) for field in dataclasses.fields(limits)
     }
+
+
+def test_the_table_of_captions_has_the_limits_of_every_script():
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \|$", read(ROOT / "docs/serving.md"), re.MULTILINE)
+    told = {name: [float(cell) for cell in cells.split(" | ")[:-1]] for name, cells in rows}
+    scripts = [RULES[name] for name in ("chinese", "japanese", "korean", "other")]
+    limits = [field.name for field in dataclasses.fields(CaptionRules) if field.name != "full_width"]
+    assert told == {name: [float(getattr(kept, name)) for kept in scripts] for name in limits}
+    assert [kept.full_width for kept in scripts] == [True, True, True, False]
 
 
 def test_targets_of_make_exist():

@@ -1,6 +1,7 @@
 """The OpenAI-compatible endpoint and the named endpoints, over HTTP, with a recognizer that says what it was given."""
 
 import importlib.util
+import io
 import json
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import webvtt
 from browser import serving
 from web import answer, website
 
@@ -88,14 +90,33 @@ def test_every_format_of_the_openai_endpoint(url, tmp_path):
     plain = ask(url, path, model="whisper-1")
     assert plain.json() == {"text": said} and plain.headers["content-type"] == "application/json"
     assert ask(url, path, response_format="text").text == said + "\n"
-    assert ask(url, path, response_format="srt").text.startswith("1\n00:00:00,000 --> 00:00:01,000\n32000<None>\n")
-    assert ask(url, path, response_format="vtt").text.startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n32000&lt;")
+    assert ask(url, path, response_format="srt").text.startswith("1\n00:00:00,000 --> 00:00:00,917\n32000<None>\n")
+    assert ask(url, path, response_format="vtt").text.startswith("WEBVTT\n\n00:00:00.000 --> 00:00:00.917\n32000&lt;")
     verbose = ask(
         url, path, response_format="verbose_json", language="yue", **{"timestamp_granularities[]": "word"}
     ).json()
     assert verbose["duration"] == 2.0 and verbose["language"] == "yue" and len(verbose["segments"]) == 2
     assert {"id", "start", "end", "text", "avg_logprob", "compression_ratio"} <= set(verbose["segments"][0])
     assert verbose["words"] == [{"word": "3", "start": 0, "end": 0.5}, {"word": "3", "start": 1, "end": 1.5}]
+
+
+def test_subtitles_are_captions(app, tmp_path):
+    """A long sentence in several cues of short lines; its segment stays whole where segments were asked for."""
+    said = "中華人民共和國行政長官今日下午會見傳媒，宣布明年開始會喺全港十八區推行垃圾徵費計劃。"
+
+    class OneSentence(Echo):
+        def stream(self, waveform, **options):
+            yield Segment(0.0, 12.0, said, 0.9, language="yue")
+
+    service, path = Service(OneSentence(), limits=LIMITS, name="echo"), recording(tmp_path, 12.0)
+    with serving(app.build_page(service, examples=[]), **app.launch_options(service)) as address:
+        for name in ("srt", "vtt"):
+            file = ask(address.rstrip("/"), path, response_format=name).text
+            cues = webvtt.from_buffer(io.StringIO(file), format=name)
+            lines = [line for cue in cues for line in cue.lines]
+            assert "".join(lines) == said and max(map(len, lines)) <= 16 and len(cues) == 2
+        verbose = ask(address.rstrip("/"), path, response_format="verbose_json").json()
+        assert [row["text"] for row in verbose["segments"]] == [said]
 
 
 def test_a_stream_sends_each_segment_as_it_is_ready(url, tmp_path):

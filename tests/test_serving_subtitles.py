@@ -1,10 +1,8 @@
-"""Transcripts as files: read back with small parsers of their own."""
+"""Transcripts as files: read back with small parsers of their own. Subtitles: test_serving_captions.py."""
 
 import csv
 import doctest
-import html
 import json
-import re
 
 import pytest
 from hypothesis import given
@@ -18,31 +16,6 @@ SEGMENTS = [
     Segment(59.9996, 3600.0, "A & B <i>唔係</i> --> C\n第二行\tTAB", 0.5, ("low_confidence",)),
     Segment(3600.5, 36001.25, '"引號"', 1.0),
 ]
-CLOCK = r"(\d{2,}):([0-5]\d):([0-5]\d)[,.](\d{3})"
-
-
-def seconds(text: str) -> float:
-    hours, minutes, rest, ms = map(int, re.fullmatch(CLOCK, text).groups())
-    return hours * 3600 + minutes * 60 + rest + ms / 1000
-
-
-def parse_srt(text: str):
-    for number, block in enumerate(text.strip().split("\n\n") if text.strip() else [], start=1):
-        head, times, *lines = block.split("\n")
-        assert head == str(number) and len(lines) == 1
-        start, end = times.split(" --> ")
-        assert "," in start and "." not in start
-        yield seconds(start), seconds(end), lines[0]
-
-
-def parse_vtt(text: str):
-    head, *blocks = text.strip().split("\n\n")
-    assert head == "WEBVTT"
-    for block in blocks:
-        times, line = block.split("\n")
-        assert "<" not in line and "-->" not in line
-        start, end = times.split(" --> ")
-        yield seconds(start), seconds(end), html.unescape(line)
 
 
 def parse_tsv(text: str):
@@ -55,7 +28,7 @@ def parse_json(text: str):
         yield row["start_s"], row["end_s"], " ".join(row["text"].split()).replace("-->", "→")
 
 
-PARSERS = {"srt": parse_srt, "vtt": parse_vtt, "tsv": parse_tsv, "json": parse_json}
+PARSERS = {"tsv": parse_tsv, "json": parse_json}
 segment = st.builds(
     Segment,
     st.floats(0, 90_000),

@@ -1,5 +1,6 @@
 """`cantowhisper transcribe`: text as it is ready, partial files that stay, and no file that overwrites another."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,11 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
 from serving_model import random_model
 
-from cantowhisper.cli.transcribe import file_names
+from cantowhisper.cli.transcribe import _Transcript, file_names
+from cantowhisper.contracts import Segment
 
 names = st.lists(
     st.tuples(st.sampled_from("xyz"), st.sampled_from(["a", "A", "b", "b.c"]), st.sampled_from(["wav", "mp3"])),
@@ -50,6 +53,20 @@ def test_two_recordings_of_one_stem_give_two_files(clip, tmp_path):
     )  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["x_talk.mp3.txt", "y_talk.mp3.txt"]
     assert len(done.stdout.split()) == 2
+
+
+def test_subtitles_are_captions_and_tables_are_the_segments(tmp_path, capsys):
+    said = [Segment(0.5, 12.5, "我哋今日去街市買餸，之後返屋企煮飯，" * 2, 0.9), Segment(13.0, 14.0, "好呀", 0.9)]
+    for name in ("srt", "vtt", "tsv", "json"):
+        transcript = _Transcript(tmp_path / "talk.mp3", name, tmp_path / "talk")
+        for segment in said:
+            transcript.add(segment)
+        transcript.finish()
+    for name in ("srt", "vtt"):
+        lines = [line for cue in webvtt.read(tmp_path / f"talk.{name}") for line in cue.lines]
+        assert "".join(lines) == said[0].text + said[1].text and max(map(len, lines)) <= 16
+    assert len((tmp_path / "talk.tsv").read_text(encoding="utf-8").splitlines()) == 3
+    assert len(json.loads((tmp_path / "talk.json").read_text(encoding="utf-8"))["segments"]) == 2
 
 
 def test_what_is_ready_stays_after_ctrl_c(clip, tmp_path):

@@ -15,7 +15,8 @@ from cantowhisper.files import write_text
 
 FORMATS = ("txt", "srt", "vtt", "tsv", "json")
 CONTEXTS = ("merged", "plain", "full")  # speech.context has them too, but takes NumPy to read
-SAVE_EVERY_S = 2.0  # the partial file is written again after this
+SAVE_EVERY_S = 2.0  # the partial file is written again after this …
+SAVING_SHARE = 0.05  # … but writing takes at most this share of the time: a long transcript is written less often
 LOG_EVERY_S = 30.0  # where stderr is no terminal, a line of progress is written this often
 
 
@@ -89,11 +90,11 @@ class _Transcript:
         self._source, self._format = source, file_format
         self._target = target and target.with_name(f"{target.name}.{file_format}")
         self._partial = target and target.with_name(f"{target.name}.partial.{file_format}")
-        self._saved_at = time.monotonic()
+        self._saved_at, self._save_after_s = time.monotonic(), SAVE_EVERY_S
 
     def add(self, segment: Segment) -> None:
         self.segments.append(segment)
-        if self._partial and time.monotonic() - self._saved_at >= SAVE_EVERY_S:
+        if self._partial and time.monotonic() - self._saved_at >= self._save_after_s:
             self._save()
         elif not self._target and self._format == "txt":
             print(segment.text, flush=True)
@@ -121,8 +122,10 @@ class _Transcript:
         return f"at {clock(self.segments[-1].end_s)} of {self._source}; {where}"
 
     def _save(self) -> None:
+        began = time.monotonic()
         write_text(self._text(), self._partial)
         self._saved_at = time.monotonic()
+        self._save_after_s = max(SAVE_EVERY_S, (self._saved_at - began) / SAVING_SHARE)
 
     def _text(self) -> str:
         from cantowhisper.serving.subtitles import write

@@ -1,7 +1,8 @@
 """A transcript as a file: plain text, subtitles (SRT, WebVTT), a table (TSV), or everything (JSON).
 
 All take segments in time order and return text that ends with a line break (nothing at all for no segments, except
-where the format has a head). Times are rounded once, to whole milliseconds.
+where the format has a head). Times are rounded once, to whole milliseconds. Subtitles are captions (captions/cues.py),
+with lines and times for readers; the table and JSON have the segments as they were recognised.
 """
 
 import dataclasses
@@ -10,6 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from cantowhisper.contracts import Segment, UsageError
+from cantowhisper.serving.captions.cues import Cue, captions
 from cantowhisper.speech.text import join_texts
 
 
@@ -21,8 +23,8 @@ def to_txt(segments: Sequence[Segment]) -> str:
 def to_srt(segments: Sequence[Segment]) -> str:
     """SubRip: numbered cues with comma decimals. The format has no escapes; players show its text as it is."""
     cues = [
-        f"{number}\n{clock(s.start_s, ',')} --> {clock(s.end_s, ',')}\n{_one_line(s.text)}\n"
-        for number, s in enumerate(segments, start=1)
+        f"{number}\n{clock(cue.start_s, ',')} --> {clock(cue.end_s, ',')}\n{_lines(cue)}\n"
+        for number, cue in enumerate(captions(segments), start=1)
     ]
     return "\n".join(cues)
 
@@ -30,8 +32,8 @@ def to_srt(segments: Sequence[Segment]) -> str:
 def to_vtt(segments: Sequence[Segment]) -> str:
     """WebVTT (w3.org/TR/webvtt1): `&`, `<` and `>` are escaped, so no text can end a cue or open a tag."""
     cues = [
-        f"{clock(s.start_s, '.')} --> {clock(s.end_s, '.')}\n{html.escape(_one_line(s.text), quote=False)}\n"
-        for s in segments
+        f"{clock(cue.start_s, '.')} --> {clock(cue.end_s, '.')}\n{html.escape(_lines(cue), quote=False)}\n"
+        for cue in captions(segments)
     ]
     return "\n".join(["WEBVTT\n", *cues])
 
@@ -85,6 +87,10 @@ def clock(seconds: float, decimal: str = ".") -> str:
 
 def _ms(seconds: float) -> int:
     return max(0, round(seconds * 1000))
+
+
+def _lines(cue: Cue) -> str:
+    return "\n".join(cue.lines)
 
 
 def _one_line(text: str) -> str:

@@ -189,7 +189,7 @@ class Service:
         started, done = time.monotonic(), []
         compare = choices.compare and self.base is not None
         models = [self.recognizer, *([self.base] if compare else [])]
-        n_parts = len(sources) * len(models)
+        n_parts, share = len(sources) * len(models), 0.0
         for path in sources:
             current = Result(path.name, path, Progress((), 0.0, 0.0))
             try:
@@ -205,7 +205,8 @@ class Service:
             done.append(current)
             if current.progress.cut_short:
                 break
-        yield Status("done", results=tuple(done), share=1.0)
+        cut_short = bool(done) and bool(done[-1].progress.cut_short)
+        yield Status("done", results=tuple(done), share=share if cut_short else 1.0)
 
     def _transcribe(self, model, path: Path, choices: Choices, should_stop, started: float) -> Iterator[Progress]:
         left_s = max(0.0, self.limits.max_work_s - (time.monotonic() - started))
@@ -223,7 +224,9 @@ class Service:
 
 
 def _with(result: Result, progress: Progress, *, before: bool) -> Result:
-    return replace(result, before=progress.segments) if before else replace(result, progress=progress)
+    if not before:
+        return replace(result, progress=progress)
+    return replace(result, before=progress.segments, progress=replace(result.progress, cut_short=progress.cut_short))
 
 
 def _working(results: tuple[Result, ...], share: float, spent_s: float) -> Status:

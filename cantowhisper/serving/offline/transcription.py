@@ -30,7 +30,7 @@ class Progress:
     @property
     def share(self) -> float:
         """How much of the recording is done, 0 to 1: up to the end of the last segment."""
-        if self.finished:
+        if self.finished and not self.cut_short:
             return 1.0
         return min(self.segments[-1].end_s / self.duration_s, 1.0) if self.segments else 0.0
 

@@ -1,10 +1,15 @@
-"""What changes on the offline page as the work on a request goes on, by the names of the page's outputs."""
+"""What changes on the offline page as the work on a request goes on, by the names of the page's outputs.
+
+Text is recognised as the model writes it and shown in the script that the visitor chose, so that another choice later
+takes no other recognition.
+"""
 
 import logging
 import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gradio as gr
@@ -12,15 +17,50 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 from starlette.concurrency import run_in_threadpool
 
-from cantowhisper.contracts import CantowhisperError
+from cantowhisper.contracts import CantowhisperError, Segment
 from cantowhisper.serving.offline import view
 from cantowhisper.serving.offline.service import Choices, Result, Service, Status
 from cantowhisper.serving.offline.transcription import friendly, write_files
+from cantowhisper.speech.text import to_script
 
 DOWNLOADS = ("txt", "srt", "vtt", "tsv", "json")
-NO_TEXT = {"player": "", "transcript": "", "segments": ""}
+NO_TEXT = {"player": "", "transcript": "", "segments": "", "shown": None}
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a visitor's page shows after the work, so that its script can be changed."""
+
+    results: tuple[Result, ...]  # as recognised
+    media: tuple[str, ...]  # where the browser finds each recording
+    script: str
+
+
+class _Scripted:
+    """Results in a script of Chinese; "" leaves them as they are. A segment that comes again is not converted again."""
+
+    def __init__(self, script: str):
+        self.script, self._converted = script, {}
+
+    def __call__(self, results: Sequence[Result]) -> tuple[Result, ...]:
+        if not self.script:
+            return tuple(results)
+        return tuple(
+            replace(
+                result,
+                progress=replace(result.progress, segments=tuple(map(self._segment, result.progress.segments))),
+                before=tuple(map(self._segment, result.before)),
+            )
+            for result in results
+        )
+
+    def _segment(self, segment: Segment) -> Segment:
+        if segment not in self._converted:
+            text = to_script(segment.text, self.script, language=segment.language)
+            self._converted[segment] = replace(segment, text=text)
+        return self._converted[segment]
 
 
 async def updates(
@@ -31,7 +71,12 @@ async def updates(
     visitor: str = "",
     session: str = "",
 ) -> AsyncIterator[dict]:
-    """What changes on the page as the work on one request goes on: new values by the name of an output."""
+    """What changes on the page as the work on one request goes on: new values by the name of an output.
+
+    The last one has what `rewritten` takes as "shown", or None where nothing was transcribed.
+    """
+    choices = choices or Choices()
+    scripted = _Scripted(choices.script)
     if not paths and not link:
         yield _refused("請先揀檔案、錄音或者貼連結。 Choose a file, record something, or paste a link first.")
         return
@@ -40,20 +85,35 @@ async def updates(
         # Gradio copies files into its own store when they are yielded, so this folder need not live longer.
         with tempfile.TemporaryDirectory(prefix="cantowhisper-") as folder:
             media: dict[Path, str] = {Path(path): str(path) for path in paths}
-            asked = {"visitor": visitor, "link": link, "choices": choices, "session": session}
+            as_written = replace(choices, script="")
+            asked = {"visitor": visitor, "link": link, "choices": as_written, "session": session}
             async with aclosing(service.run(paths, **asked)) as statuses:
                 async for status in statuses:
                     if status.stage != "unchanged":
                         # In a thread: a long transcript takes a while to write, and others' events wait for this one.
-                        yield await run_in_threadpool(_changes, status, media, folder)
+                        yield await run_in_threadpool(_changes, status, media, folder, scripted)
     except Exception as error:
         if not isinstance(error, CantowhisperError):
             log.error("a request failed: %s", type(error).__name__)  # never the visitor's words, names or paths
         yield _refused(friendly(error))
 
 
-def _changes(status: Status, media: dict[Path, str], folder: str) -> dict:
-    return _kept(status, media) | _shown(status, media, folder)
+async def rewritten(shown: Shown | None, script: str) -> AsyncIterator[dict]:
+    """What changes on the page when another script is chosen after the work; nothing is recognised again."""
+    if shown is None or shown.script == script:
+        yield {"shown": gr.skip()}
+        return
+    with tempfile.TemporaryDirectory(prefix="cantowhisper-") as folder:
+        yield await run_in_threadpool(_rewrite, replace(shown, script=script), folder)
+
+
+def _rewrite(shown: Shown, folder: str) -> dict:
+    results = _Scripted(shown.script)(shown.results)
+    return _text(results, shown.media) | _files(results, folder) | {"shown": shown}
+
+
+def _changes(status: Status, media: dict[Path, str], folder: str, scripted: _Scripted) -> dict:
+    return _kept(status, media) | _shown(status, media, folder, scripted)
 
 
 def _kept(status: Status, media: dict[Path, str]) -> dict:
@@ -63,42 +123,58 @@ def _kept(status: Status, media: dict[Path, str]) -> dict:
     return {"kept": media[fetched[-1]]} if fetched else {}
 
 
-def _shown(status: Status, media: dict[Path, str], folder: str) -> dict:
+def _shown(status: Status, media: dict[Path, str], folder: str, scripted: _Scripted) -> dict:
     """What the page shows of where a request stands."""
     results, state = status.results, {"state": view.describe(status)}
     if not results:
         return state
-    where = [media[result.path] for result in results]
-    text = {"transcript": view.text_of(results), "segments": view.sections(results, where)}
-    anything = any(r.progress.segments or r.before or r.problem for r in results)
+    where = tuple(media[result.path] for result in results)
+    texts = scripted(results)
+    text = _text(texts, where)
     if status.stage == "done":
-        if not anything:
+        if not any(r.progress.segments or r.before or r.problem for r in results):
             return _refused(view.CUT_SHORT.get(results[-1].progress.cut_short, view.NO_SPEECH))
-        files = zip(DOWNLOADS, _downloads(results, folder), strict=True)
-        return state | text | {name: gr.update(value=path, interactive=True) for name, path in files}
+        return state | text | _files(texts, folder) | {"shown": Shown(results, where, scripted.script)}
     # The player is set once: a new one would begin again each time.
     begun = any(r.progress.segments or r.before for r in results)
     return state | text | ({} if begun or len(where) > 1 else {"player": view.player(where[0])})
 
 
+def _text(results: Sequence[Result], media: Sequence[str]) -> dict:
+    return {"transcript": view.text_of(results), "segments": view.sections(results, media)}
+
+
+def _files(results: Sequence[Result], folder: str) -> dict:
+    paths = _downloads(results, folder)
+    if not paths:
+        return _no_files()
+    return {name: gr.update(value=path, interactive=True) for name, path in zip(DOWNLOADS, paths, strict=True)}
+
+
 def _downloads(results: Sequence[Result], folder: str) -> list[str]:
-    """One file a format; of several recordings, an archive a format."""
-    if len(results) == 1:
-        return write_files(results[0].progress.segments, folder, results[0].path.stem, DOWNLOADS)
-    archives = [Path(folder) / f"transcripts-{name}.zip" for name in DOWNLOADS]
+    """One file a format; of several transcripts, an archive a format. What could not be read is in none of them.
+
+    The base model's transcript is one more, NAME.before.
+    """
+    transcripts: list[tuple[str, Sequence[Segment]]] = []
     for number, result in enumerate(results, start=1):
-        inside = Path(folder) / str(number)
-        inside.mkdir(exist_ok=True)
-        files = write_files(result.progress.segments, inside, result.path.stem, DOWNLOADS)
-        for archive, file in zip(archives, files, strict=True):
+        if result.problem is None:
+            name = result.path.stem if len(results) == 1 else f"{number:02d}_{result.path.stem}"
+            transcripts.append((name, result.progress.segments))
+            transcripts += [(f"{name}.before", result.before)] if result.before else []
+    if len(transcripts) <= 1 and len(results) == 1:
+        return [path for name, segments in transcripts for path in write_files(segments, folder, name, DOWNLOADS)]
+    archives = [Path(folder) / f"transcripts-{name}.zip" for name in DOWNLOADS]
+    for name, segments in transcripts:
+        for archive, file in zip(archives, write_files(segments, folder, name, DOWNLOADS), strict=True):
             with zipfile.ZipFile(archive, "a") as pack:
-                pack.write(file, f"{number:02d}_{Path(file).name}")
-    return [str(archive) for archive in archives]
+                pack.write(file, Path(file).name)
+    return [str(archive) for archive in archives] if transcripts else []
+
+
+def _no_files() -> dict:
+    return {name: gr.update(value=None, interactive=False) for name in DOWNLOADS}
 
 
 def _refused(message: str) -> dict:
-    return {
-        "state": view.problem(message),
-        **NO_TEXT,
-        **{name: gr.update(value=None, interactive=False) for name in DOWNLOADS},
-    }
+    return {"state": view.problem(message), **NO_TEXT, **_no_files()}

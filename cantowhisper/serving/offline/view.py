@@ -82,14 +82,22 @@ def describe(status: Status) -> str:
         n_segments = sum(len(r.progress.segments) for r in status.results)
         left = "" if status.left_s is None else f" · 仲要 about {_minutes(status.left_s)} left"
         return status_line(f"{status.share:.0%} · {n_segments} 句 segments{left}", share=status.share)
-    (*_, last) = status.results
+    return _describe_end(status)
+
+
+def _describe_end(status: Status) -> str:
+    *_, last = status.results
+    failed = sum(r.problem is not None for r in status.results)
+    if failed == len(status.results):
+        return problem("冇一個檔案轉到文字。 None of these files could be transcribed.")
+    codes = dict.fromkeys(r.detected_language for r in status.results if r.detected_language)
+    more = "".join(f" · {both_names(code)}" for code in codes)
+    more += f" · {failed} 個檔案轉唔到 could not be transcribed" if failed else ""
     if last.progress.cut_short:
-        return status_line(CUT_SHORT[last.progress.cut_short], share=1.0)
+        return status_line(CUT_SHORT[last.progress.cut_short] + more, share=status.share)
     seconds = sum(r.progress.duration_s for r in status.results)
     work_s = sum(r.progress.work_s for r in status.results)
-    codes = dict.fromkeys(r.detected_language for r in status.results if r.detected_language)
-    languages = "".join(f" · {both_names(code)}" for code in codes)
-    return status_line(f"完成 Done{languages} · {seconds:.0f} s · {work_s:.1f} s 處理 to transcribe", share=1.0)
+    return status_line(f"完成 Done{more} · {seconds:.0f} s · {work_s:.1f} s 處理 to transcribe", share=1.0)
 
 
 def _minutes(seconds: float) -> str:
@@ -98,10 +106,10 @@ def _minutes(seconds: float) -> str:
 
 def text_of(results: Sequence[Result]) -> str:
     """The transcripts as plain text, under the recordings' names if there are several."""
-    texts = ["\n".join(s.text for s in r.progress.segments) for r in results]
+    texts = [(r.name, "\n".join(s.text for s in r.progress.segments)) for r in results if r.problem is None]
     if len(results) == 1:
-        return texts[0]
-    return "\n\n".join(f"— {r.name} —\n{text}" for r, text in zip(results, texts, strict=True))
+        return "".join(text for _, text in texts)
+    return "\n\n".join(f"— {name} —\n{text}" for name, text in texts)
 
 
 def sections(results: Sequence[Result], media: Sequence[str]) -> str:
@@ -116,6 +124,8 @@ def _section(result: Result, media: str, *, alone: bool) -> str:
     source = html.escape(f"gradio_api/file={quote(media)}", quote=True) if media else ""
     notes = "".join(f"<p class='status'>{html.escape(f'留意 Note: {note}.')}</p>" for note in result.progress.notes)
     table = segments_table(result.progress.segments, before=result.before)
+    if not table and result.progress.finished and not result.progress.cut_short:
+        table = f"<p class='status'>{html.escape(NO_SPEECH)}</p>"
     return f"<section data-media='{source}'>{name}{notes}{table}</section>"
 
 
