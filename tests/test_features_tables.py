@@ -8,13 +8,14 @@ import pytest
 import soundfile
 from test_features_release import rejected, sound, stored
 
-from cantowhisper.contracts import CantowhisperError, UsageError
+from cantowhisper.contracts import CantowhisperError, Segment, UsageError
 from cantowhisper.features.pipeline import FeatureConfig, build_features
 from cantowhisper.features.plan import make_plan
 from cantowhisper.features.sources.clip import Clip
 from cantowhisper.features.sources.hub import _wanted_splits
 from cantowhisper.features.sources.open import open_source
 from cantowhisper.features.sources.rows import as_text
+from cantowhisper.serving.subtitles import write
 
 
 def clips_of(source: object) -> list[tuple]:
@@ -172,6 +173,19 @@ def test_a_long_recording_is_cut_at_its_subtitles(folder):
     ]
     (folder / "part.wav").write_bytes(clips[1].recording.read())
     assert soundfile.info(folder / "part.wav").frames == 6_400
+
+
+@pytest.mark.parametrize("name", ["srt", "vtt"])
+def test_the_captions_that_serving_writes_come_back_as_text(folder, name):
+    """Two lines of Chinese are joined without a space, of English with one; what WebVTT escapes is read."""
+    said = ["中華人民共和國行政長官今日會見 R&D 團隊", "ask not what your country can do for you <now>"]
+    if name == "srt":
+        said[1] = said[1].replace("<now>", "now")  # a tag there, for the format has no escapes
+    for number, text in enumerate(said):
+        written = write([Segment(0.1, 0.9, text, 1.0)], name)
+        assert len(written.partition("-->")[2].splitlines()) == 3, "the end, and two lines of text"
+        put(folder, **{f"r{number}__{name}": written})
+    assert [sentence for _, _, sentence in kept(folder)] == said
 
 
 def test_kaldi_segments_and_commands(folder):

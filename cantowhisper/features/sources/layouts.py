@@ -13,6 +13,7 @@ text files         a.txt beside a.wav
 """
 
 import csv
+import html
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from cantowhisper.features.sources.folder_files import FolderFiles
 from cantowhisper.features.sources.release_files import SPONTANEOUS, ReleaseArchive
 from cantowhisper.features.sources.rows import ENDINGS, delimited_rows, read_rows, read_text
 from cantowhisper.features.sources.table import Row, RowFolder, pick_columns, split_in, table_row
+from cantowhisper.speech.text import join_texts
 
 READ = "a table (.tsv, .csv, .jsonl, .json), LJSpeech, Kaldi or ESPnet, LibriSpeech, Common Voice, lhotse's manifests, "
 READ += "Parquet or save_to_disk, subtitles (.srt, .vtt) or text files (.txt) beside the recordings"
@@ -254,13 +256,19 @@ def _subtitles(files: FolderFiles, options: dict[str, str]) -> Iterator[Row]:
                 start_s, end_s = _seconds(clock[:4]), _seconds(clock[4:])
                 yield Row(
                     audio=sound,
-                    text=" ".join(_TAGS.sub(" ", text).split()),
+                    text=_cue_text(text, escaped=name.lower().endswith(".vtt")),
                     split=next((split for part in name.split("/")[:-1] if (split := split_in(part))), ""),
                     speaker=f"recording {splitext(sound)[0]}",  # who speaks is not known, but not in two splits
                     seconds=max(end_s - start_s, 0.0),
                     start_s=start_s,
                     end_s=end_s,
                 )
+
+
+def _cue_text(text: str, *, escaped: bool) -> str:
+    """What is said in a cue. Its lines are joined as the language writes: Chinese without a space."""
+    said = join_texts(_TAGS.sub(" ", line) for line in text.splitlines())
+    return html.unescape(said) if escaped else said
 
 
 def _seconds(clock: list[str]) -> float:
