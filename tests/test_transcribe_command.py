@@ -62,8 +62,8 @@ def test_subtitles_are_captions_and_tables_are_the_segments(tmp_path, capsys):
         for segment in said:
             transcript.add(segment)
         transcript.finish()
-    for name in ("srt", "vtt"):
-        lines = [line for cue in webvtt.read(tmp_path / f"talk.{name}") for line in cue.lines]
+    for name, read in (("srt", webvtt.from_srt), ("vtt", webvtt.read)):
+        lines = [line for cue in read(tmp_path / f"talk.{name}") for line in cue.lines]
         assert "".join(lines) == said[0].text + said[1].text and max(map(len, lines)) <= 16
     assert len((tmp_path / "talk.tsv").read_text(encoding="utf-8").splitlines()) == 3
     assert len(json.loads((tmp_path / "talk.json").read_text(encoding="utf-8"))["segments"]) == 2
