@@ -47,14 +47,26 @@ def build_random(folder: Path, shape: str = "small", *, context: dict | None = N
     return folder
 
 
-def build_miniature_export(folder: Path) -> Path:
+def build_miniature_export(folder: Path, *, seed: int = 20) -> Path:
     """A folder with a miniature Whisper of random weights, trained on nothing, and its export; for what serves it."""
     from cantowhisper.training.miniature import build_miniature
     from cantowhisper.training.model import save_model
     from cantowhisper.training.results.export import export_onnx
 
-    model, processor = build_miniature(["你好呀我哋今日去邊度食飯", "電話係二三四五六七八九"])
+    model, processor = build_miniature(["你好呀我哋今日去邊度食飯", "電話係二三四五六七八九"], seed=seed)
     save_model(model, processor, folder)
     ModelFacts(language="yue", language_token="<|zh|>", trained_contexts="variable", context=PLAIN).save(folder)
     export_onnx(folder, folder / "onnx")
     return folder
+
+
+def build_talker(folder: Path, recording: bytes) -> Path:
+    """The same, with the first weights drawn that write anything about a recording: text, events and times to check."""
+    from cantowhisper.serving.recognizer import Recognizer
+    from cantowhisper.speech.audio import load_audio
+
+    for seed in range(50):
+        model = build_miniature_export(folder / str(seed), seed=seed)
+        if any(segment.text for segment in Recognizer.open(model, threads=1).stream(load_audio(recording))):
+            return model
+    raise RuntimeError("none of 50 models writes anything")

@@ -98,6 +98,9 @@ def test_every_format_of_the_openai_endpoint(url, tmp_path):
     assert verbose["duration"] == 2.0 and verbose["language"] == "yue" and len(verbose["segments"]) == 2
     assert {"id", "start", "end", "text", "avg_logprob", "compression_ratio"} <= set(verbose["segments"][0])
     assert verbose["words"] == [{"word": "3", "start": 0, "end": 0.5}, {"word": "3", "start": 1, "end": 1.5}]
+    short = recording(tmp_path, seconds=0.2)  # nothing is said in it
+    silent = ask(url, short, response_format="verbose_json", **{"timestamp_granularities[]": "word"}).json()
+    assert silent["segments"] == silent["words"] == []
 
 
 def test_subtitles_are_captions(app, tmp_path):

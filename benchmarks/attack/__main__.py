@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 import httpx
-import numpy as np
 import soundfile
 
 from benchmarks.attack import behind_nginx, doors, endings, interfaces, load
@@ -23,7 +22,10 @@ from benchmarks.attack.attempts import ITEMS, World, as_rows
 from benchmarks.attack.network import ELSEWHERE, Elsewhere, certificate, enter
 from benchmarks.attack.page import PAGES, ROOT, client, files_in
 from benchmarks.machine import describe
-from benchmarks.random_model import build_miniature_export
+from benchmarks.random_model import build_talker
+from cantowhisper.repository import repository_file
+from cantowhisper.speech.audio import load_audio
+from cantowhisper.speech.mel import SAMPLE_RATE
 
 TRIALS = (
     doors.gradios_doors,
@@ -37,6 +39,7 @@ TRIALS = (
     interfaces.deploying,
 )
 MAX_P95_RATIO, MAX_GROWTH_MB = 1.5, 40.0
+SAMPLES, CLIP_S = repository_file("samples/corpus/clips"), 3.0
 
 
 def main() -> int:
@@ -62,8 +65,8 @@ def main() -> int:
 def measure(arguments: argparse.Namespace, folder: Path, before: dict) -> dict:
     """The result; what `before` has of parts that are left out now stays as it is there."""
     pem = certificate(folder)
-    model = arguments.model or build_miniature_export(folder / "model")
-    world = World(model, recording(), Elsewhere(recording(), pem), pem, folder)
+    sound = recording()
+    world = World(arguments.model or build_talker(folder / "models", sound), sound, Elsewhere(sound, pem), pem, folder)
     part = {"machine": describe(), "note": arguments.note}
     result = {"attempts": [], "items": ITEMS, **before, **part}
     for trial in TRIALS:
@@ -138,15 +141,11 @@ def held(result: dict) -> bool:
 
 
 def recording() -> bytes:
-    """Three seconds in which two bursts sound like somebody who speaks to a level detector."""
-    rng, seconds = np.random.default_rng(0), 3
-    sound = rng.normal(0, 0.002, seconds * 16_000)
-    for start in (0.4, 1.6):
-        at = slice(round(start * 16_000), round((start + 0.9) * 16_000))
-        tone = np.sin(2 * np.pi * 180 * np.arange(at.stop - at.start) / 16_000)
-        sound[at] += 0.2 * tone * (1 + rng.normal(0, 0.3, at.stop - at.start))
+    """The first 3 s of a sample, as WAV: tones and noise would be heard as such, and nothing be written."""
+    clip = next(path for path in sorted(SAMPLES.glob("*.mp3")) if soundfile.info(path).duration > CLIP_S)
+    waveform = load_audio(clip)[: round(CLIP_S * SAMPLE_RATE)]
     out = io.BytesIO()
-    soundfile.write(out, sound.astype(np.float32), 16_000, format="WAV", subtype="PCM_16")
+    soundfile.write(out, waveform, SAMPLE_RATE, format="WAV", subtype="PCM_16")
     return out.getvalue()
 
 

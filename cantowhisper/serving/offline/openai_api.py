@@ -98,7 +98,8 @@ async def _audio(service: Service, request: Request, *, translate: bool) -> Resp
             return StreamingResponse(events, media_type="text/event-stream")
         result = await _result(service, request, path, choices)
         language = language_of(result, form.get("language"), service)
-        return _shaped(result, form.get("response_format", "json"), language, translate=translate)
+        shape, words = form.get("response_format", "json"), choices.characters
+        return _shaped(result, shape, language, translate=translate, words=words)
 
 
 def _asked(form: Form) -> tuple[Path, Choices]:
@@ -195,7 +196,7 @@ async def _result(service: Service, request: Request, path: Path, choices: Choic
     raise Refusal("the request was stopped", status=499)
 
 
-def _shaped(result: Result, shape: str, language: str, *, translate: bool) -> Response:
+def _shaped(result: Result, shape: str, language: str, *, translate: bool, words: bool) -> Response:
     segments = result.progress.segments
     if shape in ("srt", "vtt"):
         return PlainTextResponse(write(segments, shape))
@@ -221,8 +222,10 @@ def _shaped(result: Result, shape: str, language: str, *, translate: bool) -> Re
     ]
     task = "translate" if translate else "transcribe"
     answer = {"task": task, "language": language, "duration": round(result.progress.duration_s, 3)}
-    words = [{"word": c, "start": a, "end": b} for s in segments for c, a, b in s.characters]
-    return _json({**answer, "text": text, "segments": rows, **({"words": words} if words else {})})
+    answer |= {"text": text, "segments": rows}
+    if words:  # also where nothing was said: who asked for the field finds it
+        answer["words"] = [{"word": c, "start": a, "end": b} for s in segments for c, a, b in s.characters]
+    return _json(answer)
 
 
 def _json(value: dict) -> Response:
