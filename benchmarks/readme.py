@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks.canary.table import canary
 from benchmarks.layouts import layouts
+from benchmarks.real_cantonese.tables import real_cantonese, real_cantonese_chinese, real_cantonese_table
 from benchmarks.tables_features import features
 from benchmarks.tables_real import (
     long_form,
@@ -215,6 +216,9 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "short_inputs.chinese": short_inputs_chinese,
     "short_inputs.table": short_inputs_table,
     "long_form": long_form,
+    "real_cantonese": real_cantonese,
+    "real_cantonese.chinese": real_cantonese_chinese,
+    "real_cantonese.table": real_cantonese_table,
     "real_speech": real_speech,
     "real_speech.chinese": real_speech_chinese,
     "real_speech.table": real_speech_table,

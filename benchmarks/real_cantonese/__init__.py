@@ -1,0 +1,1 @@
+"""Fine-tuning on real Cantonese, recipe beside recipe: python -m benchmarks.real_cantonese"""

@@ -1,0 +1,97 @@
+"""The benchmark of fine-tuning: folds that share nothing, recipes that take their steps, figures that add up."""
+
+import copy
+
+import datasets
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.real_cantonese.folds import N_FOLDS, assign_folds, split_of
+from benchmarks.real_cantonese.recipes import RECIPES, edits_of, fit
+from benchmarks.real_cantonese.tables import compared, difference, real_cantonese, real_cantonese_table
+from cantowhisper.training.results.scoring import transcribe_split
+
+CLIPS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 60)), min_size=1, max_size=80)
+
+
+@settings(max_examples=60, deadline=None)
+@given(CLIPS)
+def test_folds_share_no_speaker_and_no_sentence(clips):
+    speakers, texts = zip(*clips, strict=True)
+    fold = assign_folds(speakers, texts)
+    for values in (np.array(speakers), np.array(texts)):
+        assert all(len(set(fold[values == value])) == 1 for value in set(values.tolist()))
+    assert fold.shape == (len(clips),) and 0 <= fold.min() and fold.max() < N_FOLDS
+
+
+def test_folds_are_even_where_speakers_have_a_few_clips_each():
+    fold = assign_folds(np.repeat(np.arange(40), 3), np.arange(120))
+    assert np.ptp(np.bincount(fold, minlength=N_FOLDS)) <= 3
+
+
+def test_each_clip_is_tested_once_and_validated_once():
+    speakers, texts = [i // 2 for i in range(30)], [f"sentence {i}" for i in range(30)]
+    rows = datasets.Dataset.from_dict({"id": list(range(30)), "speaker": speakers, "text": texts})
+    splits = [split_of(rows, fold) for fold in range(N_FOLDS)]
+    for name in ("test", "validation"):
+        assert sorted(int(i) for split in splits for i in split[name]["id"]) == list(range(30))
+    for split in splits:
+        speakers = [set(map(int, split[name]["speaker"])) for name in ("train", "validation", "test")]
+        assert sum(map(len, speakers)) == len(set.union(*speakers)) == 15
+
+
+@pytest.mark.parametrize("name", ["usual", "ours"])
+def test_a_recipe_takes_its_steps_and_ends_with_its_best_weights(name, tmp_path):
+    from training_data import small_split
+
+    from cantowhisper.training.miniature import build_miniature
+
+    rows = small_split().select(range(6)).with_format("numpy")
+    splits = {"train": rows, "validation": rows.select([0, 1]).with_format("numpy")}
+    config = (
+        RECIPES[name]
+        .config(tmp_path, 20)
+        .with_overrides(max_steps=2, warmup_steps=0, evaluate_every_steps=1, save_every_steps=9, model="miniature")
+    )
+    model, processor = build_miniature(rows["text"], language="yue")
+    curve = fit(RECIPES[name], model, processor, config, splits, tmp_path)
+    assert [point["step"] for point in curve] == [0, 1, 2]
+    assert 0 == curve[0]["train_s"] < curve[1]["train_s"] < curve[2]["train_s"]
+    written = transcribe_split(model, processor, splits["validation"], config=config, context=RECIPES[name].context)
+    best = min(curve, key=lambda point: (point["validation"][0] / point["validation"][1], point["step"]))
+    assert np.sum(edits_of(written), axis=0).tolist() == best["validation"]
+
+
+def row(recipe: str, fold: int, edits: int, *, speed: float = 1.0) -> dict:
+    scores = {"ids": ["a", "b"], "speakers": [f"{fold}a", f"{fold}b"], "edits": [[edits, 10], [edits, 10]], "loops": 0}
+    kinds = {kind: copy.deepcopy(scores) for kind in ("test_variable", "test_full", "mandarin", "english")}
+    curve = [{"step": s, "train_s": s / speed, "validation": [max(edits, 9 - s), 10]} for s in range(0, 9, 2)]
+    trained = {"curve": curve, "peak_mib": 100, "train_minutes": 4.0, "options": {"seed": 20}}
+    return {"recipe": recipe, "fold": fold, "seed": 20, **kinds, **(trained if recipe != "stock" else {})}
+
+
+def test_figures_of_runs_that_are_known():
+    rows = [row("stock", fold, 6) for fold in range(N_FOLDS)]
+    rows += [row("usual", fold, 4) for fold in range(N_FOLDS)]
+    assert compared(rows[: N_FOLDS - 1]) == {}  # not on all folds yet
+    rows += [row("ours", fold, 3, speed=4) for fold in range(N_FOLDS)]
+    found = compared(rows)
+    assert (found["stock_cer"], found["tuned_cer"]) == (60.0, 30.0)
+    assert found["ours_minus_usual_best_points"] == -10.0
+    assert found["ours_minus_usual_interval"] == [-10.0, -10.0]  # all speakers alike
+    assert found["contexts_apart_points"] == 0.0 and found["canary_loss_points"] == -30.0
+    # The usual recipe is at 40 % after 6 steps of a second each; the other is there at the same step, four times sooner.
+    assert found["time_to_usual_best_ratio"] == 4.0
+    machine = {"cores": 2, "processor": "a", "date": "2026-01-01"}
+    told = found | {"machine": machine, "steps": 8, "clips_a_step": 4}
+    assert "60.0 % to **30.0 %**" in real_cantonese(told) and "**4.0 times sooner**" in real_cantonese_table(told)
+
+
+def test_intervals_draw_speakers_and_not_clips():
+    one = row("ours", 0, 0)
+    one["test_full"] |= {"speakers": ["a"] * 50, "edits": [[1, 10]] * 25 + [[0, 10]] * 25}
+    other = copy.deepcopy(one)
+    other["test_full"]["edits"] = [[0, 10]] * 50
+    assert difference([one], "test_full", [other], "test_full") == [5.0, 5.0]  # a single speaker: nothing to draw
