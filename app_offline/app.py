@@ -39,6 +39,7 @@ SCRIPTS = [("原樣 As is", ""), ("繁體 Traditional", "traditional"), ("简体
 CARE = [("快 Fast", 1), ("小心，慢一倍 Careful, half the speed", 5)]
 AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}  # for events that compute nothing
 MAX_THREADS = 40  # for what the page writes and reads; whoever waits takes none
+KEPT_TABS = 100  # Gradio holds 0.1 MB of each tab and each call of a program, of up to 10,000; the page needs none
 
 
 def build_page(service: Service, *, examples: list[Path] | None = None) -> gr.Blocks:
@@ -104,7 +105,7 @@ def _wire(page: gr.Blocks, service: Service, buttons: tuple, sources: list, choi
 
 def _inputs(go: gr.Button, examples: list[Path]) -> list:
     """File, microphone and link tabs; `source` says which of them is in front. `go` waits for a recording's end."""
-    source = gr.State("file")
+    source = gr.Textbox("file", visible=False)  # in the browser: what the server keeps of tabs may go (see KEPT_TABS)
     with gr.Tabs():
         with gr.Tab("檔案 File", id="file") as file_tab:
             file = gr.File(
@@ -195,6 +196,7 @@ def launch_options(service: Service) -> dict:
         "app_kwargs": service.site.app_kwargs(openai_api.routes(service)),
         "head": f"<script>{script}</script>",
         "max_threads": MAX_THREADS,
+        "state_session_capacity": KEPT_TABS,
         "theme": calm_theme(),
         "css_paths": [SHARED_STYLE, HERE / "style.css"],
         "max_file_size": limits.max_file_bytes,

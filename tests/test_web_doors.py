@@ -73,7 +73,7 @@ def page():
     service = Service(Waits(), limits=LIMITS)
     built = app.build_page(service, examples=[])
     with serving(built, **app.launch_options(service)) as address:
-        yield SimpleNamespace(url=address.rstrip("/"), gradio=built.app, site=service.site)
+        yield SimpleNamespace(url=address.rstrip("/"), gradio=built.app, site=service.site, blocks=built)
 
 
 def all_routes(routes) -> set[str]:
@@ -190,6 +190,14 @@ def wav(seconds: float = 1.0) -> bytes:
     out = io.BytesIO()
     soundfile.write(out, np.zeros(int(seconds * 16000), np.float32), 16000, format="WAV")
     return out.getvalue()
+
+
+def test_calls_whose_answers_nobody_asks_for_are_not_kept(page):
+    """Each is a session to Gradio, which would hold 0.1 MB of 10,000 of them."""
+    link = {"data": ["http://127.0.0.1/", "", "", 1, False]}
+    for _ in range(130):
+        http.post(f"{page.url}/gradio_api/call/transcribe_url", json=link).raise_for_status()
+    assert len(page.blocks.state_holder.session_data) <= 100
 
 
 def test_an_upload_is_counted_as_it_arrives(page):
