@@ -58,7 +58,8 @@ def test_a_recipe_takes_its_steps_and_ends_with_its_best_weights(name, tmp_path)
     model, processor = build_miniature(rows["text"], language="yue")
     curve = fit(RECIPES[name], model, processor, config, splits, tmp_path)
     assert [point["step"] for point in curve] == [0, 1, 2]
-    assert 0 == curve[0]["train_s"] < curve[1]["train_s"] < curve[2]["train_s"]
+    for seconds in ("train_s", "train_cpu_s"):
+        assert 0 == curve[0][seconds] < curve[1][seconds] < curve[2][seconds]
     written = transcribe_split(model, processor, splits["validation"], config=config, context=RECIPES[name].context)
     best = min(curve, key=lambda point: (point["validation"][0] / point["validation"][1], point["step"]))
     assert np.sum(edits_of(written), axis=0).tolist() == best["validation"]
@@ -67,7 +68,10 @@ def test_a_recipe_takes_its_steps_and_ends_with_its_best_weights(name, tmp_path)
 def row(recipe: str, fold: int, edits: int, *, speed: float = 1.0) -> dict:
     scores = {"ids": ["a", "b"], "speakers": [f"{fold}a", f"{fold}b"], "edits": [[edits, 10], [edits, 10]], "loops": 0}
     kinds = {kind: copy.deepcopy(scores) for kind in ("test_variable", "test_full", "mandarin", "english")}
-    curve = [{"step": s, "train_s": s / speed, "validation": [max(edits, 9 - s), 10]} for s in range(0, 9, 2)]
+    curve = [
+        {"step": s, "train_s": s / speed, "train_cpu_s": 2 * s / speed, "validation": [max(edits, 9 - s), 10]}
+        for s in range(0, 9, 2)
+    ]
     trained = {"curve": curve, "peak_mib": 100, "train_minutes": 4.0, "options": {"seed": 20}}
     return {"recipe": recipe, "fold": fold, "seed": 20, **kinds, **(trained if recipe != "stock" else {})}
 

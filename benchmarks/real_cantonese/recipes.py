@@ -62,20 +62,24 @@ RECIPES = {
 
 
 class Clock(TrainerCallback):
-    """Seconds of training so far, without evaluations and checkpoints."""
+    """Seconds of training so far, without evaluations and checkpoints: of the clock, and of all cores together."""
 
     def __init__(self):
-        self.train_s, self._since = 0.0, 0.0
+        self.train_s = np.zeros(2)
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self._since = time.perf_counter()
+        self._since = self._now()
 
     def on_step_end(self, args, state, control, **kwargs):
-        now = time.perf_counter()
+        now = self._now()
         self.train_s, self._since = self.train_s + now - self._since, now
 
     def on_evaluate(self, args, state, control, **kwargs):
-        self._since = time.perf_counter()
+        self._since = self._now()
+
+    @staticmethod
+    def _now() -> np.ndarray:
+        return np.array([time.perf_counter(), time.process_time()])
 
     on_save = on_evaluate
 
@@ -85,14 +89,19 @@ class KeepBest(TrainerCallback):
 
     def __init__(self, path: Path, clock: Clock, unchanged: list[int]):
         self.path, self.clock = path, clock
-        self.curve = [{"step": 0, "train_s": 0.0, "validation": unchanged}]
+        self.curve: list[dict] = []
+        self._add(0, unchanged)
 
     @property
     def best(self) -> dict:
         return min(self.curve, key=lambda one: (one["validation"][0] / one["validation"][1], one["step"]))
 
+    def _add(self, step: int, edits: list[int]) -> None:
+        wall_s, cpu_s = self.clock.train_s.round(2).tolist()
+        self.curve.append({"step": step, "train_s": wall_s, "train_cpu_s": cpu_s, "validation": edits})
+
     def add(self, step: int, edits: list[int], model) -> None:
-        self.curve.append({"step": step, "train_s": round(self.clock.train_s, 2), "validation": edits})
+        self._add(step, edits)
         if self.best["step"] == step:
             torch.save(model.state_dict(), self.path)
 
@@ -124,7 +133,7 @@ def fit(recipe: Recipe, model, processor, config: TrainConfig, splits: dict, fol
 def _evaluated(trainer, keeper: KeepBest, edits: list[int], model) -> dict:
     keeper.add(trainer.state.global_step, edits, model)
     rate = edits[0] / edits[1]
-    print(f"  step {trainer.state.global_step}: {keeper.clock.train_s:.0f} s, validation CER {rate:.1%}", flush=True)
+    print(f"  step {trainer.state.global_step}: {keeper.clock.train_s[0]:.0f} s, validation CER {rate:.1%}", flush=True)
     trainer.control = trainer.callback_handler.on_evaluate(trainer.args, trainer.state, trainer.control, {})
     return {"eval_cer_no_punctuation": rate}
 
