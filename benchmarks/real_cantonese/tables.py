@@ -188,11 +188,11 @@ def _notes(result: Mapping) -> str:
         f"on. CPU-minutes are of training alone, all cores together. {where(result['machine'])}.)"
     )
     if "time_to_usual_best_ratio" in result:
-        theirs, mine = (
-            (result[name]["cer"], result[name]["train_cpu_s"] / 60) for name in ("usual_best", "ours_reaches_it")
-        )
+        best, own = result["usual_best"], result["ours_reaches_it"]
+        minutes = [one["train_cpu_s"] / 60 for one in (best, own)]
         told += (
-            f" On validation the usual recipe is at its best ({theirs[0]:.1f} %) after {theirs[1]:.1f} CPU-minutes, and "
-            f"this one is there after {mine[1]:.1f}: **{result['time_to_usual_best_ratio']:.1f} times sooner**."
+            f" On validation the usual recipe is at its best ({best['cer']:.1f} %) after {minutes[0]:.1f} CPU-minutes, "
+            f"and this one is there after {minutes[1]:.1f}: "
+            f"**{result['time_to_usual_best_ratio']:.1f} times sooner**."
         )
     return told
