@@ -193,11 +193,13 @@ def wav(seconds: float = 1.0) -> bytes:
 
 
 def test_calls_whose_answers_nobody_asks_for_are_not_kept(page):
-    """Each is a session to Gradio, which would hold 0.1 MB of 10,000 of them."""
+    """Each is a session to Gradio, which would hold 0.1 MB of 10,000 of them, and a row of statistics."""
     link = {"data": ["http://127.0.0.1/", "", "", 1, False]}
     for _ in range(130):
         http.post(f"{page.url}/gradio_api/call/transcribe_url", json=link).raise_for_status()
     assert len(page.blocks.state_holder.session_data) <= 100
+    queue = page.blocks._queue
+    assert len(queue.event_analytics) <= 1 and queue.cached_event_analytics_summary == {"functions": {}}
 
 
 def test_an_upload_is_counted_as_it_arrives(page):
