@@ -45,7 +45,7 @@ VARIANTS: dict[str, dict] = {
 
 def recipe(options):
     """The mixed training; the variants change it."""
-    from cantowhisper.training.presets import TrainConfig
+    from cantowhisper.training.config import TrainConfig
 
     return TrainConfig(
         model="whisper-base encoder, fresh decoder of 2 layers",

@@ -20,10 +20,10 @@ from transformers import (
 )
 
 from cantowhisper.speech.mel import N_FRAMES, pad_to
+from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.collator import pad_labels
 from cantowhisper.training.miniature import build_tokenizer
 from cantowhisper.training.model import set_language
-from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.trainer import WhisperTrainer
 
 SHAPES = {

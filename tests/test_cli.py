@@ -59,7 +59,7 @@ def test_a_wrong_command_is_exit_code_2(capsys, words):
 @pytest.mark.parametrize(
     "words, reason",
     [
-        (["train", "F", "OUT", "--preset", "tpu"], "there is no preset 'tpu'; choose one of demo, t4, gpu"),
+        (["train", "F", "OUT", "--preset", "tpu"], "there is no preset 'tpu'; choose one of demo, cpu, t4, gpu"),
         (["train", "F", "OUT", "--set", "batchsize=4"], "training has no option 'batchsize'; did you mean batch_size"),
         (["train", "F", "OUT", "--set", "batch_size"], "--set takes key=value"),
         (

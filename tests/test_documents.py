@@ -17,7 +17,8 @@ from cantowhisper.features.sources.open import OPTIONS, parse
 from cantowhisper.serving.captions.rules import RULES, CaptionRules
 from cantowhisper.serving.live.engine import LiveLimits
 from cantowhisper.serving.offline.limits import Limits
-from cantowhisper.training.presets import PRESETS, TrainConfig
+from cantowhisper.training.config import TrainConfig
+from cantowhisper.training.presets import PRESETS
 
 ROOT = Path(__file__).resolve().parents[1]
 README, CHINESE = ROOT / "README.md", ROOT / "README.zh-HK.md"

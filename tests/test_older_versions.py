@@ -14,11 +14,11 @@ import pytest
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.speech.context import context_of
+from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.load import load_split
 from cantowhisper.training.data.sampling import frame_counts
-from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.run.checkpoints import newest_whole_checkpoint
-from cantowhisper.training.run.folder import claim
+from cantowhisper.training.run.folder import run_config
 from cantowhisper.training.trainer import train
 
 WRITTEN = Path(__file__).resolve().parent / "data" / "written_by_0.1.0.tar.xz"
@@ -73,7 +73,7 @@ def test_a_run_is_gone_on_with_and_none_under_another_context(old, monkeypatch):
     monkeypatch.chdir(old)
     (old / "begun").symlink_to(old / "model")  # what the run began with
     with pytest.raises(CantowhisperError, match="context_kind was 'plain'"):
-        claim(old / "run", dataclasses.replace(config, context_kind="merged"), "features")
+        run_config(old / "run", dataclasses.replace(config, context_kind="merged"), "features")
     checkpoint, torn = newest_whole_checkpoint(old / "run")
     assert checkpoint.name == "checkpoint-1" and not torn
     metrics = train("features", "run", config=config, progress=False)

@@ -19,7 +19,8 @@ from cantowhisper.serving.live.pace import PaceOptions
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.segments import SegmentOptions
 from cantowhisper.training.adapt import AdaptConfig
-from cantowhisper.training.presets import PRESETS, TrainConfig
+from cantowhisper.training.config import TrainConfig
+from cantowhisper.training.presets import PRESETS
 
 CLASSES = [FeatureConfig, TrainConfig, AdaptConfig, Limits, LiveLimits, PaceOptions, LiveOptions, SegmentOptions]
 every_class = pytest.mark.parametrize("options", CLASSES, ids=lambda options: options.__name__)
@@ -156,8 +157,10 @@ def test_help_of_a_command_lists_every_option(capsys, command, options):
 
 def test_help_shows_what_presets_change():
     lines = TrainConfig.help(PRESETS).splitlines()
-    (line,) = [line for line in lines if line.startswith("  max_steps=4000 ")]
-    assert line.endswith(f"; demo {PRESETS['demo'].max_steps}; gpu {PRESETS['gpu'].max_steps}")
+    (line,) = [line for line in lines if line.startswith("  max_clips_heard=64000 ")]
+    assert line.endswith("; cpu 600; gpu 128000")
+    (line,) = [line for line in lines if line.startswith("  max_steps=null ")]
+    assert line.endswith(f" or null; demo {PRESETS['demo'].max_steps}")
     (line,) = [line for line in lines if line.startswith("  seed=")]
     assert "demo" not in line
 

@@ -19,10 +19,10 @@ from cantowhisper.serving.segments import find_segments
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import pad_to
 from cantowhisper.speech.text import cer
+from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.load import load_split
 from cantowhisper.training.data.sampling import clip_context
 from cantowhisper.training.model import save_model, set_language
-from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.results.export import export_ctranslate2, export_model
 from cantowhisper.training.results.scoring import score_folder
 from cantowhisper.training.trainer import train

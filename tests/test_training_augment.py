@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cantowhisper.speech.mel import FLOOR_BELOW_MAX
+from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.augment import DECIBELS_PER_UNIT, augment
-from cantowhisper.training.presets import TrainConfig
 
 
 def clip(seed: int = 0, n_frames: int = 400) -> np.ndarray:

@@ -15,11 +15,11 @@ from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperToken
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.speech.context import stack
 from cantowhisper.speech.mel import N_FRAMES, n_frames, pad_to
+from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.collator import IGNORED, Collator, FeatureRows, check_mels
 from cantowhisper.training.data.sampling import BucketBatchSampler, Key, clip_context, frame_counts
 from cantowhisper.training.miniature import build_miniature
 from cantowhisper.training.model import set_language
-from cantowhisper.training.presets import TrainConfig
 
 TEXTS = ["你好呀我哋今日去邊度食飯", "唔該畀碗雲吞麵我呀多謝", "電話係二三四五六七八九"]
 CONFIG = TrainConfig(batch_size=8, max_batch_frames=6000, packed_share=0.0, timestamps_share=0.0)
@@ -214,8 +214,12 @@ def windows_of(batch) -> list[list[int]]:
     return [[key.row for _, key in group] for _, group in windows]
 
 
-def epoch(n, config, number=0):
-    return BucketBatchSampler(n, config, n_batches=1)._batches(number)
+def epoch(n, config, number=0, **known):
+    """The batches of an epoch, those of 30 s windows between them included."""
+    batches = itertools.dropwhile(
+        lambda batch: batch[0].part[0] < number, BucketBatchSampler(n, config, n_batches=10**6, **known)
+    )
+    return list(itertools.takewhile(lambda batch: batch[0].part[0] == number, batches))
 
 
 @settings(deadline=None, max_examples=40)
@@ -267,6 +271,27 @@ def test_the_share_of_full_windows_is_that_of_the_config(share):
     config = dataclasses.replace(CONFIG, full_context_share=share, packed_share=0.0)
     batches = list(BucketBatchSampler(n, config, n_batches=1500))
     assert np.mean([batch[0].full for batch in batches]) == pytest.approx(share, abs=0.02)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(5, 200), st.sampled_from([0.02, 0.1, 0.25, 0.9]), st.sampled_from([0.0, 0.1]), st.integers(20, 900))
+def test_shares_of_windows_hold_for_any_number_of_clips_at_any_step(n_clips, packed, full, n_batches):
+    n = np.random.default_rng(n_clips).integers(100, 900, n_clips)
+    config = TrainConfig(packed_share=packed, full_context_share=full)
+    batches = list(BucketBatchSampler(n, config, n_batches=n_batches))
+    after = np.arange(1, n_batches + 1)
+    n_packed = np.cumsum([batch[0].window >= 0 for batch in batches])
+    n_full = np.cumsum([batch[0].full and batch[0].window < 0 for batch in batches])
+    assert np.abs(n_packed - packed * after).max() < 1
+    assert np.abs(n_full - full * after).max() < 2
+
+
+def test_windows_come_at_random_places():
+    """Else one of several processes, which take batches in turn, might get all of them."""
+    n = np.random.default_rng(0).integers(100, 900, 60)
+    batches = list(BucketBatchSampler(n, TrainConfig(packed_share=0.1), n_batches=1000))
+    places = [number % 10 for number, batch in enumerate(batches) if batch[0].window >= 0]
+    assert len(places) == 100 and np.bincount(places, minlength=10).max() < 30
 
 
 def padding_overhead(n, config) -> float:

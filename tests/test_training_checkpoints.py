@@ -14,21 +14,24 @@ from training_data import temporary_folder
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.files import write_json
+from cantowhisper.training.config import DERIVED
 from cantowhisper.training.presets import PRESETS
 from cantowhisper.training.results.scoring import METRICS_FILE
 from cantowhisper.training.run.checkpoints import (
     CONFIG_FILE,
     checkpoint_steps,
+    drop_optimizer_states,
     is_whole,
     newest_whole_checkpoint,
     prune,
     seal,
 )
-from cantowhisper.training.run.folder import PLACES, claim, finished, resume_point
+from cantowhisper.training.run.folder import PLACES, claim, finished, resume_point, run_config
 from cantowhisper.training.run.hub_checkpoints import HubCheckpoints
 
 REPO = "me/run"
-CONFIG = PRESETS["t4"]
+# A run has a number for everything that its options leave to the data.
+CONFIG = PRESETS["t4"].with_overrides(**dict.fromkeys(DERIVED, 7))
 FILES = {"model.safetensors": b"weights", "optimizer.pt": b"moments", "rng/state.pth": b"chance", "empty.json": b""}
 
 
@@ -104,14 +107,47 @@ def test_a_run_is_gone_on_with_by_its_own_options_only(field):
     write_json({"features": "elsewhere", **other}, begun / CONFIG_FILE)
     write_json({"config": other}, done / METRICS_FILE)
     if field.name in PLACES:
-        claim(begun, config, "features")
+        assert run_config(begun, config, "features") == config
         assert finished(done, config) == {"config": other}
     else:
         with pytest.raises(CantowhisperError, match=rf"other options \({field.name} was 'something else'\)") as caught:
-            claim(begun, config, "features")
+            run_config(begun, config, "features")
         assert "\n" not in str(caught.value)
         with pytest.raises(CantowhisperError, match="trained with other options"):
             finished(done, config)
+
+
+@pytest.mark.parametrize("place", ["folder", "hub"])
+def test_what_is_left_to_the_data_stays_what_it_was_when_the_run_began(hub, place):
+    """Also where clips have been added since, or the package finds other numbers."""
+    run, open_ones = run_folder(whole=(3,)), PRESETS["t4"].with_overrides(language="yue", warmup_steps=9)
+    begun = CONFIG.with_overrides(language="yue", warmup_steps=9, max_steps=123)
+    claim(run_folder(), begun, "features")
+    assert run_config(run, open_ones, "features") == open_ones, "nobody has begun here"
+    write_json({"features": "elsewhere", **dataclasses.asdict(begun)}, run / CONFIG_FILE)
+    if place == "hub":
+        put_there(hub, run)
+        hub.repos[REPO].files[CONFIG_FILE] = (run / CONFIG_FILE).read_bytes()
+        run = run_folder()
+    copies = HubCheckpoints.open(REPO, run) if place == "hub" else None
+    assert run_config(run, open_ones, "features", copies) == begun
+    with pytest.raises(CantowhisperError, match="max_steps was 123"):
+        run_config(run, open_ones.with_overrides(max_steps=124), "features", copies)
+    done = run_folder()
+    write_json({"config": dataclasses.asdict(begun)}, done / METRICS_FILE)
+    assert finished(done, open_ones) and finished(done, begun)
+
+
+def test_a_finished_run_needs_no_optimizer_state():
+    run = run_folder(whole=(3, 6), torn=(9,))
+    assert drop_optimizer_states(run) == sum(len(FILES["optimizer.pt"]) + len(str(step)) for step in (3, 6))
+    for step in (3, 6):
+        folder = checkpoint_steps(run)[step]
+        assert is_whole(folder) and {p.name for p in folder.iterdir()} == {*FILES, "rng", "whole.json"} - {
+            "optimizer.pt",
+            "rng/state.pth",
+        }
+    assert (checkpoint_steps(run)[9] / "optimizer.pt").exists() and drop_optimizer_states(run) == 0
 
 
 def test_where_things_lie_is_no_option():

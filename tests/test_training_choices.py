@@ -17,17 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from training_data import small_features, small_split, with_texts
-from training_runs import PLAIN, TINY
+from training_runs import PLAIN, TINY, checkpoints_copied
 from transformers import WhisperForConditionalGeneration
 
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.speech.torch_context import ContextSeam
+from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.collator import IGNORED, Collator, FeatureRows, windows_and_inputs
 from cantowhisper.training.data.sampling import BucketBatchSampler, run_batches
 from cantowhisper.training.lora import add_lora, merge_lora
 from cantowhisper.training.miniature import build_miniature
 from cantowhisper.training.model import save_model
-from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.run.callbacks import evaluations_since_best
 from cantowhisper.training.run.checkpoints import checkpoint_steps
 from cantowhisper.training.run.optimizer import RATES, pick_learning_rate, pick_optimizer
@@ -173,9 +173,10 @@ def test_merged_adapters_compute_what_they_computed_before(tmp_path):
 def test_adapters_alone_are_trained_and_a_run_with_them_resumes(tmp_path, capsys):
     config = TINY.with_overrides(lora_rank=2, learning_rate=0.0, **SHORT)
     features = small_features()
-    metrics = train(features, tmp_path / "model", config=config, progress=False)
+    with checkpoints_copied(tmp_path / "left" / "checkpoints"):
+        metrics = train(features, tmp_path / "model", config=config, progress=False)
     assert "learning rate 0.001: for LoRA" in capsys.readouterr().out
-    steps = checkpoint_steps(tmp_path / "model")
+    steps = checkpoint_steps(tmp_path / "left")
     stored = load_file(steps[4] / "model.safetensors")
     begun = prepare_model(config, small_split("train")["text"])[0].state_dict()
     moved = {name for name in stored if not torch.equal(stored[name], begun[name])}
@@ -315,10 +316,11 @@ def test_a_schedule_adds_up_batches_as_the_trainer_itself_does(tmp_path):
 def test_a_run_with_a_schedule_resumes_in_the_middle_of_it(tmp_path):
     config = TINY.with_overrides(accumulation_schedule="2@0,1@3", **SHORT)
     features = small_features()
-    metrics = train(features, tmp_path / "whole", config=config, progress=False)
+    with checkpoints_copied(tmp_path / "left" / "checkpoints"):
+        metrics = train(features, tmp_path / "whole", config=config, progress=False)
     again = tmp_path / "again"
     again.mkdir()
-    shutil.copytree(checkpoint_steps(tmp_path / "whole")[2], again / "checkpoints" / "checkpoint-2")
+    shutil.copytree(checkpoint_steps(tmp_path / "left")[2], again / "checkpoints" / "checkpoint-2")
     resumed = train(features, again, config=config, progress=False)
     assert [e["loss"] for e in resumed["curve"] if "loss" in e] == [e["loss"] for e in metrics["curve"] if "loss" in e]
     assert (again / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()

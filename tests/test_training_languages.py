@@ -8,8 +8,8 @@ from training_data import small_features, small_split
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from cantowhisper.contracts import UsageError
+from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.languages import card_language, check_tokens, main_language, token_of, with_language
-from cantowhisper.training.presets import TrainConfig
 
 TOKENS = {f"<|{code}|>": number for number, code in enumerate(LANGUAGES) if code != "yue"}
 # Locales of Common Voice with the token of whisper-tiny … large-v2 that is theirs, or the relative that lends one.

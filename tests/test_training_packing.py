@@ -15,6 +15,7 @@ from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.context import MAX_DECODER_TOKENS
 from cantowhisper.speech.mel import N_FRAMES, log_mel, n_frames, pad_to
 from cantowhisper.speech.torch_context import ContextSeam
+from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.augment import augment
 from cantowhisper.training.data.collator import FeatureRows, windows_and_inputs
 from cantowhisper.training.data.packing import (
@@ -26,7 +27,7 @@ from cantowhisper.training.data.packing import (
     timed_labels,
 )
 from cantowhisper.training.data.sampling import BucketBatchSampler, clip_context, frame_counts
-from cantowhisper.training.presets import PRESETS, TrainConfig
+from cantowhisper.training.presets import PRESETS
 
 PACKED = TrainConfig(packed_share=1.0, full_context_share=0.0, full_context_batch_size=3, augment_from=0.0)
 VARIED = {"stretch": 0.1, "gain_db": 3.0, "time_masks": 1, "feature_masks": 1}
@@ -236,7 +237,7 @@ mixed = st.builds(
 @given(lengths, mixed, st.data())
 def test_no_batch_exceeds_its_frames_or_its_tokens(n, config, data):
     tokens = data.draw(st.lists(st.integers(4, 447), min_size=len(n), max_size=len(n)))
-    batches = BucketBatchSampler(n, config, n_batches=1, n_tokens=tokens)._batches(0)
+    batches = epoch(n, config, n_tokens=tokens)
     for batch in batches:
         windows = windows_of(batch)
         longest = max(1 + sum(tokens[row] for row in window) for window in windows)

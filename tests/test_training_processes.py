@@ -24,6 +24,17 @@ ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch"]
 TWO = ["--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
 
 
+# The run, with its checkpoints copied before the optimizer's state is deleted.
+COPYING = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from training_runs import checkpoints_copied
+with checkpoints_copied(Path(sys.argv[2] + "_checkpoints")):
+    {RUN.replace(chr(10), chr(10) + "    ")}
+"""
+
+
 def launched(script: Path, *words: str, **environment: str) -> subprocess.Popen:
     """A script in two processes on the CPU (gloo), as `accelerate launch` starts them."""
     return subprocess.Popen(
@@ -53,7 +64,7 @@ def files(folder: Path) -> set[str]:
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns(tmp_path):
     script, out = tmp_path / "run.py", tmp_path / "two"
-    script.write_text(RUN)
+    script.write_text(COPYING)
     config = json.dumps(dataclasses.asdict(TOGETHER))
     code, said, complaint = launch(script, str(sealed_features()), str(out), config)
     assert code == 0, complaint
@@ -78,7 +89,9 @@ def test_two_processes_learn_what_one_learns(tmp_path):
     assert [line[:8] for line in lines if line.startswith("step ")] == ["step 3/6", "step 6/6"]
     assert sum(line.startswith("precision fp32") for line in lines) == 1
 
-    shutil.rmtree(out / "checkpoints" / "checkpoint-6")  # killed before its end: both go on from the same step
+    shutil.rmtree(out / "checkpoints")  # killed before its end: both go on from the same step
+    shutil.move(tmp_path / "two_checkpoints", out / "checkpoints")
+    shutil.rmtree(out / "checkpoints" / "checkpoint-6")
     (out / "metrics.json").unlink()
     (out / "train_config.json").write_text(config)
     weights = (out / "model.safetensors").read_bytes()

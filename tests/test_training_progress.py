@@ -9,7 +9,7 @@ from cantowhisper.training.trainer import WhisperTrainer, prepare_model
 
 
 def test_the_bar_has_loss_cer_and_time_left(capsys):
-    bar, state = ProgressBar(), TrainerState(max_steps=10)
+    bar, state = ProgressBar(), TrainerState(max_steps=10, epoch=1.25)
     bar.on_train_begin(None, state, None)
     for state.global_step in (1, 2, 3, 4):
         bar.on_step_end(None, state, None)
@@ -18,7 +18,7 @@ def test_the_bar_has_loss_cer_and_time_left(capsys):
     bar.on_evaluate(None, state, None, metrics={"eval_cer_no_punctuation": 0.25})
     bar.on_train_end(None, state, None)
     last = capsys.readouterr().err.replace("\r", "\n").strip().splitlines()[-1]
-    assert "4/10" in last and "loss=1.500" in last and "CER=25.0%" in last
+    assert "4/10" in last and "epoch=1.2" in last and "loss=1.500" in last and "CER=25.0%" in last
     assert "<" in last and "learning_rate" not in last  # time taken < time left
 
 

@@ -63,6 +63,15 @@ def hub(monkeypatch):
         yield server
 
 
+def test_a_card_says_that_no_step_was_better(folder):
+    card = " ".join(model_card(folder, repo="me/model").split())
+    assert "Best at step 6 of 7, chosen by CER on validation; 1.5 minutes" in card
+    metrics = json.loads((folder / "metrics.json").read_text())
+    write_json({**metrics, "best_step": 0}, folder / "metrics.json")
+    card = " ".join(model_card(folder, repo="me/model").split())
+    assert "None of 7 steps was better than the model as it was, and these are its weights, chosen by CER" in card
+
+
 def test_a_push_makes_a_private_repository_with_the_model_and_its_card(hub, folder, capsys):
     assert main(["push", str(folder), "me/whisper-small-yue"]) == 0
     assert capsys.readouterr().out.strip().endswith("me/whisper-small-yue")

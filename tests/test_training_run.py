@@ -34,9 +34,10 @@ from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.context import context_of
 from cantowhisper.speech.mel import N_FRAMES, log_mel, pad_to
 from cantowhisper.speech.torch_context import ContextSeam
+from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.collator import Collator, FeatureRows, windows_and_inputs
 from cantowhisper.training.miniature import build_miniature
-from cantowhisper.training.presets import PRESETS, TrainConfig
+from cantowhisper.training.presets import PRESETS
 from cantowhisper.training.run.checkpoints import checkpoint_steps, newest_whole_checkpoint
 from cantowhisper.training.run.device import reproducible
 from cantowhisper.training.trainer import WhisperTrainer, prepare_model, train

@@ -19,8 +19,9 @@ from training_data import small_features, temporary_folder
 from transformers import TrainerCallback
 
 from cantowhisper.contracts import CantowhisperError
+from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.load import load_split
-from cantowhisper.training.presets import PRESETS, TrainConfig
+from cantowhisper.training.presets import PRESETS
 from cantowhisper.training.trainer import WhisperTrainer, train
 
 # Seven steps, with an evaluation and a checkpoint each third and one more at the end. Clips are varied by chance, so
@@ -71,7 +72,8 @@ def sealed_features() -> Path:
 def finished_run() -> tuple[Path, dict]:
     """(model folder, metrics) of one uninterrupted run; not to be written to."""
     out = temporary_folder() / "model"
-    return out, train(sealed_features(), out, config=TINY, progress=False)
+    with checkpoints_copied(out.parent / "checkpoints"):
+        return out, train(sealed_features(), out, config=TINY, progress=False)
 
 
 def curve(metrics: dict) -> list[dict]:
@@ -87,7 +89,7 @@ def assert_same_run(out: Path, metrics: dict, finished: tuple[Path, dict]) -> No
 
 def begun_again(folder: Path, *, without: tuple[int, ...] = ()) -> Path:
     """The finished run as it was before it wrote its model: the claim, and its checkpoints but some."""
-    shutil.copytree(finished_run()[0] / "checkpoints", folder / "checkpoints")
+    shutil.copytree(finished_run()[0].parent / "checkpoints", folder / "checkpoints")
     for step in without:
         shutil.rmtree(folder / "checkpoints" / f"checkpoint-{step}")
     config = {"features": "elsewhere", **dataclasses.asdict(TINY)}
@@ -96,7 +98,20 @@ def begun_again(folder: Path, *, without: tuple[int, ...] = ()) -> Path:
 
 
 @contextlib.contextmanager
-def at_each_step(action: Callable[[WhisperTrainer, int], None]) -> Iterator[None]:
+def with_callback(make: Callable[[WhisperTrainer], TrainerCallback]) -> Iterator[None]:
+    """Within this, trainers have one more callback: make(trainer)."""
+
+    def build_with_callback(trainer, *args, **kwargs):
+        build(trainer, *args, **kwargs)
+        trainer.add_callback(make(trainer))
+
+    build = WhisperTrainer.__init__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WhisperTrainer, "__init__", build_with_callback)
+        yield
+
+
+def at_each_step(action: Callable[[WhisperTrainer, int], None]):
     """Within this, trainers call action(trainer, steps done) before each step."""
 
     class Beside(TrainerCallback):
@@ -106,14 +121,21 @@ def at_each_step(action: Callable[[WhisperTrainer, int], None]) -> Iterator[None
         def on_step_begin(self, args, state, control, **kwargs):
             action(self.trainer, state.global_step)
 
-    def build_with_callback(trainer, *args, **kwargs):
-        build(trainer, *args, **kwargs)
-        trainer.add_callback(Beside(trainer))
+    return with_callback(Beside)
 
-    build = WhisperTrainer.__init__
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(WhisperTrainer, "__init__", build_with_callback)
-        yield
+
+def checkpoints_copied(folder: Path):
+    """Within this, the checkpoints of a run are copied when it has trained: as a kill at its very end leaves them.
+
+    A run that has written its model deletes the optimizer's state.
+    """
+
+    class AtTheEnd(TrainerCallback):
+        def on_train_end(self, args, state, control, **kwargs):
+            if state.is_world_process_zero:
+                shutil.copytree(args.output_dir, folder)
+
+    return with_callback(lambda _: AtTheEnd())
 
 
 def press_ctrl_c_after(step: int) -> Callable[[WhisperTrainer, int], None]:
@@ -123,7 +145,7 @@ def press_ctrl_c_after(step: int) -> Callable[[WhisperTrainer, int], None]:
 
 RUN = (
     "import json, sys\n"
-    "from cantowhisper.training.presets import TrainConfig\n"
+    "from cantowhisper.training.config import TrainConfig\n"
     "from cantowhisper.training.trainer import train\n"
     "train(sys.argv[1], sys.argv[2], config=TrainConfig(**json.loads(sys.argv[3])), progress=False)"
 )

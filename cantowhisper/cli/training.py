@@ -13,7 +13,7 @@ def add_train(subparsers) -> argparse.ArgumentParser:
     command = subparsers.add_parser("train", help="feature dataset → model; resumes by itself")
     command.add_argument("features", help="feature dataset: folder or Hub id")
     command.add_argument("out", type=Path, help="model folder to write")
-    command.add_argument("--preset", default="t4", help="demo, t4 (default) or gpu")
+    command.add_argument("--preset", default="t4", help="demo, cpu, t4 (default) or gpu")
     add_set_option(command)
     command.more_help = _train_options
     command.set_defaults(run=run_train)
@@ -21,7 +21,8 @@ def add_train(subparsers) -> argparse.ArgumentParser:
 
 
 def _train_options() -> str:
-    from cantowhisper.training.presets import PRESETS, TrainConfig
+    from cantowhisper.training.config import TrainConfig
+    from cantowhisper.training.presets import PRESETS
 
     return f"options, as --set takes them, with what presets change:\n\n{TrainConfig.help(PRESETS)}"
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import shutil
 import time
@@ -13,28 +12,28 @@ from safetensors import SafetensorError
 from transformers import Seq2SeqTrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from cantowhisper.contracts import CantowhisperError, ModelFacts
+from cantowhisper.contracts import CantowhisperError
 from cantowhisper.files import write_json
-from cantowhisper.speech.language import language_code, usual_script
-from cantowhisper.speech.text import cer_view
+from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.collator import Collator, check_mels
 from cantowhisper.training.data.languages import check_tokens, with_language
 from cantowhisper.training.data.load import amounts, evenly, load_split
-from cantowhisper.training.data.sampling import frame_counts, run_batches
+from cantowhisper.training.data.sampling import epochs_after_steps, frame_counts, run_batches
 from cantowhisper.training.data.streaming import training_rows
 from cantowhisper.training.lora import add_lora, merge_lora
 from cantowhisper.training.miniature import build_miniature
 from cantowhisper.training.model import load_model, save_model, set_dropout
-from cantowhisper.training.presets import TrainConfig
+from cantowhisper.training.results.facts import model_facts
 from cantowhisper.training.results.scoring import METRICS_FILE, spelling_of, summarize, transcribe_split
 from cantowhisper.training.run import callbacks, processes
-from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER, checkpoint_steps
+from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER, checkpoint_steps, drop_optimizer_states
 from cantowhisper.training.run.device import memory_is_kept, pick_precision, reproducible
-from cantowhisper.training.run.folder import claim, finished, resume_point
+from cantowhisper.training.run.folder import claim, finished, resume_point, run_config
 from cantowhisper.training.run.hub_checkpoints import HubCheckpoints, Uploads
 from cantowhisper.training.run.optimizer import optimizer_arguments, set_encoder_rate
 from cantowhisper.training.run.partwise_trainer import PartwiseTrainer
-from cantowhisper.training.run.progress import ProgressBar
+from cantowhisper.training.run.plan import length_line, planned, room_line, validation_line
+from cantowhisper.training.run.progress import ExpectedEnd, ProgressBar
 
 
 def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainConfig, progress: bool = True) -> dict:
@@ -62,7 +61,7 @@ def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainC
         return done
     copies = config.hub_checkpoints and processes.is_main()
     hub = HubCheckpoints.open(config.hub_checkpoints, out) if copies else None
-    processes.from_main(lambda: claim(out, config, features, hub))
+    config = processes.from_main(lambda: run_config(out, config, features, hub))
     train_split = load_split(features, "train", streaming=config.streaming)
     validation = load_split(features, "validation")  # a fixed few clips, read again and again
     config = with_language(config, train_split)
@@ -71,7 +70,13 @@ def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainC
     for split in (train_split, validation):
         check_tokens(processor.tokenizer, split, config)
     trainer = WhisperTrainer(model, processor, train_split, validation, out=out, config=config, progress=progress)
+    config = trainer.cantowhisper_config
+    data = amounts(train=train_split, validation=validation)
+    processes.from_main(lambda: _announce(trainer, out, data))
+    processes.from_main(lambda: claim(out, config, features))
     checkpoint = processes.from_main(lambda: resume_point(out, hub))
+    if config.model != "miniature":  # fresh weights write nothing
+        trainer.add_callback(callbacks.StartingPoint(trainer.keep_start))
     started = time.perf_counter()
     with callbacks.StopSignal() as stop, Uploads(hub) if hub else contextlib.nullcontext() as uploads:
         trainer.keeper.uploads = uploads
@@ -80,9 +85,17 @@ def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainC
     if stop.received and trainer.state.global_step < config.max_steps:
         raise KeyboardInterrupt(stop.received)
     best = trainer.load_best()
-    data = amounts(train=train_split, validation=validation)
     seconds = time.perf_counter() - started
     return processes.from_main(lambda: _finish(trainer, out, features, best=best, data=data, seconds=seconds))
+
+
+def _announce(trainer: "WhisperTrainer", out: Path, data: dict) -> None:
+    """Say what the run will be; raises CantowhisperError where the disk has no room for it."""
+    config = trainer.cantowhisper_config
+    print(length_line(config, data=data, epochs=trainer.epochs[-1]))
+    print(room_line(out, trainer.model, config))
+    if few := validation_line(config, len(trainer.validation)):
+        print(few, flush=True)
 
 
 def prepare_model(config: TrainConfig, texts):
@@ -103,26 +116,45 @@ def prepare_model(config: TrainConfig, texts):
 
 
 class WhisperTrainer(PartwiseTrainer):
-    """Seq2SeqTrainer with our batches, and validation by the CER of greedy transcripts."""
+    """Seq2SeqTrainer with our batches, and validation by the CER of greedy transcripts.
+
+    `cantowhisper_config` has a number for what the given config leaves to the data.
+    """
 
     def __init__(self, model, processor, train_split, validation, *, out: Path, config: TrainConfig, progress: bool):
-        self.cantowhisper_config = config
+        collator = Collator(processor, config, start_token_id=model.config.decoder_start_token_id)
+        rows = training_rows(train_split, config)
+        self._clips = {
+            "n_frames": frame_counts(train_split),
+            "n_tokens": collator.label_lengths(train_split["text"]),
+            "parts": rows.parts,
+            "languages": train_split["language"],
+            "n_processes": processes.count(),
+        }
+        self.cantowhisper_config = config = planned(config, **self._clips)
+        self.epochs = epochs_after_steps(
+            self._batches(), config, n_clips=len(train_split), n_processes=processes.count()
+        )
         self.whisper_processor = processor
         self.validation = evenly(validation, config.validation_clips)  # the same clips in each evaluation
-        self.n_frames = frame_counts(train_split)
-        self.languages = train_split["language"]
         self.metric = callbacks.selection_metric(config.language)
         early_stop = callbacks.EarlyStop(config.early_stopping_evaluations, self.metric)
         self.keeper = callbacks.CheckpointKeeper(out, keep=config.keep_checkpoints, metric=self.metric)
         super().__init__(
             model=model,
             args=_arguments(out, config, progress, d_model=model.config.d_model),
-            train_dataset=training_rows(train_split, config),
+            train_dataset=rows,
             eval_dataset=self.validation,
-            data_collator=Collator(processor, config, start_token_id=model.config.decoder_start_token_id),
-            callbacks=[callbacks.StatusLine(self.metric), self.keeper, early_stop, *[ProgressBar()] * progress],
+            data_collator=collator,
+            callbacks=[
+                callbacks.TrueEpoch(self.epochs),
+                callbacks.StatusLine(self.metric),
+                self.keeper,
+                early_stop,
+                *[ProgressBar()] * progress,
+                ExpectedEnd(),
+            ],
         )
-        self.n_tokens = self.data_collator.label_lengths(train_split["text"])
         self.remove_callback(PrinterCallback)
         self.remove_callback(ProgressCallback)
 
@@ -137,19 +169,14 @@ class WhisperTrainer(PartwiseTrainer):
             set_encoder_rate(optimizer, self.model, self.cantowhisper_config.encoder_learning_rate)
         return optimizer
 
+    def _batches(self):
+        return run_batches(config=self.cantowhisper_config, **self._clips)
+
     def get_train_dataloader(self):
         config = self.cantowhisper_config
-        sampler = run_batches(
-            self.n_frames,
-            self.n_tokens,
-            config,
-            n_processes=self.args.world_size,
-            parts=self.train_dataset.parts,
-            languages=self.languages,
-        )
         loader = torch.utils.data.DataLoader(
             self.train_dataset,
-            batch_sampler=sampler,
+            batch_sampler=self._batches(),
             collate_fn=self.data_collator,
             num_workers=0 if config.streaming else config.data_workers,
             pin_memory=torch.cuda.is_available(),
@@ -170,6 +197,13 @@ class WhisperTrainer(PartwiseTrainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def keep_start(self) -> None:
+        """Score the model as it is, and keep it as a checkpoint: it may turn out to be the best one."""
+        self.state.epoch = 0.0
+        self.evaluate()
+        self._save_checkpoint(self.model, None)
+        self.control = self.callback_handler.on_save(self.args, self.state, self.control)
 
     def _save_checkpoint(self, model, trial):
         try:
@@ -199,6 +233,8 @@ class WhisperTrainer(PartwiseTrainer):
             raise CantowhisperError("no checkpoint was kept; set save_every_steps to at most max_steps")
         if best["step"] != self.state.global_step:
             self._load_from_checkpoint(str(kept[best["step"]]))
+        if best["step"] == 0 and processes.is_main():
+            print("no step was better than the model as it was: the folder holds the weights that the run began with")
         return best
 
 
@@ -223,9 +259,6 @@ def _arguments(out: Path, config: TrainConfig, progress: bool, *, d_model: int) 
         save_strategy="steps",
         save_steps=config.save_every_steps,
         save_total_limit=None,  # CheckpointKeeper deletes old ones, when the new one is whole
-        metric_for_best_model=callbacks.selection_metric(config.language),
-        greater_is_better=False,
-        load_best_model_at_end=config.save_every_steps % config.evaluate_every_steps == 0,
         logging_steps=config.log_every_steps,
         logging_first_step=True,
         seed=config.seed,
@@ -251,6 +284,7 @@ def _finish(trainer: WhisperTrainer, out: Path, features, *, best: dict, data: d
         "features": str(features),
         "data": data,
         "steps": trainer.state.global_step,
+        "epochs": round(float(trainer.epochs[trainer.state.global_step - 1]), 2),
         "best_step": best["step"],
         "selected_by": trainer.metric,
         "learning_rate": trainer.args.learning_rate,  # also where the config leaves it to the model's size
@@ -262,39 +296,5 @@ def _finish(trainer: WhisperTrainer, out: Path, features, *, best: dict, data: d
     write_json(metrics, out / METRICS_FILE)
     with contextlib.suppress(FileNotFoundError):
         (out / CONFIG_FILE).unlink()
+    print(f"the optimizer's state is no longer needed: {drop_optimizer_states(out) / 1e6:,.0f} MB are free again")
     return metrics
-
-
-def model_facts(config: TrainConfig, model, features, *, texts) -> ModelFacts:
-    """What serving must know of the trained model."""
-    source, revision = feature_origin(features)
-    return ModelFacts(
-        trained_contexts="full" if config.full_context_share >= 1 else TRAINED[config.context_kind],
-        context={} if config.full_context_share >= 1 else dataclasses.asdict(config.context),
-        language=language_code(config.language),
-        language_token=f"<|{model.generation_config.language}|>",
-        script=script_of(config.language, texts),
-        feature_source=source,
-        feature_revision=revision,
-    )
-
-
-# What ModelFacts calls a model that was trained with a kind of context.
-TRAINED = {"merged": "merged", "plain": "variable", "full": "full"}
-
-
-def script_of(language: str, texts) -> str:
-    """The script of a model's sentences: "traditional", "simplified", or "other" where they are not Chinese."""
-    if usual_script(language) not in ("Hans", "Hant"):
-        return "other"
-    written = "".join(texts)
-    return "simplified" if cer_view(written, "simplified") == cer_view(written) else "traditional"
-
-
-def feature_origin(features: str | os.PathLike) -> tuple[str, str]:
-    """(source, revision) of a feature dataset: what it was made from, and the checksum of that."""
-    path = Path(features) / "stats.json"
-    if not path.is_file():
-        return str(features), ""
-    stats = json.loads(path.read_text(encoding="utf-8"))
-    return str(stats.get("source", "")), str(stats.get("identity", {}).get("source_checksum", ""))[:16]

@@ -7,7 +7,7 @@ here.
 import numpy as np
 
 from cantowhisper.speech.mel import FLOOR_BELOW_MAX
-from cantowhisper.training.presets import TrainConfig
+from cantowhisper.training.config import TrainConfig
 
 DECIBELS_PER_UNIT = 40.0  # log-Mel is (log10 power + 4) / 4, and a decade of power is 10 dB
 EQUALIZER_KNOTS = 5  # low-pass filters of codecs touch the upper quarter of the channels alone

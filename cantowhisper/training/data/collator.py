@@ -17,11 +17,11 @@ from cantowhisper.contracts import CantowhisperError
 from cantowhisper.speech.context import MAX_DECODER_TOKENS, Context, Windows, stack
 from cantowhisper.speech.mel import EXTRA_FRAMES, pad_to
 from cantowhisper.speech.text import join_texts
+from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.augment import augment
 from cantowhisper.training.data.languages import token_of
 from cantowhisper.training.data.packing import FrameRange, join_clips, timed_labels
 from cantowhisper.training.data.sampling import Key
-from cantowhisper.training.presets import TrainConfig
 
 IGNORED = -100  # label positions that the loss leaves out
 WINDOW_FIELDS = ("columns", "positions", "log_weights")  # of a batch: the windows of speech/context.py

@@ -13,7 +13,7 @@ from pathlib import Path
 from cantowhisper.contracts import STATS_FILE, UsageError
 from cantowhisper.hub_errors import hub_errors
 from cantowhisper.speech.language import language_code, language_name, language_token
-from cantowhisper.training.presets import TrainConfig
+from cantowhisper.training.config import TrainConfig
 
 
 def card_language(features: str | os.PathLike) -> str:

@@ -3,13 +3,15 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 
 from cantowhisper.speech.mel import FRAMES_PER_POSITION, N_FRAMES, SAMPLE_RATE, n_frames
+from cantowhisper.training.config import TrainConfig
+from cantowhisper.training.data.batch_sizes import with_batch_sizes
 from cantowhisper.training.data.packing import ClipSize, fill_windows
-from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.schedules import Accumulated, read_accumulation, step_sizes
 
 
@@ -27,8 +29,9 @@ class Key(NamedTuple):
 class BucketBatchSampler:
     """The batches of a whole run: clips of like length together, within a budget of clips, frames and label tokens.
 
-    Every clip comes once an epoch at its natural length, and between those batches come as many of 30 s windows as
-    make `full_context_share` of the steps, and of packed ones as make `packed_share`, once `augment_from` is reached.
+    Every clip comes once an epoch at its natural length. From `augment_from` on, `packed_share` of the batches are
+    packed windows and `full_context_share` 30 s windows of single clips. They are spread over the run, not over each
+    epoch, so that the shares hold for any number of clips: after any batch, packed ones are less than one off theirs.
     The order is random and fixed by (seed, epoch). The run is one stream of `n_batches`: the Trainer skips to its step
     when it resumes, and sees what the interrupted run would have seen.
 
@@ -57,7 +60,7 @@ class BucketBatchSampler:
         if languages is not None:
             _, self.languages = np.unique(np.asarray(languages, dtype=str), return_inverse=True)
         self.n_tokens = np.zeros_like(self.n_frames) if n_tokens is None else np.asarray(n_tokens)
-        self.config = config
+        self.config = with_batch_sizes(config, len(self.n_frames))
         self.n_batches = n_batches
         self.parts = parts or (lambda epoch: [np.arange(len(self.n_frames))])
         self.batch_size = None  # batches differ in size; accelerate asks
@@ -67,37 +70,37 @@ class BucketBatchSampler:
 
     def __iter__(self) -> Iterator[list[Key]]:
         first_varied = math.ceil(self.config.augment_from * self.n_batches)
-        epochs = (self._batches(epoch) for epoch in itertools.count())
-        batches = itertools.chain.from_iterable(epochs)
-        early = (batch for batch in batches if self._natural_share <= 0 or not batch[0].full)
-        yield from self._numbered(early, range(first_varied), vary=False)
-        yield from self._numbered(batches, range(first_varied, self.n_batches), vary=True)
-
-    @staticmethod
-    def _numbered(batches, numbers: range, *, vary: bool) -> Iterator[list[Key]]:
-        for number, batch in zip(numbers, batches, strict=False):
-            yield [key._replace(batch=number, vary=vary) for key in batch]
+        kinds = window_kinds(self.config, first=first_varied if self._has_natural else 0)
+        for number, batch in zip(range(self.n_batches), self._stream(kinds), strict=False):
+            yield [key._replace(batch=number, vary=number >= first_varied) for key in batch]
 
     @property
-    def _natural_share(self) -> float:
-        return round(1 - self.config.full_context_share - self.config.packed_share, 9)
+    def _has_natural(self) -> bool:
+        return round(1 - self.config.full_context_share - self.config.packed_share, 9) > 0
 
-    def _batches(self, epoch: int) -> list[list[Key]]:
-        rng = np.random.default_rng((self.config.seed, epoch))
-        full, packed = self.config.full_context_share, self.config.packed_share
-        epoch_batches, total, n_full, n_packed = [], 0, 0, 0  # those of the parts so far: shares are of the whole epoch
-        for number, rows in enumerate(self.parts(epoch)):
-            natural = list(self._natural(rows[rng.permutation(len(rows))]))
-            if self._natural_share > 0:
-                total += len(natural) / self._natural_share
-            else:
-                natural, total = [], total + math.ceil(len(rows) / self._full_size)
-            more_full, more_packed = round(total * full) - n_full, round(total * packed) - n_packed
-            n_full, n_packed = n_full + more_full, n_packed + more_packed
-            batches = natural + self._full(rng, rows, more_full) + self._packed(rng, rows, more_packed)
-            drawn = (batches[i] for i in rng.permutation(len(batches)))
-            epoch_batches += ([key._replace(part=(epoch, number)) for key in batch] for batch in drawn)
-        return epoch_batches
+    def _stream(self, kinds: Iterator[str]) -> Iterator[list[Key]]:
+        """Batches without end: those of each epoch in its order, and between them windows, as `kinds` says."""
+        for epoch in itertools.count():
+            rng = np.random.default_rng((self.config.seed, epoch))
+            for number, rows in enumerate(self.parts(epoch)):
+                windows = {
+                    FULL: self._full(np.random.default_rng((self.config.seed, epoch, number, 1)), rows),
+                    PACKED: self._packed(np.random.default_rng((self.config.seed, epoch, number, 2)), rows),
+                }
+                for batch in self._batches(rng, rows, windows, kinds):
+                    yield [key._replace(part=(epoch, number)) for key in batch]
+
+    def _batches(self, rng: np.random.Generator, rows: np.ndarray, windows: dict, kinds: Iterator[str]):
+        """The batches of a part of an epoch."""
+        if not self._has_natural:
+            n_batches = math.ceil(len(rows) / self._full_size)
+            yield from (next(windows[kind]) for kind in itertools.islice(kinds, n_batches))
+            return
+        natural = list(self._natural(rows[rng.permutation(len(rows))]))
+        for i in rng.permutation(len(natural)):
+            for kind in itertools.takewhile(lambda kind: kind != NATURAL, kinds):
+                yield next(windows[kind])
+            yield natural[i]
 
     @property
     def _full_size(self) -> int:
@@ -110,18 +113,15 @@ class BucketBatchSampler:
     def _clips(self, rows: Iterable[int]) -> Iterator[ClipSize]:
         return (ClipSize(int(row), int(self.n_frames[row]), int(self.n_tokens[row])) for row in rows)
 
-    def _full(self, rng: np.random.Generator, rows: np.ndarray, n_batches: int) -> list[list[Key]]:
+    def _full(self, rng: np.random.Generator, rows: np.ndarray) -> Iterator[list[Key]]:
         windows = ([clip] for clip in self._again_and_again(rng, rows))
-        batches = itertools.islice(self._cut(windows, size=self._full_size, full=True), n_batches)
-        return [[Key(clip.row, full=True) for (clip,) in batch] for batch in batches]
+        for batch in self._cut(windows, size=self._full_size, full=True):
+            yield [Key(clip.row, full=True) for (clip,) in batch]
 
-    def _packed(self, rng: np.random.Generator, rows: np.ndarray, n_batches: int) -> list[list[Key]]:
+    def _packed(self, rng: np.random.Generator, rows: np.ndarray) -> Iterator[list[Key]]:
         windows = self._windows(rng, rows)
-        batches = itertools.islice(self._cut(windows, size=self._full_size, full=True), n_batches)
-        return [
-            [Key(clip.row, full=True, window=number) for number, window in enumerate(batch) for clip in window]
-            for batch in batches
-        ]
+        for batch in self._cut(windows, size=self._full_size, full=True):
+            yield [Key(clip.row, full=True, window=number) for number, window in enumerate(batch) for clip in window]
 
     def _windows(self, rng: np.random.Generator, rows: np.ndarray) -> Iterator[list[ClipSize]]:
         """Packed windows of one language each, drawn as often as its share of the rows."""
@@ -163,6 +163,35 @@ class BucketBatchSampler:
             yield batch
 
 
+NATURAL, FULL, PACKED = "natural", "full", "packed"  # what the batches of a run hold
+
+
+def window_kinds(config: TrainConfig, *, first: int) -> Iterator[str]:
+    """What each batch of a run holds, without end; before batch `first`, clips at their natural length."""
+    packed = Fraction(config.packed_share).limit_denominator(10**6)
+    full = Fraction(config.full_context_share).limit_denominator(10**6)
+    full_of_the_rest = min(full / (1 - packed), Fraction(1)) if packed < 1 else Fraction(0)
+    is_full = evenly_at_random(full_of_the_rest, np.random.default_rng((config.seed, 0, 0, 3)))
+    yield from itertools.repeat(NATURAL, first)
+    for is_packed in evenly_at_random(packed, np.random.default_rng((config.seed, 0, 0, 4))):
+        yield PACKED if is_packed else FULL if next(is_full) else NATURAL
+
+
+def evenly_at_random(share: Fraction, rng: np.random.Generator) -> Iterator[bool]:
+    """True in a share of all cases, without end: in each stretch of 1 / share cases, at a random one.
+
+    After n of them, true ones are less than one away from share × n.
+    """
+    if not share:
+        yield from itertools.repeat(False)
+    place = -1
+    for number in itertools.count():
+        first, last = math.floor(number / share), math.ceil((number + 1) / share) - 1
+        before, place = place, int(rng.integers(max(first, place + 1), last, endpoint=True))
+        yield from itertools.repeat(False, place - before - 1)
+        yield True
+
+
 def run_batches(
     n_frames: Sequence[int],
     n_tokens: Sequence[int],
@@ -181,6 +210,16 @@ def run_batches(
     n_batches = sum(step_sizes(stages, config.max_steps)) * n_processes
     batches = BucketBatchSampler(n_frames, config, n_batches=n_batches, **known)
     return Accumulated(batches, stages, n_steps=config.max_steps, n_processes=n_processes)
+
+
+def epochs_after_steps(batches, config: TrainConfig, *, n_clips: int, n_processes: int = 1) -> np.ndarray:
+    """How often a clip has been heard after each step of a run, float64 (n_steps,): clips heard over clips.
+
+    `batches` are the run's, from `run_batches`.
+    """
+    items = n_processes * (1 if config.accumulation_schedule else config.gradient_accumulation_steps)
+    heard = np.fromiter((len(item) for item in batches), dtype=np.int64)
+    return heard.cumsum()[items - 1 :: items] / n_clips
 
 
 def clip_context(n_frames: int, config: TrainConfig) -> int:

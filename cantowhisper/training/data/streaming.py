@@ -19,9 +19,9 @@ import torch
 
 from cantowhisper.contracts import UsageError
 from cantowhisper.hub_errors import hub_errors
+from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.collator import FeatureRows
 from cantowhisper.training.data.sampling import Key
-from cantowhisper.training.presets import TrainConfig
 
 SMALL_COLUMNS = ["text", "duration_s"]
 LANGUAGE = "language"  # is small too, and older datasets have none

@@ -190,8 +190,11 @@ def _run(metrics: dict) -> str:
     shown = {**metrics["config"], "model": _name(metrics["config"]["model"])}
     shown.pop("hub_checkpoints", None)  # where copies lay, of which nobody need know
     config = json.dumps(shown, indent=2)
+    best = f"Best at step {metrics['best_step']} of {metrics['steps']}"
+    if metrics["best_step"] == 0:
+        best = f"None of {metrics['steps']} steps was better than the model as it was, and these are its weights"
     return (
-        f"## Training\n\nBest at step {metrics['best_step']} of {metrics['steps']}, chosen by CER on validation; "
+        f"## Training\n\n{best}, chosen by CER on validation; "
         f"{metrics['train_seconds'] / 60:.1f} minutes in the process that finished it.\n\n"
         f"![loss and validation error rate]({CURVE_FILE})\n\n```json\n{config}\n```"
     )

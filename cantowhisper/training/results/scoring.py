@@ -16,11 +16,11 @@ from cantowhisper.files import write_aside, write_json
 from cantowhisper.speech.context import Context, context_of, stack, token_budget
 from cantowhisper.speech.mel import FRAMES_PER_POSITION, pad_to
 from cantowhisper.speech.torch_context import ContextSeam
+from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.languages import main_language, token_of
 from cantowhisper.training.data.load import load_split
 from cantowhisper.training.data.sampling import frame_counts
 from cantowhisper.training.model import load_model
-from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.results.analysis import Transcript, confusions, measure, worst_clips
 
 SCORED_CONTEXTS = ("variable", "full")

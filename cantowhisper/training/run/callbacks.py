@@ -3,7 +3,7 @@
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,6 +24,27 @@ def selection_metric(language: str) -> str:
     ('wer_no_punctuation', 'cer_no_punctuation')
     """
     return f"{'wer' if language and written_with_spaces(language) else 'cer'}_no_punctuation"
+
+
+class TrueEpoch(TrainerCallback):
+    """The log's epoch: how often a clip has been heard after each step. The Trainer counts the whole run as one."""
+
+    def __init__(self, epochs: Sequence[float]):
+        self.epochs = epochs
+
+    def on_step_end(self, args, state, control, **kwargs):
+        state.epoch = round(float(self.epochs[state.global_step - 1]), 4)
+
+
+class StartingPoint(TrainerCallback):
+    """Calls `keep`, which scores and keeps the model, before the first step of a run."""
+
+    def __init__(self, keep: Callable[[], None]):
+        self.keep = keep
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if not state.log_history:  # else a run that goes on
+            self.keep()
 
 
 class StatusLine(TrainerCallback):

@@ -13,6 +13,7 @@ FOLDER = "checkpoints"
 CONFIG_FILE = "train_config.json"  # beside that folder: whose checkpoints they are
 # Written last, with the size of every other file: a checkpoint without it, or with other sizes, is torn.
 MANIFEST_FILE = "whole.json"
+OPTIMIZER_FILE = "optimizer.pt"  # as the Trainer calls it
 
 
 def checkpoint_steps(run: str | os.PathLike) -> dict[int, Path]:
@@ -70,3 +71,19 @@ def prune(run: str | os.PathLike, *, keep: int, spare: Collection[int]) -> None:
             path = checkpoint_steps(run)[step]
             (path / MANIFEST_FILE).unlink()  # from here on it is torn, however far the deletion comes
             shutil.rmtree(path, ignore_errors=True)
+
+
+def drop_optimizer_states(run: str | os.PathLike) -> int:
+    """Delete the optimizer's state, two thirds of a checkpoint, of a run that is finished; returns bytes.
+
+    The checkpoints stay whole: they hold weights, and nothing is trained from them any more.
+    """
+    dropped = 0
+    for path in checkpoint_steps(run).values():
+        state = path / OPTIMIZER_FILE
+        if is_whole(path) and state.exists():
+            dropped += state.stat().st_size
+            (path / MANIFEST_FILE).unlink()
+            state.unlink()
+            seal(path)
+    return dropped

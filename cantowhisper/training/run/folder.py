@@ -5,13 +5,12 @@ import json
 import os
 import shutil
 import sys
-import warnings
 from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.files import write_json
 from cantowhisper.hub_errors import HubUnreachable
-from cantowhisper.training.presets import TrainConfig
+from cantowhisper.training.config import DERIVED, TrainConfig
 from cantowhisper.training.results.scoring import METRICS_FILE
 from cantowhisper.training.run.checkpoints import CONFIG_FILE, checkpoint_steps, newest_whole_checkpoint, step_of
 from cantowhisper.training.run.hub_checkpoints import HubCheckpoints
@@ -34,29 +33,43 @@ def finished(out: Path, config: TrainConfig) -> dict | None:
     return metrics
 
 
-def claim(out: Path, config: TrainConfig, features: str | os.PathLike, hub: HubCheckpoints | None = None) -> None:
-    """Mark a folder as this run's, or refuse one, or a repository, that another configuration has begun."""
+def run_config(
+    out: Path, config: TrainConfig, features: str | os.PathLike, hub: HubCheckpoints | None = None
+) -> TrainConfig:
+    """The configuration to train with: what it leaves to the data is as it was where the run has begun.
+
+    A folder, or a repository, that another configuration has begun is refused.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    path = out / CONFIG_FILE
     mine = {"features": str(features), **dataclasses.asdict(config)}
+    found = {}
     if hub:
-        _refuse_other(mine, hub.config(), f"{hub.repo} on the Hub", "another repository")
+        found = hub.config() or {}
+        _refuse_other(mine, found, f"{hub.repo} on the Hub", "another repository")
+    path = out / CONFIG_FILE
     if path.exists() and checkpoint_steps(out):  # a run that failed before its first checkpoint claims nothing
-        _refuse_other(mine, json.loads(path.read_text(encoding="utf-8")), str(out), "another folder")
-        return
-    free = shutil.disk_usage(out).free
-    if free < 2**30:
-        warnings.warn(f"only {free / 2**20:.0f} MB are free at {out}", stacklevel=2)
-    write_json(mine, path)
+        found = json.loads(path.read_text(encoding="utf-8"))
+        _refuse_other(mine, found, str(out), "another folder")
+    return config.with_overrides(**{name: found.get(name) for name in DERIVED if mine[name] is None})
+
+
+def claim(out: Path, config: TrainConfig, features: str | os.PathLike) -> None:
+    """Mark a folder as this run's, unless it has begun."""
+    path = out / CONFIG_FILE
+    if not (path.exists() and checkpoint_steps(out)):
+        write_json({"features": str(features), **dataclasses.asdict(config)}, path)
 
 
 def _changed(mine: dict, theirs: dict) -> list[str]:
-    # A language that was left to the features is whatever they said.
-    told = [
-        key for key in mine if key not in PLACES and not (key == "language" and not (mine[key] and theirs.get(key)))
-    ]
     before = {**mine, **BEFORE_THEY_WERE_OPTIONS, **theirs}
-    return sorted(key for key in told if mine[key] != before[key])
+    return sorted(
+        key for key in mine if key not in PLACES and not _left_open(key, mine, theirs) and mine[key] != before[key]
+    )
+
+
+def _left_open(key: str, mine: dict, theirs: dict) -> bool:
+    """Whether an option is left to the data, and so is whatever was found there."""
+    return (key in DERIVED and mine[key] is None) or (key == "language" and not (mine[key] and theirs.get(key)))
 
 
 def _refuse_other(mine: dict, theirs: dict | None, place: str, instead: str) -> None:

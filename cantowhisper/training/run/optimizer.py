@@ -5,7 +5,7 @@ import re
 
 import torch
 
-from cantowhisper.training.presets import TrainConfig
+from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.schedules import LEARNING_RATES
 
 ENCODER = re.compile(r"(^|\.)encoder\.")  # "decoder.layers.0.encoder_attn" belongs to the decoder
