@@ -53,10 +53,10 @@ import os
 OUT = os.environ.get("CANTOWHISPER_OUT", "demo")  # folder for everything that is made
 DRIVE = False  # True on Colab: OUT is a folder of your Google Drive
 FEATURES = os.environ.get("CANTOWHISPER_FEATURES", "")  # folder or Hub id; "": OUT/features
-PRESET = os.environ.get("CANTOWHISPER_PRESET", "demo")  # "t4" fine-tunes whisper-small on a free GPU
+PRESET = os.environ.get("CANTOWHISPER_PRESET", "demo")  # "t4": whisper-small on a free GPU; "cpu": whisper-base
 MODEL = os.environ.get("CANTOWHISPER_MODEL")  # None: what the preset says; or "openai/whisper-tiny" …
-CHANGES = json.loads(os.environ.get("CANTOWHISPER_CHANGES", "{}"))  # to the preset, such as {"max_steps": 8000}
-CLIPS = os.environ.get("CANTOWHISPER_CLIPS", "")  # folder of the recordings, to hear the worst; "": the samples' own
+CHANGES = json.loads(os.environ.get("CANTOWHISPER_CHANGES", "{}"))  # to the preset, such as {"epochs": 10}
+CLIPS = os.environ.get("CANTOWHISPER_CLIPS", "")  # folder of the recordings, to hear some; "": the samples' own
 PUSH_TO = os.environ.get("CANTOWHISPER_PUSH_TO", "")  # "owner/name": the finished model goes to this private repository
 
 # %%
@@ -68,7 +68,7 @@ processes.quiet_unless_main()  # `accelerate launch whisper_training_pipeline.py
 OUT = output_folder(OUT, drive=DRIVE)
 FEATURES = FEATURES or str(OUT / "features")
 config = PRESETS[PRESET].with_overrides(**({"model": MODEL} if MODEL else {}), **CHANGES)
-print(f"{config.model}: {config.max_steps} steps of {config.batch_size} clips")
+print(f"preset {PRESET} trains {config.model}")
 
 # %% [markdown]
 # ## The data in one look
@@ -183,8 +183,9 @@ if shown:  # not with several processes, nor for 128 Mel channels
 
 # %% [markdown]
 # ## Training
-# **Goal:** a low validation CER. Transcripts of validation clips are scored every few hundred steps, and the best
-# checkpoint is kept. Interrupt the cell and run it again: it resumes.
+# **Goal:** a low validation CER. Transcripts of validation clips are scored about eight times, and the best checkpoint
+# is kept. A pretrained model is scored before the first step too: it may be the best. The number of steps follows from
+# the data, and is printed first. Interrupt the cell and run it again: it resumes.
 
 # %%
 from cantowhisper.training.results.plots import plot_curve
@@ -200,7 +201,7 @@ plt.show()
 # %% [markdown]
 # **Expect**, for the demo, CER 100 % at first and below 6 % at the end. A pretrained model begins near its stock CER.
 # If the CER rises again while the loss falls, the model memorises: stop earlier, or add data. **Change first** the
-# data, then `max_steps`, then `learning_rate`.
+# data, then `epochs`, then `learning_rate`.
 #
 # ## CER, and why not WER
 # Chinese has no spaces, so WER takes a sentence for one word: one wrong character of nine counts as 100 %.
@@ -273,8 +274,9 @@ same = export_parity(MODEL_FOLDER, FEATURES, open_engine(MODEL_FOLDER, threads=2
 print(f"{same['identical']} of {same['n']} clips give the same text; {same['cer']:.1%} of the characters differ")
 
 # %% [markdown]
-# ## Three longer recordings, from sound to text
-# Several sentences with pauses, as people would upload them. The recogniser finds the speech by itself.
+# ## Three recordings, from sound to text
+# Of the samples, longer ones of several sentences with pauses, as people would upload them: the recogniser finds the
+# speech by itself. Of another source, three clips of its test split, as they were recorded.
 
 # %%
 from cantowhisper.repository import sample_clips
@@ -283,7 +285,12 @@ from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.metric import CharacterErrorRate
 
 recognizer, metric = Recognizer.open(MODEL_FOLDER), CharacterErrorRate()
-for path, reference in sample_clips("market_morning.mp3", "voice_memo.m4a", "street_noise.mp3"):
+recordings = sample_clips("market_morning.mp3", "voice_memo.m4a", "street_noise.mp3")
+if not given["groups"]:  # no clip of the samples was tested
+    first = test.select_columns(["id", "text"]).select(range(min(3, len(test))))
+    recordings = [(path, row["text"]) for row in first if (path := find_recording(row["id"], CLIPS))]
+    print("the source's own test clips" if recordings else "its recordings are not here: set CLIPS in the parameters")
+for path, reference in recordings:
     text = "".join(segment.text for segment in recognizer.transcribe(load_audio(path)))
     rate = metric.compute(predictions=[text], references=[reference])["cer_no_punctuation"]
     print(f"{path.name} (CER {rate:.1%})\n  heard   {text}\n  written {reference}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cantowhisper.contracts import UsageError
+from cantowhisper.features.sources.folder_files import SOUND_ENDINGS
 from cantowhisper.repository import repository_file
 
 DRIVE = Path("/content/drive")  # where Colab mounts Google Drive
@@ -42,7 +43,8 @@ def in_notebook() -> bool:
 def find_recording(clip: str, folder: str | os.PathLike = "") -> Path | None:
     """The recording of a clip, by its id, in or below `folder`, or among the samples; None where there is none."""
     where = Path(folder) if folder else repository_file("samples/corpus/clips")
-    return next((path for path in sorted(where.rglob(f"{glob.escape(clip)}.*")) if path.is_file()), None)
+    found = sorted(where.rglob(f"{glob.escape(clip)}.*"))
+    return next((path for path in found if path.is_file() and path.suffix.lower() in SOUND_ENDINGS), None)
 
 
 def play(sound: str | Path | np.ndarray, *, rate: int | None = None) -> None:

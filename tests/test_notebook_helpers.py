@@ -11,6 +11,7 @@ def test_recordings_are_found_by_id_in_a_folder_or_below_it(tmp_path):
     below = tmp_path / "corpus" / "wavs"
     below.mkdir(parents=True)
     (below / "a[1].flac").touch()
+    (below / "a[1].csv").touch()  # what is said in it
     assert find_recording("a[1]", tmp_path) == below / "a[1].flac"
     assert find_recording("a", tmp_path) is None and find_recording("a1", tmp_path) is None
 

@@ -18,7 +18,7 @@ def add_demo(subparsers) -> argparse.ArgumentParser:
     command.add_argument("--source", default="samples", help="as in `features` (default: samples)")
     command.add_argument("--model", help="what to train (default: a miniature from scratch; or openai/whisper-small …)")
     command.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything that is made")
-    command.add_argument("--preset", help="demo, t4 or gpu (default: demo; with --model t4)")
+    command.add_argument("--preset", help="default: demo; with --model t4, or cpu where there is no GPU")
     command.add_argument("--open", default="1", choices=("0", "1"), help="1 leaves the page running, 0 ends")
     command.add_argument("--port", type=port, default=7860)
     command.set_defaults(run=run_demo)
@@ -31,8 +31,9 @@ def run_demo(arguments) -> int:
     settings = {
         "CANTOWHISPER_SOURCE": arguments.source,
         "CANTOWHISPER_OUT": str(out),
-        "CANTOWHISPER_PRESET": arguments.preset or ("t4" if arguments.model else "demo"),
+        "CANTOWHISPER_PRESET": arguments.preset or _preset(arguments.model),
         "CANTOWHISPER_MODEL": arguments.model or "",
+        "CANTOWHISPER_CLIPS": os.environ.get("CANTOWHISPER_CLIPS") or _recordings(arguments.source),
         "MPLBACKEND": "Agg",  # plots are saved in `out`; there is no window to show them in
         "PYTHONUNBUFFERED": "1",
     }
@@ -47,3 +48,20 @@ def run_demo(arguments) -> int:
     if arguments.open == "1":
         load_page("offline").main(str(out / "model"), host="127.0.0.1", port=arguments.port)
     return 0
+
+
+def _preset(model: str | None) -> str:
+    """The preset that ends within minutes."""
+    if not model:
+        return "demo"
+    import torch  # only here: it takes seconds
+
+    return "t4" if torch.cuda.is_available() else "cpu"
+
+
+def _recordings(source: str) -> str:
+    """The folder with the recordings of a source, to transcribe some at the end; "" for one that is no folder."""
+    from cantowhisper.features.sources.open import parse
+
+    name = parse(source)[0].name
+    return name if Path(name).is_dir() and name != "samples" else ""
