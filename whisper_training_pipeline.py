@@ -184,8 +184,8 @@ if shown:  # not with several processes, nor for 128 Mel channels
 # %% [markdown]
 # ## Training
 # **Goal:** a low validation CER. Transcripts of validation clips are scored about eight times, and the best checkpoint
-# is kept. A pretrained model is scored before the first step too: it may be the best. The number of steps follows from
-# the data, and is printed first. Interrupt the cell and run it again: it resumes.
+# is kept; a pretrained model may be it as it is. The steps follow from the data, and are printed first. Interrupt the
+# cell and run it again: it resumes.
 
 # %%
 from cantowhisper.training.results.plots import plot_curve
@@ -275,22 +275,16 @@ print(f"{same['identical']} of {same['n']} clips give the same text; {same['cer'
 
 # %% [markdown]
 # ## Three recordings, from sound to text
-# Of the samples, longer ones of several sentences with pauses, as people would upload them: the recogniser finds the
-# speech by itself. Of another source, three clips of its test split, as they were recorded.
+# Of the samples, longer ones of several sentences with pauses, as people would upload them; else three test clips.
 
 # %%
-from cantowhisper.repository import sample_clips
+from cantowhisper.notebook import three_recordings
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.metric import CharacterErrorRate
 
 recognizer, metric = Recognizer.open(MODEL_FOLDER), CharacterErrorRate()
-recordings = sample_clips("market_morning.mp3", "voice_memo.m4a", "street_noise.mp3")
-if not given["groups"]:  # no clip of the samples was tested
-    first = test.select_columns(["id", "text"]).select(range(min(3, len(test))))
-    recordings = [(path, row["text"]) for row in first if (path := find_recording(row["id"], CLIPS))]
-    print("the source's own test clips" if recordings else "its recordings are not here: set CLIPS in the parameters")
-for path, reference in recordings:
+for path, reference in three_recordings(test, CLIPS):
     text = "".join(segment.text for segment in recognizer.transcribe(load_audio(path)))
     rate = metric.compute(predictions=[text], references=[reference])["cer_no_punctuation"]
     print(f"{path.name} (CER {rate:.1%})\n  heard   {text}\n  written {reference}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from cantowhisper.contracts import UsageError
 from cantowhisper.features.sources.folder_files import SOUND_ENDINGS
-from cantowhisper.repository import repository_file
+from cantowhisper.repository import repository_file, sample_clips, sample_voices
 
 DRIVE = Path("/content/drive")  # where Colab mounts Google Drive
 
@@ -45,6 +45,20 @@ def find_recording(clip: str, folder: str | os.PathLike = "") -> Path | None:
     where = Path(folder) if folder else repository_file("samples/corpus/clips")
     found = sorted(where.rglob(f"{glob.escape(clip)}.*"))
     return next((path for path in found if path.is_file() and path.suffix.lower() in SOUND_ENDINGS), None)
+
+
+def three_recordings(test, folder: str | os.PathLike = "") -> list[tuple[Path, str]]:
+    """(path, reference text) of recordings to transcribe, after a test split of features.
+
+    Of the samples longer pieces; of another source its own first test clips, if they are in or below `folder`. Says so
+    where none are.
+    """
+    if sample_voices(test["id"]):
+        return sample_clips("market_morning.mp3", "voice_memo.m4a", "street_noise.mp3")
+    first = test.select_columns(["id", "text"]).select(range(min(3, len(test))))
+    found = [(path, row["text"]) for row in first if (path := find_recording(row["id"], folder))]
+    print("clips of the test split" if found else "the recordings are not here: set CLIPS in the parameters")
+    return found
 
 
 def play(sound: str | Path | np.ndarray, *, rate: int | None = None) -> None:

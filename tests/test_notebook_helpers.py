@@ -1,10 +1,13 @@
 """What notebooks call for folders and sound."""
 
+from pathlib import Path
+
+import datasets
 import numpy as np
 import pytest
 
 from cantowhisper.contracts import UsageError
-from cantowhisper.notebook import find_recording, output_folder, play
+from cantowhisper.notebook import find_recording, output_folder, play, three_recordings
 
 
 def test_recordings_are_found_by_id_in_a_folder_or_below_it(tmp_path):
@@ -19,6 +22,21 @@ def test_recordings_are_found_by_id_in_a_folder_or_below_it(tmp_path):
 def test_recordings_of_the_samples_are_found_without_a_folder(samples):
     clip = next(iter(sorted((samples / "clips").glob("*.mp3"))))
     assert find_recording(clip.stem) == clip
+
+
+def test_three_recordings_are_of_the_source_that_was_tested(samples, tmp_path, capsys):
+    def split(*ids: str) -> datasets.Dataset:
+        return datasets.Dataset.from_dict({"id": list(ids), "text": [f"text of {i}" for i in ids]})
+
+    tested = (samples / "test.tsv").read_text(encoding="utf-8").splitlines()[1].split("\t")[1]
+    pieces = three_recordings(split(Path(tested).stem), tmp_path)
+    assert [path.name for path, _ in pieces] == ["market_morning.mp3", "voice_memo.m4a", "street_noise.mp3"]
+    assert capsys.readouterr().out == "" and three_recordings(split("a", "b"), tmp_path) == []
+    assert "set CLIPS" in capsys.readouterr().out
+    for name in ("d", "b", "a"):
+        (tmp_path / f"{name}.wav").touch()
+    found = three_recordings(split("a", "b", "c", "d"), tmp_path)
+    assert found == [(tmp_path / "a.wav", "text of a"), (tmp_path / "b.wav", "text of b")]
 
 
 def test_a_terminal_plays_nothing_and_says_what_to_do(capsys, tmp_path):

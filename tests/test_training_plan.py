@@ -42,12 +42,12 @@ def epochs(config: TrainConfig, n_frames: np.ndarray, n_processes: int = 1) -> n
 
 
 def test_sixty_clips_train_for_minutes_and_large_data_as_long_as_ever():
-    few, many = (planned(PRESETS["t4"], lengths(n)) for n in (60, 100_000))
+    few, many = (planned(PRESETS["t4"], lengths(n)) for n in (60, 20_000))
     assert (few.batch_size, few.full_context_batch_size) == (4, 1) and 75 <= few.max_steps <= 90
     assert (many.batch_size, many.full_context_batch_size, many.max_steps) == (16, 4, 4000)
     assert (many.warmup_steps, many.evaluate_every_steps, many.save_every_steps) == (400, 500, 500)
     assert many.log_every_steps == 25
-    gpu = planned(PRESETS["gpu"], lengths(100_000))
+    gpu = planned(PRESETS["gpu"], lengths(25_000))
     assert (gpu.batch_size, gpu.full_context_batch_size, gpu.max_steps, gpu.warmup_steps) == (64, 16, 2000, 200)
     cpu = planned(PRESETS["cpu"], lengths(850))
     assert cpu.max_steps * cpu.batch_size <= 600 + cpu.batch_size
