@@ -184,8 +184,7 @@ if shown:  # not with several processes, nor for 128 Mel channels
 # %% [markdown]
 # ## Training
 # **Goal:** a low validation CER. Transcripts of validation clips are scored about eight times, and the best checkpoint
-# is kept; a pretrained model may be it as it is. The steps follow from the data, and are printed first. Interrupt the
-# cell and run it again: it resumes.
+# is kept; a pretrained model may be it as it is. Interrupt the cell and run it again: it resumes.
 
 # %%
 from cantowhisper.training.results.plots import plot_curve
