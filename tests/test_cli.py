@@ -66,7 +66,10 @@ def test_a_wrong_command_is_exit_code_2(capsys, words):
             ["train", "F", "OUT", "--set", "batch_size=many"],
             "batch_size takes a whole number (clips, at least 1) or null; not 'many'",
         ),
-        (["train", "F", "OUT", "--set", "batch_size=0"], "batch_size takes a whole number (clips, at least 1) or null; not 0"),
+        (
+            ["train", "F", "OUT", "--set", "batch_size=0"],
+            "batch_size takes a whole number (clips, at least 1) or null; not 0",
+        ),
         (["train", "F", "OUT", "--set", "dropout=7"], "dropout takes a number (share, at least 0 and below 1); not 7"),
         (["train", "F", "OUT", "--set", "warmup_steps=-5"], "warmup_steps takes a whole number (steps, at least 0)"),
         (["train", "F", "OUT", "--set", "precision=fp8"], "precision takes auto, fp32, fp16 or bf16; not 'fp8'"),
