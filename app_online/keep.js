@@ -13,8 +13,9 @@ class Keeper {
     clearTimeout(this.timer);
     this.timer = undefined;
     try {
-      if (!this.transcript.lines.length) return sessionStorage.removeItem(this.key);
-      sessionStorage.setItem(this.key, JSON.stringify({ recorded_s: this.recorded(), ...this.transcript.kept() }));
+      const kept = { recorded_s: this.recorded(), ...this.transcript.kept() };
+      if (kept.lines.length || kept.tentative) sessionStorage.setItem(this.key, JSON.stringify(kept));
+      else sessionStorage.removeItem(this.key);
     } catch {
       // A visitor who allows no storage has the text on the page, and is asked before leaving it.
     }
@@ -23,7 +24,7 @@ class Keeper {
   restore() {
     try {
       const kept = JSON.parse(sessionStorage.getItem(this.key));
-      if (!kept?.lines.length) return 0;
+      if (!kept) return 0;
       this.transcript.restore(kept);
       return kept.recorded_s;
     } catch {

@@ -9,8 +9,9 @@ const keeper = new Keeper(transcript, () => sound.total / RATE);
 const asked = new URLSearchParams(location.search).has("raw") ? false : true;
 const CONSTRAINTS = { channelCount: 1, echoCancellation: asked, noiseSuppression: asked, autoGainControl: asked };
 const NEWS_MS = 15000; // how long the state line tells what happened, before it says again what goes on
+const TWICE_MS = 1500; // two clicks on Stop nearer than this are one
 let sound = new Sound(Math.ceil(keeper.restore() * RATE));
-let recorder = null, transport = null, running = null, lock = null, view = null, news = null;
+let recorder = null, transport = null, running = null, lock = null, view = null, news = null, stoppedAt = 0;
 
 function say(key) {
   clearTimeout(news);
@@ -28,17 +29,15 @@ function setState(state, key) {
   enable();
 }
 
-function usual(seconds) {
-  const n = Math.max(1, Math.round(seconds));
-  return [`呢度通常遲 ${n} 秒`, `usually ${n} s behind here`];
-}
 // Counts on while nothing comes back: then all that was said since is late.
 function showLag() {
   if (!running) return tell($("lag"), []);
   const late = Math.max(view?.lag_s ?? 0, 0) + (sound.total - transport.have) / RATE;
   const n = Math.floor(late), gaps = (view?.gaps ?? []).reduce((sum, [from, to]) => sum + (to - from) / RATE, 0);
-  const parts = [n >= 1 ? [`遲咗 ${n} 秒`, `${n} s behind`] : ["跟得上", "up to date"]];
-  if (view?.usual_s != null) parts.push(usual(view.usual_s));
+  const usual = view?.usual_s == null ? null : Math.max(1, Math.round(view.usual_s)); // of all speakers on this server
+  const [about, about_en] = usual ? [`（呢度通常遲 ${usual} 秒）`, ` (usually ${usual} s here)`] : ["", ""];
+  const now = n >= 1 ? [`遲咗 ${n} 秒`, `${n} s behind`] : ["跟得上", "up to date"];
+  const parts = [[now[0] + about, now[1] + about_en]];
   if (LEVELS[view?.level]) parts.push(LEVELS[view.level]);
   if (gaps) parts.push([`漏咗 ${gaps.toFixed(1)} 秒聲`, `${gaps.toFixed(1)} s of sound are missing`]);
   tell($("lag"), parts);
@@ -104,13 +103,21 @@ async function start() {
 }
 
 async function stop() {
-  if (live.dataset.state === "stopping") transport.stop("done"); // the visitor does not wait for the last sentence
+  if (live.dataset.state === "stopping") return leaveRest();
   if (live.dataset.state !== "running") return;
+  stoppedAt = Date.now();
   setState("stopping", "stopping");
   await recorder.stop();
   live.querySelector(".meter i").style.width = "0";
   lock?.release();
   transport.end();
+}
+
+// The visitor does not wait for the last sentence: the server is away, perhaps.
+function leaveRest() {
+  if (Date.now() - stoppedAt < TWICE_MS) return;
+  if (transport.session) server.live_forget({ session: transport.session });
+  transport.stop("done");
 }
 
 // What the transport has to say: a problem or its end, what happened to the session, or that all is done.

@@ -206,6 +206,9 @@ def test_who_stops_while_the_server_is_away_need_not_wait_for_it(url, microphone
         tab.locator(".live[data-state=stopping]").wait_for()
         assert "唔等" in shown(tab, "go")
         tab.locator("#live-go").click()
+        assert tab.locator(".live").get_attribute("data-state") == "stopping", "a double click is no wish to go"
+        tab.wait_for_timeout(1600)
+        tab.locator("#live-go").click()
         tab.locator(".live[data-state=idle]").wait_for()
         assert shown(tab, "committed") == last and tab.locator("#live-problem").is_hidden()
         assert tab.locator("#live-playback").is_visible() and tab.locator("[data-format=srt]").is_enabled()
@@ -236,7 +239,7 @@ def test_the_language_that_is_heard_is_said_and_marks_the_text(app, microphone):
             answer_dialogs(tab)
             start(tab)
             tab.wait_for_function(f"cantowhisperLive().sound.total >= {5 * SAMPLE_RATE}", timeout=60_000)
-            assert "聽到係 粵語 Cantonese" in shown(tab, "heard") and "呢度通常遲" in shown(tab, "lag")
+            assert "聽到係 粵語 Cantonese" in shown(tab, "heard") and "（呢度通常遲" in shown(tab, "lag")
             stop(tab)
             assert tab.locator("#live-committed > span").first.get_attribute("lang") == "zh-HK"
             assert 0 < engine.recognizer.n_heard < engine.recognizer.n_passes
@@ -248,11 +251,9 @@ def test_a_model_without_an_export_is_said_to_be_slow(app):
     class Slow(Scripted):
         slow = True
 
-    for recognizer in (Slow(), Scripted()):
-        page = app.build_page(recognizer)
-        page.engine.close()
-        texts = [str(block.value) for block in page.blocks.values() if hasattr(block, "value")]
-        assert any("cantowhisper export" in text for text in texts) == recognizer.slow
+    page = app.build_page(Slow())
+    page.engine.close()
+    assert any("cantowhisper export" in str(getattr(block, "value", "")) for block in page.blocks.values())
 
 
 # ----------------------------------------------------------------------------------------------------------- access
@@ -360,4 +361,5 @@ def test_selects_look_like_selects_and_words_are_those_of_hong_kong(tab):
         )
         assert "gradient" in style[0] and style[1] == "1px"
     page = tab.locator(".gradio-container").inner_text()
+    assert "cantowhisper export" not in page, "this model is not slow"
     assert "繁簡" in page and "同時 8 人" in page and "唔會存低" in page
