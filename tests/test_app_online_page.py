@@ -202,10 +202,8 @@ def test_who_stops_while_the_server_is_away_need_not_wait_for_it(url, microphone
         tab.route("**/component_server/**", lambda route: route.abort())
         tab.locator("#live-problem[data-problem=offline]").wait_for()
         last = shown(tab, "committed") + shown(tab, "tentative").strip()
-        tab.locator("#live-go").click()
-        tab.locator(".live[data-state=stopping]").wait_for()
+        tab.locator("#live-go").evaluate("go => { go.click(); go.click(); }")
         assert "唔等" in shown(tab, "go")
-        tab.locator("#live-go").click()
         assert tab.locator(".live").get_attribute("data-state") == "stopping", "a double click is no wish to go"
         tab.wait_for_timeout(1600)
         tab.locator("#live-go").click()
