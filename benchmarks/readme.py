@@ -16,6 +16,7 @@ from benchmarks.layouts import layouts
 from benchmarks.real_cantonese.tables import real_cantonese, real_cantonese_chinese, real_cantonese_table
 from benchmarks.tables_features import features
 from benchmarks.tables_real import (
+    clean,
     long_form,
     short_inputs,
     short_inputs_chinese,
@@ -212,6 +213,7 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "transcribe": transcribe,
     "live": live,
     "training": training,
+    "clean": clean,
     "short_inputs": short_inputs,
     "short_inputs.chinese": short_inputs_chinese,
     "short_inputs.table": short_inputs_table,

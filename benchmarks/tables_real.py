@@ -5,6 +5,42 @@ def where(machine: dict) -> str:
     return f"{machine['cores']} CPU cores, {machine['processor']}, {machine['date']}"
 
 
+PLANTED = {
+    "swapped": "another clip's text",
+    "appended": "another sentence appended",
+    "end_cut": "second half missing",
+    "start_cut": "first half missing",
+}
+
+
+def clean(result: dict) -> str:
+    """Wrong texts found and right ones dropped, from results/clean.json."""
+    halves = result["halves"]
+    names = {"chosen": "first half", "reported": "second half"}
+    lines = ["| dropped | " + " | ".join(names[half] for half in halves) + " |", "|---|" + "---|" * len(halves)]
+    alarms = " | ".join(_hits(half["false_alarms"]) for half in halves.values())
+    lines.append(f"| right texts (false alarms) | {alarms} |")
+    for kind, words in PLANTED.items():
+        lines.append(f"| {words} | " + " | ".join(_hits(half["found"][kind]) for half in halves.values()) + " |")
+    clips = " and ".join(f"{half['clips']} clips of {half['speakers']} speakers" for half in halves.values())
+    labels = result["pseudo_labels"]["at_least"]
+    least = result["pseudo_labels"]["default"]
+    sure = labels[f"{least:g}"]
+    lines += [
+        "",
+        f"({clips}; in brackets the exact binomial 95 % interval; {where(result['machine'])}.)",
+        "",
+        f"Pseudo-labels of the same clips, by the same model: CER {labels['0']['cer']:.1%} of all with a text, and "
+        f"{sure['cer']:.1%} of the {sure['kept']:.0%} with a confidence of {least:g} or more.",
+    ]
+    return "\n".join(lines)
+
+
+def _hits(row: dict) -> str:
+    low, high = row["interval"]
+    return f"**{row['share']:.0%}** ({row['hits']} of {row['n']}; {low:.0%}–{high:.0%})"
+
+
 def short_inputs(result: dict) -> str:
     """Merged silence beside 30 s windows in a sentence, from results/short_inputs.json."""
     rates = {name: _corpus_rate(result, name) for name in ("full", "merged")}

@@ -23,7 +23,9 @@ FEATURE_COLUMNS = {
     "speaker": "string",  # salted hash; the source's own speaker id never leaves
     "source": "string",
     "language": "string",  # of what is said, a tag such as yue, zh-HK or de; older datasets lack the column
+    "labelled_by": "string",  # the model that wrote the text (a pseudo-label); "": people did. Older ones lack it, too
 }
+LATER_COLUMNS = ("language", "labelled_by")  # which older datasets lack
 SPLITS = ("train", "validation", "test")
 STATS_FILE = "stats.json"  # of a feature dataset
 CARD_FILE = "README.md"  # of a dataset or a model, as the Hub shows it

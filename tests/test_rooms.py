@@ -14,6 +14,7 @@ MAY_IMPORT = {
     "features": {"contracts", "files", "hub_errors", "options", "repository", "speech"},
     "training": {"contracts", "export", "files", "hub_errors", "options", "speech"},
     "serving": {"contracts", "export", "files", "hub_errors", "options", "speech"},
+    "curation": {"contracts", "features", "files", "hub_errors", "serving", "speech", "training"},
 }
 HEAVY = ("torch", "transformers", "librosa", "datasets", "evaluate")
 

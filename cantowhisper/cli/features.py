@@ -46,6 +46,8 @@ def run_features(arguments) -> None:
     for split, row in stats["splits"].items():
         print(f"{split:<11} {row['clips']:>7} clips {row['hours']:>8.2f} h {row['speakers']:>5} speakers")
     print(f"rejected    {stats['n_rejected']:>7} clips (see {arguments.out / 'rejected.tsv'})")
+    if by := stats.get("pseudo_labelled"):
+        print(f"pseudo-labelled {sum(by.values()):>3} clips, by {', '.join(by)}")
     if hours := stats.get("hours_too_long"):
         print(f"too long    {hours:>18.2f} h of these: with subtitles beside them (talk.srt), they are cut at the cues")
     features = arguments.out
@@ -54,10 +56,10 @@ def run_features(arguments) -> None:
 
         print(f"pushed to {push(arguments.out, arguments.push, public=arguments.public)}")
         features = arguments.push
-    print(f"next: {_next(str(features), stats)}")
+    print(f"next: {next_command(str(features), stats)}")
 
 
-def _next(features: str, stats: dict) -> str:
+def next_command(features: str, stats: dict) -> str:
     """The command to go on with, which is right as it stands: with a token, a model and splits that there are."""
     from cantowhisper.speech.language import stand_in
 

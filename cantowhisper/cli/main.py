@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from cantowhisper import __version__
+from cantowhisper.cli.curation import add_clean, add_pseudo_label
 from cantowhisper.cli.demo import add_demo
 from cantowhisper.cli.deploy import add_deploy
 from cantowhisper.cli.features import add_features
@@ -19,6 +20,8 @@ from cantowhisper.contracts import CantowhisperError, UsageError
 # All commands by one convention: add_NAME adds the parser, whose `run` is run_NAME, which takes the parsed arguments.
 COMMANDS = (
     add_features,
+    add_clean,
+    add_pseudo_label,
     add_train,
     add_adapt,
     add_score,

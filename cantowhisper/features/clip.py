@@ -101,6 +101,7 @@ def process_chunk(clips: list[PlannedClip], split: str, config: FeatureConfig) -
         "speaker": pa.array([clip.speaker for clip in kept], pa.string()),
         "source": pa.array([clip.source for clip in kept], pa.string()),
         "language": pa.array([clip.language for clip in kept], pa.string()),
+        "labelled_by": pa.array([clip.labelled_by for clip in kept], pa.string()),
     }
     digests = [xxhash.xxh3_128_digest(features.mel)[:DIGEST_BYTES] for features in found]
     return Chunk(pa.RecordBatch.from_pydict(columns), digests, rejects)

@@ -20,7 +20,7 @@ from cantowhisper.files import write_aside
 FEATURES_LEAF = "features.list.element.list.element"
 ENCODING = {
     "compression": "zstd",
-    "use_dictionary": ["speaker", "source", "language"],
+    "use_dictionary": ["speaker", "source", "language", "labelled_by"],
     "use_byte_stream_split": [FEATURES_LEAF],
     # Smallest and largest value: nobody looks for clips by those of the features, and finding them takes a quarter
     # of the time of writing.

@@ -33,13 +33,13 @@ __all__ = ["FeatureConfig", "build_features"]
 
 
 def build_features(
-    source: str, out: str | os.PathLike, *, config: FeatureConfig | None = None, progress: bool = True
+    source: str | Source, out: str | os.PathLike, *, config: FeatureConfig | None = None, progress: bool = True
 ) -> dict:
     """Make the feature dataset of a source.
 
     Parameters
     ----------
-    source : "samples", a Common Voice release, "hub:owner/name", … (see sources.py)
+    source : "samples", a Common Voice release, "hub:owner/name", … (see sources/open.py), or an open one
     out : folder of the dataset. One that is whole and has the same identity is reused; after an interruption the
         same call resumes from the last whole file (kept in `out`.part until then)
     progress : show a progress bar on stderr
@@ -54,7 +54,7 @@ def build_features(
     CantowhisperError : tables unreadable, no clip usable, `out` holds something else, disk full
     """
     out, config = Path(out), config or FeatureConfig()
-    opened = open_source(source)
+    opened = open_source(source) if isinstance(source, str) else source
     language = config.language or opened.language
     if not language:
         raise UsageError(f"{opened.name} does not say what language it is; give it with --set language=CODE")

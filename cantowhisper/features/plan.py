@@ -33,6 +33,7 @@ class PlannedClip:
     source: str
     language: str
     recording: Recording
+    labelled_by: str = ""
 
 
 TOO_LONG = "too long"  # the kind of a reject; its seconds follow
@@ -94,6 +95,8 @@ def make_plan(source: Source, config: FeatureConfig) -> Plan:
     digest = hashlib.sha256()
     for clip in source.clips(split_policy=config.split_policy):
         said = [clip.id, clip.split, clip.sentence, clip.speaker, clip.source, clip.language]
+        if clip.labelled_by:  # and whether it was confident enough
+            said += [clip.labelled_by, clip.objection or ""]
         digest.update("\t".join(said).encode() + b"\n")
         by_split[clip.split].append(_candidate(clip, config))  # the row itself, five times as large, is let go
     plan = Plan(n_source_clips=sum(map(len, by_split.values())), checksum=digest.hexdigest())
@@ -112,10 +115,13 @@ def make_plan(source: Source, config: FeatureConfig) -> Plan:
 def _hold_out(by_split: dict[str, list["_Candidate"]], config: FeatureConfig, plan: Plan) -> None:
     """Give a source without validation or test clips some of its own: whole speakers, in an order by hash.
 
-    A sentence of an unknown speaker counts as a speaker.
+    A sentence of an unknown speaker counts as a speaker. Pseudo-labels are not held out where people's are there: a
+    model that is chosen by them is chosen for its likeness to the one that wrote them.
     """
     missing = [split for split in ("validation", "test") if not by_split[split]]
-    voices = {_voice(clip) for clip, _, fault in by_split["train"] if not fault}
+    usable = [clip for clip, _, fault in by_split["train"] if not fault]
+    written = [clip for clip in usable if not clip.labelled_by]
+    voices = {_voice(clip) for clip in written or usable}
     n_each = round(config.hold_out * len(voices))
     if not missing or not n_each:
         return
@@ -123,12 +129,19 @@ def _hold_out(by_split: dict[str, list["_Candidate"]], config: FeatureConfig, pl
     place = {voice: missing[i // n_each] for i, voice in enumerate(ordered[: n_each * len(missing)])}
     candidates, by_split["train"] = by_split["train"], []
     for candidate in candidates:
-        by_split["train" if candidate[2] else place.get(_voice(candidate[0]), "train")].append(candidate)
+        clip, _, fault = candidate
+        stays = fault or (written and clip.labelled_by)
+        by_split["train" if stays else place.get(_voice(clip), "train")].append(candidate)
     kind = "speakers" if any(clip.speaker for clip, _, _ in candidates) else "sentences"
     plan.notes.append(
         f"the source has no {' and no '.join(missing)} clips: {n_each} of its {len(voices)} {kind} are held out for "
         f"{'each' if len(missing) > 1 else 'it'} (hold_out {config.hold_out:g})"
     )
+    if usable and not written:
+        plan.notes.append(
+            "what is held out is pseudo-labelled like the rest: its scores say how near a model is to the one that "
+            "wrote the text; choose models on clips that people have transcribed"
+        )
 
 
 def _voice(clip: PlannedClip) -> str:
@@ -148,7 +161,7 @@ def _candidate(clip: Clip, config: FeatureConfig) -> _Candidate:
     speaker = sys.intern(hash_speaker(clip.speaker, config.salt))
     seconds = clip.seconds or (seconds_of(clip) if config.max_hours else USUAL_SECONDS)
     language = _tag(clip.language or config.language)
-    planned = PlannedClip(clip.id, text, speaker, clip.source, language, clip.recording)
+    planned = PlannedClip(clip.id, text, speaker, clip.source, language, clip.recording, clip.labelled_by)
     return planned, seconds, clip.objection or _fault(text, clip.votes, language, config)
 
 

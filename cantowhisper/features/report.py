@@ -39,8 +39,11 @@ def collect_stats(data: Path, source: Source, identity: dict, rejects: list[Reje
     return {
         "source": source.name,
         "license": source.license,
+        "about": source.about,
+        "terms": source.terms,
         "language": identity["language"],
-        "languages": _languages(data),
+        "languages": _counted(data, "language"),
+        **({"pseudo_labelled": by} if (by := _without_people(_counted(data, "labelled_by"))) else {}),
         "splits": splits,
         "n_kept": sum(found["clips"] for found in splits.values()),
         "n_rejected": len(rejects),
@@ -76,13 +79,17 @@ def _split_stats(split: str, files: list[Path], owners: dict[str, dict[str, str]
     }
 
 
-def _languages(data: Path) -> dict[str, int]:
-    """Clips of each language, the most frequent first."""
+def _counted(data: Path, column: str) -> dict[str, int]:
+    """Clips of each value in a column, the most frequent first."""
     counts = Counter()
     for file in sorted(data.glob("*.parquet")):
         with pq.ParquetFile(file) as parquet:
-            counts.update(parquet.read(columns=["language"], use_threads=False)["language"].to_pylist())
+            counts.update(parquet.read(columns=[column], use_threads=False)[column].to_pylist())
     return dict(counts.most_common())
+
+
+def _without_people(counts: dict[str, int]) -> dict[str, int]:
+    return {model: n for model, n in counts.items() if model}
 
 
 def write_documents(folder: Path, source: Source, stats: dict, rejects: list[Reject]) -> None:
@@ -110,7 +117,7 @@ def card(source: Source, stats: dict) -> str:
         source=source.name,
         checksum=config["source_checksum"],
         splits="\n".join(_split_rows(stats)),
-        notes="".join(f"\n{note[0].upper()}{note[1:]}.\n" for note in stats.get("notes", ())),
+        notes="".join(f"\n{note[0].upper()}{note[1:]}.\n" for note in [*stats.get("notes", ()), *_pseudo(stats)]),
         n_rejected=stats["n_rejected"],
         n_source=stats["n_kept"] + stats["n_rejected"],
         rejects="\n".join(_reject_rows(stats)),
@@ -138,6 +145,13 @@ def _front_matter(source: Source, stats: dict) -> str:
         "dataset_info": {"features": columns},
     }
     return yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()
+
+
+def _pseudo(stats: dict) -> list[str]:
+    """Who wrote pseudo-labels, and how many."""
+    by = stats.get("pseudo_labelled", {})
+    models = ", ".join(f"{model} ({n:,})" for model, n in by.items())
+    return [f"**{sum(by.values()):,} clips are pseudo-labelled**: their text was written by {models}"] if by else []
 
 
 def _split_rows(stats: dict) -> list[str]:
@@ -193,6 +207,7 @@ padded = np.pad(mel, ((0, 3000 - len(mel)), (0, 0)), constant_values=fill).T
 | `speaker` | salted hash |
 | `source` | which release it is from |
 | `language` | what is spoken: a language tag, such as `yue`, `zh-HK` or `de` |
+| `labelled_by` | the model that wrote `text` (a pseudo-label); empty where people did |
 
 ## What was left out
 

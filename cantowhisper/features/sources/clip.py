@@ -66,6 +66,7 @@ class Clip:
     votes: int = 0  # up minus down, of the people who checked the recording
     source: str = ""  # name of the source, for the `source` column
     language: str = ""
+    labelled_by: str = ""  # the model that wrote the sentence; "" if people did
     objection: str | None = None  # why the source itself leaves this clip out; it is listed among the rejects
 
 

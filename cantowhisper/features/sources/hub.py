@@ -103,6 +103,7 @@ class HubDataset:
             recording=recording,
             seconds=seconds if seconds and seconds > 0 else None,
             source=self.name,
+            labelled_by=as_text(cell.get("labelled_by")),
             language=self.language,
         )
 

@@ -112,7 +112,8 @@ def _of_tables(tables: dict[str, list[Path]], files: FolderFiles, options: dict[
             rows = read_rows(path, encoding=options.get("encoding"))
             names = list(dict.fromkeys(str(name) for row in rows for name in row if not str(name).startswith("\0")))
             columns = pick_columns(names, options, str(path)) if rows else {}
-            base = path.parent.relative_to(files.folder).as_posix().removeprefix(".")
+            inside = path.is_relative_to(files.folder)  # a table may lie elsewhere: TABLE,recordings=FOLDER
+            base = path.parent.relative_to(files.folder).as_posix().removeprefix(".") if inside else ""
             found += [table_row(row, columns, base=base, split=split) for row in rows]
     return found
 

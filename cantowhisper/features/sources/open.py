@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cantowhisper.contracts import UsageError
 from cantowhisper.features.sources.clip import Source
+from cantowhisper.features.sources.columns import COLUMNAR
 from cantowhisper.repository import repository_file
 
 OPTIONS = {
@@ -25,6 +26,8 @@ OPTIONS = {
     "audio": "name of the column with the audio",
     "speaker": "name of the column with the speaker",
     "language": "language of its clips, such as yue",
+    "recordings": "folder of a table's recordings, where they are not beside it",
+    "confidence": "leave out rows of a table whose column `confidence` is below this, 0 to 1",
     "encoding": "of its tables, where that is not UTF-8, such as big5hkscs",
     "train": "what it calls the training split; several joined by ':'",
     "validation": "what it calls the validation split",
@@ -89,7 +92,6 @@ def open_source(text: str) -> Source:
 
 
 def _open_one(spec: Spec) -> Source:
-    from cantowhisper.features.sources.columns import COLUMNAR
     from cantowhisper.features.sources.common_voice import CommonVoice, find_language_folder
     from cantowhisper.features.sources.layouts import open_folder
     from cantowhisper.features.sources.release_files import ReleaseFolder
@@ -108,7 +110,7 @@ def _open_one(spec: Spec) -> Source:
         return _archive(download(name.removeprefix("mdc:")), spec)
     path = Path(name)
     if path.is_file() and path.suffix.lower() in (*ENDINGS, *COLUMNAR):
-        return open_folder(path.parent, options=spec.options, table=path)
+        return open_folder(_recordings(path, spec), options=spec.options, table=path)
     if path.is_file():
         return _archive(path, spec)
     if not path.is_dir():
@@ -117,6 +119,15 @@ def _open_one(spec: Spec) -> Source:
     if release:
         return CommonVoice(ReleaseFolder(release), language=language)
     return open_folder(path, options=spec.options)
+
+
+def _recordings(table: Path, spec: Spec) -> Path:
+    if table.suffix.lower() in COLUMNAR:  # which have them inside, or beside
+        return table.parent
+    folder = Path(spec.options.get("recordings") or table.parent)
+    if not folder.is_dir():
+        raise UsageError(f"recordings={folder} of {spec.name} is no folder; give the one that the table's files are in")
+    return folder
 
 
 def _archive(path: Path, spec: Spec) -> Source:

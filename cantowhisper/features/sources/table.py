@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from posixpath import splitext
 
-from cantowhisper.contracts import CantowhisperError
+from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.features.sources.clip import Clip, Excerpt, FileRecording, Recording
 from cantowhisper.features.sources.folder_files import SOUND_ENDINGS, FolderFiles
 from cantowhisper.features.sources.rows import BROKEN, EXTRA, SPLIT_NAMES, as_number, as_text, printable
@@ -31,6 +31,8 @@ USUAL = {
     "language": ["language", "locale", "lang"],
     "up_votes": ["up_votes"],
     "down_votes": ["down_votes"],
+    "labelled_by": ["labelled_by"],
+    "confidence": ["confidence"],
 }
 NAMED = ("audio", "text", "speaker")  # columns that an option of the source may name
 UNNAMED = "(row without a file name)"
@@ -51,6 +53,8 @@ class Row:
     end_s: float | None = None
     id: str = ""  # if the layout names its sentences
     base: str = ""  # folder, in the source's, that its file names begin from
+    labelled_by: str = ""  # the model that wrote the text
+    confidence: float | None = None  # of that model, 0 to 1
     objection: str | None = None
 
 
@@ -90,6 +94,8 @@ def table_row(cells: dict, columns: dict[str, str], *, base: str = "", split: st
         start_s=start_s if start_s and seconds else None,
         end_s=start_s + seconds if start_s and seconds else None,
         base=base,
+        labelled_by=cell.get("labelled_by", ""),
+        confidence=number("confidence"),
         objection="more cells than columns: an unquoted comma or tab?" if EXTRA in cells else None,
     )
 
@@ -119,6 +125,9 @@ class RowFolder:
         self.mapping = {split: options[split] for split in ("train", "validation", "test") if split in options}
         self.name = folder.resolve().name
         self.language = options.get("language") or next((row.language for row in rows if row.language), "")
+        self.confidence = as_number(options.get("confidence"))
+        if "confidence" in options and not (self.confidence is not None and 0 <= self.confidence <= 1):
+            raise UsageError(f"confidence={options['confidence']} of {self.name} is no number from 0 to 1")
         self.about = f"Recordings of the folder {self.name} ({layout})."
 
     def clips(self, *, split_policy: str) -> Iterator[Clip]:
@@ -146,6 +155,8 @@ class RowFolder:
             wrong = f"unknown split {printable(row.split)}"
         if wrong is None and BROKEN.search(row.text):
             wrong = "control character or broken Unicode in the text"
+        if wrong is None and self.confidence and row.confidence is not None and row.confidence < self.confidence:
+            wrong = f"confidence below {self.confidence:g}: {row.confidence:.2f}"
         recording = FileRecording(str(self.folder), place) if isinstance(place, str) else place
         if row.start_s is not None and row.end_s is not None:
             recording = Excerpt(recording, row.start_s, row.end_s)
@@ -159,6 +170,7 @@ class RowFolder:
             votes=row.votes,
             source=self.name,
             language=row.language or self.language,
+            labelled_by=printable(row.labelled_by),
             objection=wrong,
         )
 

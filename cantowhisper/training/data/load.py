@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from cantowhisper.contracts import FEATURE_COLUMNS, SPLITS, CantowhisperError
+from cantowhisper.contracts import FEATURE_COLUMNS, LATER_COLUMNS, SPLITS, CantowhisperError
 from cantowhisper.hub_errors import hub_errors
 from cantowhisper.training.data.languages import card_language
 from cantowhisper.training.data.streaming import StreamedSplit
@@ -23,11 +23,13 @@ def load_split(features: str | os.PathLike, split: str, *, streaming: bool = Fal
             found = _open(features, split, streaming)
     except (OSError, ValueError) as error:
         raise CantowhisperError(f"{failed} {name}: {str(error).strip().splitlines()[0]}") from error
-    missing = set(FEATURE_COLUMNS) - set(found.column_names) - {"language"}
+    missing = set(FEATURE_COLUMNS) - set(found.column_names) - set(LATER_COLUMNS)
     if missing:
         raise CantowhisperError(f"{features} is no feature dataset: it has no column {', '.join(sorted(missing))}")
     if "language" not in found.column_names:  # of an older dataset: all of it is what its card says
         found = found.add_column("language", [card_language(features)] * len(found))
+    if "labelled_by" not in found.column_names:
+        found = found.add_column("labelled_by", [""] * len(found))
     return found
 
 
@@ -49,11 +51,13 @@ def _open(features: str | os.PathLike, split: str, streaming: bool):
 
 
 def amounts(**splits) -> dict[str, dict]:
-    """Clips and hours of each split."""
-    return {
-        name: {"clips": len(split), "hours": round(float(sum(split["duration_s"])) / 3600, 3)}
-        for name, split in splits.items()
-    }
+    """Clips and hours of each split, and how many of the clips are pseudo-labelled, where some are."""
+    found = {}
+    for name, split in splits.items():
+        found[name] = {"clips": len(split), "hours": round(float(sum(split["duration_s"])) / 3600, 3)}
+        if n := sum(map(bool, split["labelled_by"])):
+            found[name]["pseudo_labelled"] = n
+    return found
 
 
 def evenly(split, n_rows: int):

@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from cantowhisper.contracts import UsageError
+from cantowhisper.contracts import LATER_COLUMNS, UsageError
 from cantowhisper.hub_errors import hub_errors
 from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.collator import FeatureRows
 from cantowhisper.training.data.sampling import Key
 
 SMALL_COLUMNS = ["text", "duration_s"]
-LANGUAGE = "language"  # is small too, and older datasets have none
+LANGUAGE = "language"
 CONNECTIONS = 8  # requests to the Hub at a time: each takes some 50 ms, whatever it brings
 
 
@@ -102,7 +102,7 @@ class StreamedSplit:
             return parquet.metadata
 
     def _small(self, number: int) -> pa.Table:
-        columns = [name for name in (*SMALL_COLUMNS, LANGUAGE) if name in self.column_names]
+        columns = [name for name in (*SMALL_COLUMNS, *LATER_COLUMNS) if name in self.column_names]
         with self._opened(self.files[number], metadata=self.footers[number]) as parquet:
             return parquet.read(columns=columns)
 

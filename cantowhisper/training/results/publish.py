@@ -87,7 +87,11 @@ def _what(metrics: dict, facts: ModelFacts) -> str:
         "few weighted positions, and takes 30 s windows as every Whisper does.",
     }[facts.trained_contexts]
     amounts = metrics.get("data", {}).get("train")
-    data = f"{amounts['hours']:.1f} h ({amounts['clips']:,} clips) of " if amounts else ""
+    pseudo = amounts.get("pseudo_labelled") if amounts else 0
+    clips = (
+        f"{amounts['clips']:,} clips" + (f", {pseudo:,} of them pseudo-labelled" if pseudo else "") if amounts else ""
+    )
+    data = f"{amounts['hours']:.1f} h ({clips}) of " if amounts else ""
     return (
         f"A stock Whisper of {metrics['parameters'] / 1e6:.1f} M parameters, {source} for {metrics['steps']} steps on "
         f"{data}`{_name(facts.feature_source or metrics['features'])}` (revision "
