@@ -3,7 +3,7 @@
 The 100 zh-HK clips of REAL_SPEECH and the stock whisper-base, which writes half of their characters wrong. The clips
 are halved by speaker: what the checks look at was chosen on one half, and the other is what counts. Each half is a
 train split by itself. Wrong texts are planted in a fifth of its clips at a time, and every clip has its turn, so that
-thresholds come from a dataset with a fifth of wrong texts:
+thresholds come from a dataset with a fifth of wrong texts. An interrupted run goes on:
 
     swapped        the text of another clip, of like length
     appended       the sentence of another clip after the own
@@ -18,6 +18,7 @@ import argparse
 import csv
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,14 +44,16 @@ def main() -> None:
     weights = folder_of("REAL_WEIGHTS") / "whisper-base"
     halves = dict(zip(("chosen", "reported"), halved(real_rows(folder_of("REAL_SPEECH"))), strict=True))
     result = {"machine": describe(), "model": "whisper-base", "turns": TURNS, "halves": {}}
+    aside = options.json.with_name(f"{options.json.name}.part")
     for name in options.halves:
-        result["halves"][name] = measure(weights, halves[name])
+        result["halves"][name] = measure(weights, halves[name], aside=aside / name)
         print(name, json.dumps(result["halves"][name], ensure_ascii=False), flush=True)
     everything = [row for name in options.halves for row in halves[name]]
     result["pseudo_labels"] = pseudo_labels(weights, everything, threads=options.threads)
     print(json.dumps(result["pseudo_labels"]))
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    shutil.rmtree(aside)
 
 
 # ------------------------------------------------------------------------------------------------------- the clips
@@ -105,16 +108,21 @@ def planted(rows: Sequence[dict]) -> dict[str, list[str]]:
 # ----------------------------------------------------------------------------------------------------- the checks
 
 
-def measure(model: Path, rows: Sequence[dict], *, kinds: Sequence[str] | None = None) -> dict:
-    """What is found of each kind, and what is dropped of right texts, with exact 95 % intervals."""
+def measure(model: Path, rows: Sequence[dict], *, aside: Path, kinds: Sequence[str] | None = None) -> dict:
+    """What is found of each kind, and what is dropped of right texts, with exact 95 % intervals.
+
+    What the model has said is kept in the folder `aside`, so that an interrupted run goes on.
+    """
     import datasets
 
     from cantowhisper.curation.checks import finding, thresholds
     from cantowhisper.curation.clean import Judge
+    from cantowhisper.curation.ledger import Ledger
 
     split = datasets.Dataset.from_list(list(rows))
     judge = Judge(model, split)
-    right = judge.measures(split)
+    heard = lambda kind, split: judge.measures(split, Ledger(aside / f"{kind}.jsonl", {"kind": kind}), progress=True)
+    right = heard("right", split)
     limits = thresholds(right)
     dropped = [finding(one, limits, judge.tokenizer) for one in right]
     result = {
@@ -130,7 +138,7 @@ def measure(model: Path, rows: Sequence[dict], *, kinds: Sequence[str] | None = 
     }
     for kind, texts in planted(rows).items():
         if kinds is None or kind in kinds:
-            wrong = judge.measures(split.remove_columns("text").add_column("text", texts))
+            wrong = heard(kind, split.remove_columns("text").add_column("text", texts))
             result["found"][kind] = planted_rate(right, wrong, judge.tokenizer)
     return result
 

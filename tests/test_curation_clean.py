@@ -63,7 +63,7 @@ class Spelling:
 def test_reasons_say_what_is_wrong_with_a_text():
     right = [made_up(np.full(20, 3.0)) for _ in range(40)]
     half = made_up(np.where(np.arange(20) < 10, 3.0, -0.5))
-    odd = [made_up(np.zeros(20)), half, made_up(np.full(20, 3.0), end=-8.5)]
+    odd = [made_up(np.zeros(20), end=-6.0), half, made_up(np.full(20, 3.0), end=-8.5)]
     measures = [measured(one) for one in (*right, *odd)]
     limits = thresholds(measures)
     found = [finding(one, limits, Spelling()) for one in measures]
