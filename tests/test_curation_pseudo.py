@@ -49,8 +49,8 @@ def test_recordings_become_marked_clips_beside_labelled_ones(recordings, samples
     kept = stats["pseudo_labelled"]["model"]
     assert 0 < kept <= len(rows) and stats["splits"]["validation"]["clips"] == 2
     train = load_split(out, "train")
-    marked = {text for text, by in zip(train["text"], train["labelled_by"], strict=True) if by}
-    assert len(marked) == kept and marked <= {row["text"] for row in rows}
+    marked = [text for text, by in zip(train["text"], train["labelled_by"], strict=True) if by]
+    assert len(marked) == kept and set(marked) <= {row["text"] for row in rows}
     assert amounts(train=train)["train"]["pseudo_labelled"] == kept
     assert not any(load_split(out, "test")["labelled_by"])
     assert f"**{kept} clips are pseudo-labelled**" in (out / "README.md").read_text(encoding="utf-8")
