@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from training_data import copy_release, small_features, temporary_folder, tiny_whisper
 
+from benchmarks.clean import halved, measure, planted, rate, real_rows
+from benchmarks.tables_real import PLANTED
 from cantowhisper.cli.main import main
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.curation.agreement import Agreement, batches_of
@@ -216,3 +218,25 @@ def test_swapped_sentences_of_real_clips_are_dropped(real_features, real_weights
     assert [stats["splits"][name]["clips"] for name in ("train", "validation", "test")] == [8, 2, 2]
     assert stats["cleaned"]["dropped"] == {"text of another recording": 2} and not (tmp_path / "out.part").exists()
     assert main([*map(str, words)]) == 0  # it is there already
+
+
+# --------------------------------------------------------------------------------------------------------- benchmark
+
+
+def test_halves_share_no_speaker_and_planted_texts_are_wrong():
+    rows = [{"speaker": "aabbbcd"[i], "text": f"第{'零一二三四五六'[i]}句說話"} for i in range(7)]
+    one, other = halved(rows)
+    assert [*one, *other] == rows and {row["speaker"] for row in one}.isdisjoint(row["speaker"] for row in other)
+    texts = planted(rows)
+    assert set(texts) == set(PLANTED)
+    for kind, wrong in texts.items():
+        assert all(said and said != row["text"] for said, row in zip(wrong, rows, strict=True)), kind
+    assert rate([True] * 9 + [False]) == {"n": 10, "hits": 9, "share": 0.9, "interval": [0.555, 0.9975]}
+
+
+@pytest.mark.slow
+def test_a_part_of_the_benchmark(real_speech, real_weights, tmp_path):
+    rows = [row for row in real_rows(real_speech) if row["duration_s"] < 5][:20]
+    found = measure(real_weights / "whisper-base", rows, aside=tmp_path, kinds=("swapped", "end_cut"))
+    assert found["false_alarms"]["hits"] <= 2
+    assert all(found["found"][kind]["hits"] >= 17 for kind in ("swapped", "end_cut"))

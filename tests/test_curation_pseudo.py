@@ -72,6 +72,7 @@ def test_a_stopped_command_goes_on_and_another_confidence_takes_no_new_transcrip
     assert second.n_clips == first.n_clips == 3
     texts = [row["text"] for row in table_of(out)]
     assert texts[0].startswith("喺") and all(texts)
+    shutil.rmtree(out)
     with pytest.raises(CantowhisperError, match="no usable clip"):
         pseudo_label(recordings, out, model=model, confidence=1, progress=False)
     with pytest.raises(CantowhisperError, match="language"):
