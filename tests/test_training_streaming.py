@@ -60,6 +60,7 @@ def made_up(lengths, seconds) -> datasets.Dataset:
             "speaker": [""] * len(lengths),
             "source": [""] * len(lengths),
             "language": ["yue"] * len(lengths),
+            "labelled_by": [""] * len(lengths),
         },
         features=hf_features(80),
     )
