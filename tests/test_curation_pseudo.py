@@ -121,6 +121,7 @@ def test_bad_input_is_one_line(recordings, tmp_path):
     for source, out, kind, message in refused:
         with pytest.raises(kind, match=message):
             pseudo_label(source, out, model=random_model(), progress=False)
+    (recordings / "clip-0.txt").write_text("你好", encoding="utf-8")
     with pytest.raises(UsageError, match="is no number from 0 to 1"):
         build_features(f"{recordings},confidence=high", tmp_path / "out", progress=False)
 
