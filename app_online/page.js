@@ -122,6 +122,7 @@ function leaveRest() {
 
 // What the transport has to say: a problem or its end, what happened to the session, or that all is done.
 function told(key, detail) {
+  if (!running) return; // it is over, or never began: the microphone was refused
   if (key === "open") alerts.drop("busy");
   else if (key === "back") alerts.drop("offline");
   else if (key === "lost") $("tentative").textContent = "";

@@ -87,6 +87,10 @@ class Transport {
       await this.pause(1000 * reply.retry_s);
       return false;
     }
+    if (this.closed) {
+      this.server.live_forget({ session: reply.session });
+      return false;
+    }
     [this.session, this.have, this.begin, this.seen, this.endTold] = [reply.session, at, at, 0, false];
     this.onState("open");
     return true;

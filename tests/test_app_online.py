@@ -286,6 +286,10 @@ def test_a_refused_microphone_is_said_in_words_until_it_is_allowed(url):
         tab.locator("#live-problem[data-problem=refused]").wait_for()
         assert re.search("[一-龥]", tab.locator("#live-problem").inner_text())
         assert tab.locator(".live").get_attribute("data-state") == "idle"
+        tab.wait_for_function("cantowhisperLive().transport.closed")
+        tab.wait_for_timeout(500)  # the place that was asked for is given back
+        assert tab.locator("#live-state").get_attribute("data-said") == "again"
+        assert tab.locator("#live-playback").is_hidden()
         problem = lambda: tab.locator("#live-problem").get_attribute("data-problem")
         tab.evaluate("['offline', 'asleep'].forEach((key) => cantowhisperLive().alerts.raise(key))")
         assert problem() == "asleep"
