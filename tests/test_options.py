@@ -13,6 +13,7 @@ from cantowhisper.cli.main import main
 from cantowhisper.contracts import UsageError
 from cantowhisper.features.config import FeatureConfig
 from cantowhisper.options import Options, describe
+from cantowhisper.serving.captions.rules import CaptionRules
 from cantowhisper.serving.live.engine import LiveLimits
 from cantowhisper.serving.live.options import LiveOptions
 from cantowhisper.serving.live.pace import PaceOptions
@@ -22,7 +23,8 @@ from cantowhisper.training.adapt import AdaptConfig
 from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.presets import PRESETS
 
-CLASSES = [FeatureConfig, TrainConfig, AdaptConfig, Limits, LiveLimits, PaceOptions, LiveOptions, SegmentOptions]
+CLASSES = [FeatureConfig, TrainConfig, AdaptConfig, Limits, CaptionRules]
+CLASSES += [LiveLimits, PaceOptions, LiveOptions, SegmentOptions]
 every_class = pytest.mark.parametrize("options", CLASSES, ids=lambda options: options.__name__)
 every_option = pytest.mark.parametrize(
     ("options", "field"),

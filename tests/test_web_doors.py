@@ -202,6 +202,17 @@ def test_calls_whose_answers_nobody_asks_for_are_not_kept(page):
     assert len(queue.event_analytics) <= 1 and queue.cached_event_analytics_summary == {"functions": {}}
 
 
+def test_events_that_come_too_quickly_are_refused_before_gradio_hears_of_them(page):
+    link, visitor = {"data": ["http://127.0.0.1/", "", "", 1, False]}, {"X-Forwarded-For": "203.0.113.9"}
+    address, before = f"{page.url}/gradio_api/call/transcribe_url", page.blocks._queue.events_recorded
+    answers = [http.post(address, json=link, headers=visitor) for _ in range(45)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert len(refused) >= 10 and int(refused[0].headers["Retry-After"]) >= 1
+    assert page.blocks._queue.events_recorded - before == 45 - len(refused) >= 30
+    other = {"X-Forwarded-For": "203.0.113.10"}
+    http.post(address, json=link, headers=other).raise_for_status()
+
+
 def test_an_upload_is_counted_as_it_arrives(page):
     upload = lambda *files: http.post(f"{page.url}/gradio_api/upload", files=[("files", file) for file in files])
     good = upload(("a.wav", wav()), ("../../b?.wav", wav()))

@@ -20,7 +20,7 @@ from cantowhisper.serving.offline.limits import Limits, LinkError
 from cantowhisper.serving.offline.links import Links
 from cantowhisper.serving.web import visitors
 from cantowhisper.serving.web.refusal import Refusal
-from cantowhisper.serving.web.visitors import Hourly, UnderWay, is_owner, trust_proxies, visitor_address
+from cantowhisper.serving.web.visitors import Hourly, Rate, UnderWay, is_owner, trust_proxies, visitor_address
 
 VISITOR, PROXY = "203.0.113.7", "10.20.0.1"
 
@@ -92,6 +92,30 @@ def test_what_is_used_in_an_hour_is_counted_by_visitor_and_says_when_to_come_bac
     endless = Hourly(0, str)
     for _ in range(100):
         endless.take("a", 1e9)
+
+
+def test_who_asks_too_quickly_waits_as_long_as_it_says():
+    now = SimpleNamespace(s=0.0)
+    rate = Rate(2.0, at_once=5, clock=lambda: now.s)
+    for visitor in (*["a"] * 5, "b", *["127.0.0.1"] * 100):
+        rate.take(visitor)
+    for _ in range(3):  # what is refused costs nothing
+        with pytest.raises(Refusal, match="wait a moment") as refusal:
+            rate.take("a")
+    assert refusal.value.status == 429 and refusal.value.headers == {"Retry-After": "1"}
+    rate.take("b")
+    for second in range(1, 20):  # two a second, however long it goes on
+        now.s = float(second)
+        rate.take("a"), rate.take("a")
+        with pytest.raises(Refusal):
+            rate.take("a")
+    now.s = 1000.0
+    for _ in range(5):  # no more is saved up than at_once
+        rate.take("a")
+    with pytest.raises(Refusal):
+        rate.take("a")
+    for _ in range(100):
+        Rate(0, at_once=1).take("a")
 
 
 def test_requests_under_way_are_bounded_for_each_and_for_all_and_places_that_were_left_are_free():

@@ -44,6 +44,12 @@ class Limits(Options):
     max_requests_per_hour: int = option(
         60, "by one visitor (address): enough for a person, not for a script; 0: no end", unit="requests", least=0
     )
+    max_events_per_second: float = option(
+        3.0,
+        "by one visitor, and ten times as many at once: presses and choices of a person; 0: no end",
+        unit="events",
+        least=0,
+    )
     max_upload_bytes_per_hour: int = option(
         4_000_000_000, "by one visitor: twenty of the largest files; 0: no end", unit="bytes", least=0
     )

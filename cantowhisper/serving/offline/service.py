@@ -93,6 +93,7 @@ class Service:
             doors=Open(files=True),
             forms=self.limits.forms,
             upload_bytes_per_hour=self.limits.max_upload_bytes_per_hour,
+            events_per_second=self.limits.max_events_per_second,
             storage=storage,
         )
         self.stops = StopRequests()

@@ -93,13 +93,21 @@ class RequestFilter:
 
     doors : what is open
     closing : asked at each request: True refuses everything, because the page is being stopped
+    on_event : called with the request of each event, before Gradio hears of it; may refuse
     on_response : called with the status of each answer
     """
 
     def __init__(
-        self, app: ASGIApp, *, doors: Open | None = None, closing=lambda: False, on_response=lambda status: None
+        self,
+        app: ASGIApp,
+        *,
+        doors: Open | None = None,
+        closing=lambda: False,
+        on_event=lambda request: None,
+        on_response=lambda status: None,
     ):
-        self.app, self.doors, self.closing, self.on_response = app, doors or Open(), closing, on_response
+        self.app, self.doors, self.closing = app, doors or Open(), closing
+        self.on_event, self.on_response = on_event, on_response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":  # no page of ours has one
@@ -115,6 +123,7 @@ class RequestFilter:
             if not self.doors.lets_through(scope["method"], path) or "deep_link" in _query(scope):
                 raise Refusal("冇呢版。 There is no such page.", status=404)
             if scope["method"] == "POST" and self.doors.takes_json(path):
+                self.on_event(Request(scope))
                 receive = _once(await self._checked_body(Request(scope, receive)), receive)
         except Refusal as refusal:
             await refusal.response()(scope, receive, send)

@@ -14,7 +14,7 @@ from cantowhisper.serving.web.filter import Open, RequestFilter
 from cantowhisper.serving.web.form import FormLimits
 from cantowhisper.serving.web.metrics import Metrics
 from cantowhisper.serving.web.storage import Storage
-from cantowhisper.serving.web.visitors import Hourly, visitor_address
+from cantowhisper.serving.web.visitors import Hourly, Rate, visitor_address
 
 
 class Site:
@@ -23,6 +23,7 @@ class Site:
     doors : what of Gradio is open
     forms : what one upload may hold; None where nothing is uploaded
     upload_bytes_per_hour : by one visitor; 0 is without end
+    events_per_second : by one visitor, and ten times as many at once; 0 is without end
     storage : where files lie; None leaves them to the system's temporary folder
     """
 
@@ -32,11 +33,13 @@ class Site:
         doors: Open,
         forms: FormLimits | None = None,
         upload_bytes_per_hour: int = 0,
+        events_per_second: float = 0.0,
         storage: Storage | None = None,
     ):
         self.doors, self.forms, self.storage = doors, forms, storage
         self.closing, self.metrics = threading.Event(), Metrics()
         self._uploaded = Hourly(upload_bytes_per_hour, _too_much)
+        self._events = Rate(events_per_second, at_once=max(1, round(10 * events_per_second)))
 
     def app_kwargs(self, routes: Sequence[BaseRoute] = ()) -> dict:
         """What Gradio's `launch(app_kwargs=…)` takes: routes before its own, and the filter before all."""
@@ -44,7 +47,7 @@ class Site:
         routes.append(Route("/metrics", self.metrics.answer, methods=["GET"]))
         if self.forms:
             routes += uploads.routes(self.forms, admit=self.count_upload)
-        told = {"closing": self.closing.is_set, "on_response": self.metrics.response}
+        told = {"closing": self.closing.is_set, "on_event": self.count_event, "on_response": self.metrics.response}
         keep_out = Middleware(RequestFilter, doors=self.doors, **told)
         return {"routes": routes, "middleware": [keep_out]}
 
@@ -56,6 +59,15 @@ class Site:
     def keeping(self, paths) -> contextlib.AbstractContextManager:
         """Files that somebody waits for are not swept meanwhile."""
         return self.storage.using(paths) if self.storage else contextlib.nullcontext()
+
+    def count_event(self, request: Request) -> None:
+        """Count an event before Gradio hears of it: one that is refused later costs it a hundred times as much.
+
+        Raises
+        ------
+        Refusal : too many of this visitor's in a short time
+        """
+        self._events.take(visitor_address(request))
 
     def count_upload(self, request: Request, n_bytes: int) -> None:
         """Count bytes that arrive.

@@ -113,6 +113,41 @@ class Hourly:
                 self._used.popitem(last=False)
 
 
+class Rate:
+    """How quickly each visitor may ask: a bucket of `at_once`, refilled by `per_second`. Safe between threads.
+
+    per_second : 0 is without end
+    """
+
+    def __init__(self, per_second: float, *, at_once: int, clock=time.monotonic):
+        self._per_second, self._at_once, self._clock, self._lock = per_second, at_once, clock, threading.Lock()
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # how much, and when that was
+
+    def take(self, visitor: str) -> None:
+        """Count one.
+
+        Raises
+        ------
+        Refusal : too many in too short a time
+        """
+        if not self._per_second or is_owner(visitor):
+            return
+        now = self._clock()
+        with self._lock:
+            left, since = self._left.get(visitor, (self._at_once, now))
+            left = min(self._at_once, left + (now - since) * self._per_second)
+            self._left[visitor] = (max(0.0, left - 1) if left >= 1 else left, now)
+            self._left.move_to_end(visitor)
+            while len(self._left) > _REMEMBERED:
+                self._left.popitem(last=False)
+        if left < 1:
+            raise Refusal(
+                "太快喇，等一陣先。 Too many requests in a short time; please wait a moment.",
+                status=429,
+                retry_after_s=(1 - left) / self._per_second,
+            )
+
+
 class UnderWay:
     """How many requests of each visitor are being served or wait. Safe between threads.
 
