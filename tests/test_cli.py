@@ -204,6 +204,7 @@ def test_a_context_is_one_that_there_is(capsys):
 
 def test_commands_follow_one_convention():
     (commands,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
-    assert [add.__name__ for add in COMMANDS] == [f"add_{name}" for name in commands.choices]
+    names = {name: name.replace("-", "_") for name in commands.choices}
+    assert [add.__name__ for add in COMMANDS] == [f"add_{name}" for name in names.values()]
     for name, command in commands.choices.items():
-        assert command.get_default("run").__name__ == f"run_{name}"
+        assert command.get_default("run").__name__ == f"run_{names[name]}"
