@@ -40,7 +40,9 @@ SCRIPTS = [("原樣 As is", ""), ("繁體 Traditional", "traditional"), ("简体
 CARE = [("快 Fast", 1), ("小心，慢一倍 Careful, half the speed", 5)]
 AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}  # for events that compute nothing
 MAX_THREADS = 40  # for what the page writes and reads; whoever waits takes none
-KEPT_TABS = 100  # Gradio holds 0.1 MB of each tab and each call of a program, of up to 10,000; the page needs none
+# Gradio holds 0.1 MB of each tab and each call of a program, by default of up to 10,000. A tab that is forgotten loses
+# one thing: the script of its finished transcript can be changed only by transcribing again.
+KEPT_TABS = 100
 
 
 def build_page(service: Service, *, examples: list[Path] | None = None) -> gr.Blocks:
@@ -107,7 +109,7 @@ def _wire(page: gr.Blocks, service: Service, buttons: tuple, sources: list, choi
 
 def _inputs(go: gr.Button, examples: list[Path]) -> list:
     """File, microphone and link tabs; `source` says which of them is in front. `go` waits for a recording's end."""
-    source = gr.Textbox("file", visible=False)  # in the browser: what the server keeps of tabs may go (see KEPT_TABS)
+    source = gr.Textbox("file", visible=False)  # in the browser: the server forgets tabs (see KEPT_TABS)
     with gr.Tabs():
         with gr.Tab("檔案 File", id="file") as file_tab:
             file = gr.File(
@@ -126,8 +128,7 @@ def _inputs(go: gr.Button, examples: list[Path]) -> list:
             )
         with gr.Tab("連結 Link", id="link") as link_tab:
             link = gr.Textbox(
-                label="錄音、短片或者 YouTube 嘅網址 Address of a recording, a video, or a YouTube page",
-                placeholder="https://…",
+                label="錄音、短片或者 YouTube 嘅網址（https://…） Address of a recording, a video, or a YouTube page",
                 max_lines=1,
                 max_length=MAX_URL_CHARACTERS,
                 elem_id="link",
