@@ -1,5 +1,6 @@
 """A page in a process of its own: how long it takes to serve, its memory, and what it leaves on the disk."""
 
+import contextlib
 import json
 import os
 import signal
@@ -91,7 +92,11 @@ class Page:
 
     @property
     def disk_mb(self) -> float:
-        return sum(path.stat().st_size for path in files_in(self.root)) / 1e6
+        total = 0
+        for path in files_in(self.root):
+            with contextlib.suppress(FileNotFoundError):  # swept meanwhile
+                total += path.stat().st_size
+        return total / 1e6
 
     # --------------------------------------------------------------------------------------------------- what is asked
 
@@ -120,13 +125,6 @@ class Page:
 
 
 def files_in(root: Path) -> list[Path]:
-    """Visitors' files, without the locks by which pages know each other."""
-    found = []
-    for path in root.rglob("*") if root.exists() else []:
-        try:
-            if path.is_file() and path.suffix != ".lock":
-                path.stat()
-                found.append(path)
-        except OSError:
-            continue  # swept meanwhile
-    return found
+    """Visitors' files, without the locks by which pages know each other; what is swept meanwhile is not among them."""
+    walked = (Path(folder, name) for folder, _, names in os.walk(root) for name in names)  # skips folders that went
+    return [path for path in walked if path.suffix != ".lock" and path.is_file()]
