@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 import xxhash
 
 from cantowhisper.features.config import FeatureConfig
-from cantowhisper.features.limits import implausible_speed
+from cantowhisper.features.limits import SpeechRate, implausible_speed
 from cantowhisper.features.plan import TOO_LONG, PlannedClip, Reject
 from cantowhisper.speech.audio import AudioError, header_seconds, read_sound
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel
@@ -35,7 +36,9 @@ class Chunk:
     rejects: list[Reject]
 
 
-def clip_features(clip: PlannedClip, config: FeatureConfig) -> Features | str:
+def clip_features(
+    clip: PlannedClip, config: FeatureConfig, rates: Mapping[str, SpeechRate] | None = None
+) -> Features | str:
     """Decode a recording and compute its log-Mel spectrogram, or say why it is rejected."""
     raw = b""
     try:
@@ -54,7 +57,7 @@ def clip_features(clip: PlannedClip, config: FeatureConfig) -> Features | str:
         return "too short"
     if max(waveform.max(), -waveform.min()) < config.min_peak:
         return "silent"
-    if implausible_speed(clip.text, seconds, clip.language):
+    if implausible_speed(clip.text, seconds, clip.language, rates):
         return "implausible characters per second"
     return Features(stored(log_mel(waveform, n_mels=config.n_mels), config.storage), seconds)
 
@@ -83,11 +86,13 @@ def stored(mel: np.ndarray, storage: str = "float16") -> np.ndarray:
     return frames.half().contiguous().numpy()
 
 
-def process_chunk(clips: list[PlannedClip], split: str, config: FeatureConfig) -> Chunk:
+def process_chunk(
+    clips: list[PlannedClip], split: str, config: FeatureConfig, rates: Mapping[str, SpeechRate] | None = None
+) -> Chunk:
     """`clip_features` of some clips as columns, in their order."""
     kept, found, rejects = [], [], []
     for clip in clips:
-        features = clip_features(clip, config)
+        features = clip_features(clip, config, rates)
         if isinstance(features, str):
             rejects.append(Reject(clip.id, split, features))
         else:

@@ -5,11 +5,11 @@ the plan's order → what is on disk is read once more for the statistics and fo
 speaker or a sentence with another.
 """
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from cantowhisper.features.clip import Chunk, process_chunk, start_worker
 from cantowhisper.features.config import RANDOM_SALT, FeatureConfig
 from cantowhisper.features.dataset import ShardWriter
 from cantowhisper.features.journal import Journal, existing_stats, private_salt
+from cantowhisper.features.limits import SpeechRate
 from cantowhisper.features.parallel import cpu_cores, in_order
 from cantowhisper.features.plan import CLIPS_PER_CHUNK, Plan, Reject, Shard, make_plan
 from cantowhisper.features.ray_engine import in_order_on_ray
@@ -58,9 +59,9 @@ def build_features(
     language = config.language or opened.language
     if not language:
         raise UsageError(f"{opened.name} does not say what language it is; give it with --set language=CODE")
-    config = replace(config, language=language_tag(language))  # refuses what is none
+    config = dataclasses.replace(config, language=language_tag(language))  # refuses what is none
     if config.salt == RANDOM_SALT:
-        config = replace(config, salt=private_salt(out))
+        config = dataclasses.replace(config, salt=private_salt(out))
     plan = make_plan(opened, config)
     _refuse_another_language(opened, plan, config)
     if config.strict:
@@ -112,9 +113,10 @@ def _build(source: Source, plan: Plan, identity: dict, out: Path, config: Featur
     to_do = [shard for shard in plan.shards if shard.name not in journal.finished]
     n_to_do = sum(len(shard.clips) for shard in to_do)
     with tqdm(total=plan.n_planned, initial=plan.n_planned - n_to_do, unit="clip", disable=not progress) as bar:
-        _write_shards(to_do, journal, config, bar)
+        _write_shards(to_do, journal, config, plan.rates, bar)
     rejects = plan.rejects + [reject for shard in plan.shards for reject in journal.finished[shard.name]]
     stats = collect_stats(journal.data, source, identity, rejects)
+    stats["speech_rates"] = {code: dataclasses.asdict(rate) for code, rate in plan.rates.items()}
     if plan.notes:
         stats["notes"] = plan.notes
     assert stats["n_kept"] + stats["n_rejected"] == plan.n_source_clips, "a clip is neither kept nor rejected"
@@ -127,9 +129,11 @@ def _build(source: Source, plan: Plan, identity: dict, out: Path, config: Featur
     return stats
 
 
-def _write_shards(shards: list[Shard], journal: Journal, config: FeatureConfig, bar: tqdm) -> None:
+def _write_shards(
+    shards: list[Shard], journal: Journal, config: FeatureConfig, rates: dict[str, SpeechRate], bar: tqdm
+) -> None:
     """Compute the clips of `shards` and write their files, one after the other."""
-    with closing(_computed(shards, config)) as results:
+    with closing(_computed(shards, config, rates)) as results:
         for shard in shards:
             rejects, digests = [], []
             with ShardWriter(journal.data / shard.name, n_mels=config.n_mels) as writer:
@@ -145,9 +149,9 @@ def _write_shards(shards: list[Shard], journal: Journal, config: FeatureConfig, 
             shard.clips.clear()  # a release's clips take memory, and nobody asks for these again
 
 
-def _computed(shards: list[Shard], config: FeatureConfig) -> Iterator[Chunk]:
+def _computed(shards: list[Shard], config: FeatureConfig, rates: dict[str, SpeechRate]) -> Iterator[Chunk]:
     """The chunks of `shards`, in order."""
-    jobs = ((chunk, shard.split, config) for shard in shards for chunk in shard.chunks())
+    jobs = ((chunk, shard.split, config, rates) for shard in shards for chunk in shard.chunks())
     if config.engine == "ray":
         return in_order_on_ray(process_chunk, jobs, workers=config.workers)
     n_jobs = sum(-(-len(shard.clips) // CLIPS_PER_CHUNK) for shard in shards)

@@ -6,22 +6,32 @@ workers or on which of them was faster, and an interrupted build knows what is l
 """
 
 import hashlib
+import heapq
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 
 from cantowhisper.contracts import SPLITS, UsageError
 from cantowhisper.features.config import FeatureConfig
-from cantowhisper.features.limits import TOO_MANY_TOKENS, too_many_tokens
-from cantowhisper.features.sources.clip import Clip, Recording, Source, seconds_of
+from cantowhisper.features.limits import (
+    ENOUGH_CLIPS,
+    TOO_MANY_TOKENS,
+    SpeechRate,
+    n_characters,
+    speech_rate,
+    too_many_tokens,
+)
+from cantowhisper.features.sources.clip import Clip, FileRecording, Recording, Source, seconds_of, seconds_told
 from cantowhisper.features.sources.combined import BEYOND, within_hours
-from cantowhisper.speech.language import language_tag
+from cantowhisper.speech.language import language_code, language_tag
 from cantowhisper.speech.mel import FRAMES_PER_SECOND
 from cantowhisper.speech.text import cer_view, normalize
 
 USUAL_SECONDS = 5.0  # of a clip whose duration the source does not tell
+RATED_CLIPS = 400  # of a language, whose lengths say how quickly it is spoken: its median within 2-3 %
 CLIPS_PER_CHUNK = 32  # what a worker gets at a time and one Parquet row group: 2 MB of features, a fifth of a second
 
 
@@ -83,6 +93,7 @@ class Plan:
     notes: list[str] = field(default_factory=list)  # what was decided that the source does not say
     checksum: str = ""  # over everything that the source said about its clips
     languages: Counter = field(default_factory=Counter)  # planned clips of each language tag
+    rates: dict[str, SpeechRate] = field(default_factory=dict)  # what is believed, by language code
 
     @property
     def n_planned(self) -> int:
@@ -101,15 +112,41 @@ def make_plan(source: Source, config: FeatureConfig) -> Plan:
         by_split[clip.split].append(_candidate(clip, config))  # the row itself, five times as large, is let go
     plan = Plan(n_source_clips=sum(map(len, by_split.values())), checksum=digest.hexdigest())
     _hold_out(by_split, config, plan)
-    seen = _Seen()
+    seen, drawn = _Seen(), {}
     for split in HARDEST_TO_REPLACE_FIRST:
         kept = _settled(by_split.pop(split), split, seen, plan.rejects)
         if split == "train" and config.max_hours is not None:
             kept = _capped(kept, config.max_hours, plan.rejects)
         plan.shards += _shards(split, kept, config)
         plan.languages.update(clip.language for clip, _ in kept)
+        _draw(kept, drawn)
+    plan.rates = {code: speech_rate(code, _lengths(clips)) for code, clips in sorted(drawn.items())}
     assert plan.n_planned + len(plan.rejects) == plan.n_source_clips
     return plan
+
+
+def _draw(kept: list["_Settled"], drawn: dict[str, list["_Settled"]]) -> None:
+    """Add clips to the RATED_CLIPS of each language: those whose id's hash is smallest, so any order draws the same."""
+    by_code: dict[str, list[_Settled]] = {}
+    for pair in kept:
+        by_code.setdefault(language_code(pair[0].language), []).append(pair)
+    for code, clips in by_code.items():
+        drawn[code] = heapq.nsmallest(RATED_CLIPS, chain(drawn.get(code, ()), clips), key=_hash_of_id)
+
+
+def _hash_of_id(pair: "_Settled") -> bytes:
+    return hashlib.sha256(f"rate/{pair[0].id}".encode()).digest()
+
+
+def _lengths(clips: list["_Settled"]) -> list[tuple[int, float]]:
+    """Characters and seconds, where the table tells them or a file at hand does; archives and the Hub are not asked."""
+    lengths = []
+    for clip, seconds in clips if len(clips) >= ENOUGH_CLIPS else ():
+        if not seconds and isinstance(clip.recording, FileRecording):
+            seconds = seconds_told(clip.recording)
+        if seconds:
+            lengths.append((n_characters(clip.text), seconds))
+    return lengths
 
 
 def _hold_out(by_split: dict[str, list["_Candidate"]], config: FeatureConfig, plan: Plan) -> None:
@@ -153,13 +190,14 @@ def _voice(clip: PlannedClip) -> str:
 HARDEST_TO_REPLACE_FIRST = tuple(reversed(SPLITS))
 
 # A clip, its seconds, and what is wrong with it by itself (None if nothing is).
-_Candidate = tuple[PlannedClip, float, str | None]
+_Candidate = tuple[PlannedClip, float | None, str | None]
+_Settled = tuple[PlannedClip, float | None]  # seconds: None where they are not known
 
 
 def _candidate(clip: Clip, config: FeatureConfig) -> _Candidate:
     text = normalize(clip.sentence)
     speaker = sys.intern(hash_speaker(clip.speaker, config.salt))
-    seconds = clip.seconds or (seconds_of(clip) if config.max_hours else USUAL_SECONDS)
+    seconds = clip.seconds or (seconds_of(clip) if config.max_hours else None)
     language = _tag(clip.language or config.language)
     planned = PlannedClip(clip.id, text, speaker, clip.source, language, clip.recording, clip.labelled_by)
     return planned, seconds, clip.objection or _fault(text, clip.votes, language, config)
@@ -184,9 +222,7 @@ def _fault(text: str, votes: int, language: str, config: FeatureConfig) -> str |
     return TOO_MANY_TOKENS if too_many_tokens(text, config.tokenizer) else None
 
 
-def _settled(
-    candidates: list[_Candidate], split: str, seen: "_Seen", rejects: list[Reject]
-) -> list[tuple[PlannedClip, float]]:
+def _settled(candidates: list[_Candidate], split: str, seen: "_Seen", rejects: list[Reject]) -> list[_Settled]:
     """Sort out what the tables show to be wrong; the others with their seconds."""
     kept = []
     for clip, seconds, fault in candidates:
@@ -198,10 +234,8 @@ def _settled(
     return kept
 
 
-def _capped(
-    clips: list[tuple[PlannedClip, float]], hours: float, rejects: list[Reject]
-) -> list[tuple[PlannedClip, float]]:
-    keep = within_hours([(clip.speaker or clip.id, seconds) for clip, seconds in clips], hours)
+def _capped(clips: list[_Settled], hours: float, rejects: list[Reject]) -> list[_Settled]:
+    keep = within_hours([(clip.speaker or clip.id, seconds or 0.0) for clip, seconds in clips], hours)
     rejects += [Reject(clip.id, "train", BEYOND) for (clip, _), kept in zip(clips, keep, strict=True) if not kept]
     return [pair for pair, kept in zip(clips, keep, strict=True) if kept]
 
@@ -242,7 +276,7 @@ def hash_speaker(speaker: str, salt: str) -> str:
     return hashlib.sha256((salt + speaker).encode()).hexdigest()[:16] if speaker else ""
 
 
-def _shards(split: str, clips: Iterable[tuple[PlannedClip, float]], config: FeatureConfig) -> list[Shard]:
+def _shards(split: str, clips: Iterable[_Settled], config: FeatureConfig) -> list[Shard]:
     """Cut a split into files of about `shard_megabytes` by the clips' expected size."""
     bytes_per_second = FRAMES_PER_SECOND * config.n_mels * 2
     limit = config.shard_megabytes * 1e6
@@ -253,5 +287,5 @@ def _shards(split: str, clips: Iterable[tuple[PlannedClip, float]], config: Feat
             groups.append([])
             size = 0.0
         groups[-1].append(clip)
-        size += seconds * bytes_per_second
+        size += (USUAL_SECONDS if seconds is None else seconds) * bytes_per_second
     return [Shard(split, index, len(groups), group) for index, group in enumerate(groups)]

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 from cantowhisper import __version__
 from cantowhisper.contracts import CARD_FILE, SPLITS, STATS_FILE
 from cantowhisper.features.dataset import hf_features
+from cantowhisper.features.limits import SILENCE_SECONDS
 from cantowhisper.features.plan import Reject, sentence_key
 from cantowhisper.features.sources.clip import Source
 from cantowhisper.files import write_json, write_text
@@ -121,6 +122,7 @@ def card(source: Source, stats: dict) -> str:
         n_rejected=stats["n_rejected"],
         n_source=stats["n_kept"] + stats["n_rejected"],
         rejects="\n".join(_reject_rows(stats)),
+        rates=_rates(stats),
         settings="\n".join(f"| `{name}` | `{value}` |" for name, value in config.items()),
         n_mels=config["n_mels"],
         within=WITHIN[config["storage"]],
@@ -164,6 +166,21 @@ def _split_rows(stats: dict) -> list[str]:
 def _reject_rows(stats: dict) -> list[str]:
     rows = [(split, reason, n) for split, counts in stats["rejected"].items() for reason, n in counts.items()]
     return [f"| {split} | {reason} | {n} |" for split, reason, n in rows] or ["| – | none | 0 |"]
+
+
+def _rates(stats: dict) -> str:
+    """How quickly people speak, as it was believed; datasets that were made before do not say."""
+    found = [
+        f"{code} {rate['slowest']:.2g} to {rate['quickest']:.2g} "
+        + (f"(from {rate['n_clips']:,} of its clips)" if rate["n_clips"] else "(fixed)")
+        for code, rate in stats.get("speech_rates", {}).items()
+    ]
+    if not found:
+        return ""
+    return (
+        f"\nCharacters a second that were believed: {', '.join(found)}. Up to {SILENCE_SECONDS:g} s of silence do not "
+        "count towards the slowest.\n"
+    )
 
 
 CARD = """\
@@ -216,7 +233,7 @@ padded = np.pad(mel, ((0, 3000 - len(mel)), (0, 0)), constant_values=fill).T
 | split | reason | clips |
 |---|---|---|
 {rejects}
-
+{rates}
 ## Made with
 
 cantowhisper {version} of {source} (sha256 of its tables: `{checksum}`), with these settings:

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import soundfile
 
-from cantowhisper.speech.audio import SAMPLE_RATE, AudioError, load_audio, sound_seconds
+from cantowhisper.speech.audio import SAMPLE_RATE, AudioError, header_seconds, load_audio, sound_seconds
 
 
 class Recording(Protocol):
@@ -77,6 +77,14 @@ def seconds_of(clip: Clip) -> float:
     try:
         return sound_seconds(clip.recording.read())
     except (OSError, ValueError, AudioError):  # it will be rejected when it is decoded
+        return 0.0
+
+
+def seconds_told(recording: Recording) -> float:
+    """A recording's duration if its file's header tells it, else 0; nothing is decoded."""
+    try:
+        return header_seconds(recording.read())
+    except (OSError, ValueError, AudioError):
         return 0.0
 
 
