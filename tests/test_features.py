@@ -159,7 +159,7 @@ def test_a_script_without_a_main_guard_starts_once(release, tmp_path):
     assert done.stdout.split() == ["started"] and (tmp_path / "out" / "stats.json").exists()
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
 def test_an_interrupted_build_goes_on_and_ends_the_same(release, tmp_path, how):
     for i in range(80):  # enough that a busy machine is not done before the signal comes
         release.add(f"more_{i}", f"再加第{i}句", audio=sound(15, pitch_hz=100 + i))

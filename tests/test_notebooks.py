@@ -78,6 +78,7 @@ def test_both_notebooks_run_from_a_fresh_kernel(small_release, tmp_path):
     assert {"batch.png", "learning_curve.png"} <= {p.name for p in (out / "plots").iterdir()}
 
 
+@pytest.mark.slow
 def test_nothing_reads_the_test_split_before_the_final_score(tmp_path):
     """With a test split that nobody can read, the notebook trains to its end and stops where it would score.
 

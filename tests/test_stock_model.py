@@ -62,7 +62,7 @@ def test_speech_of_60_db_below_full_scale_is_found(recognizers, real_speech):
     assert wer([text], [SAID["jfk.flac"]]).wer == 0, text
 
 
-SOUNDS_S = 60
+SOUNDS_S = 30
 
 
 def _typing(rng, n: int) -> np.ndarray:

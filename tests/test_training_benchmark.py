@@ -8,7 +8,7 @@ from benchmarks.training import NATURAL, REFERENCE, measure
 from benchmarks.training_programs import window_shares
 
 
-@pytest.mark.parametrize("kind", [NATURAL, *window_shares(), REFERENCE])
+@pytest.mark.parametrize("kind", [pytest.param(NATURAL, marks=pytest.mark.slow), *window_shares(), REFERENCE])
 def test_a_program_takes_its_steps(kind, monkeypatch):
     monkeypatch.delenv("REAL_WEIGHTS", raising=False)
     run = measure(kind, "tiny", SimpleNamespace(steps=1, batch_size=2, threads=1, device="cpu"))

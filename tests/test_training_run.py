@@ -306,6 +306,7 @@ def test_sigterm_saves_the_step_that_it_interrupts(finished, features, tmp_path)
     assert_same_run(out, train(features, out, config=TINY, progress=False), finished)
 
 
+@pytest.mark.slow  # SIGTERM, above, takes the same way
 def test_ctrl_c_saves_the_step_that_it_interrupts(finished, features, tmp_path):
     before = signal.getsignal(signal.SIGINT)
     out = tmp_path / "model"

@@ -269,6 +269,7 @@ step(lambda: list(load_split("me/yue", "test")["text"]))
 # ------------------------------------------------------------------------------------------------------------ a run
 
 
+@pytest.mark.slow  # test_training_run kills a run that reads a folder
 def test_a_run_that_streams_from_the_hub_is_killed_and_goes_on_to_the_same_bits(hub, tmp_path, monkeypatch):
     expected = tmp_path / "expected"
     finished = expected, train(regrouped(), expected, config=STREAMED, progress=False)  # from a folder, in peace

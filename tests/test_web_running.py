@@ -76,7 +76,10 @@ def half_an_upload(url: str) -> socket.socket:
     return connection
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda one: one.name)
+INTERRUPTED = pytest.param(signal.SIGINT, marks=pytest.mark.slow)  # ends as SIGTERM does
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, INTERRUPTED, signal.SIGKILL], ids=lambda one: one.name)
 def test_however_a_page_ends_nothing_of_its_visitors_stays(how, tmp_path):
     root = tmp_path / "files"
     process, url = start("offline", root)
