@@ -19,6 +19,7 @@ from cantowhisper.serving.engines import zero_gpu
 from cantowhisper.serving.live.engine import LiveEngine, LiveLimits
 from cantowhisper.serving.live.service import LiveService
 from cantowhisper.serving.menus import language_choices
+from cantowhisper.serving.realtime import endpoint as realtime
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
 from cantowhisper.serving.web.filter import Open
@@ -72,12 +73,17 @@ def build_page(recognizer: Recognizer, *, limits: LiveLimits | None = None, engi
         gr.HTML(_footer(limits))
         _add_api(service)
     page.engine, page.site = engine, _site(limits, engine)
+    page.realtime = realtime.Realtime(engine, closing=page.site.closing.is_set)
+    page.site.metrics.watch("realtime_connections", "Programs on /v1/realtime.", lambda: len(page.realtime.connections))
     return page.queue(max_size=limits.max_sessions)
 
 
 def _site(limits: LiveLimits, engine: LiveEngine | None = None) -> Site:
     """Open doors, and what operators see of the sessions."""
-    site = Site(doors=Open(files=False, server_functions=True, max_json_bytes=limits.max_request_bytes))
+    doors = Open(
+        files=False, server_functions=True, websockets=(realtime.PATH,), max_json_bytes=limits.max_request_bytes
+    )
+    site = Site(doors=doors)
     if engine:
         watch = site.metrics.watch
         watch("live_sessions", "Speakers who have a place.", lambda: len(engine.sessions))
@@ -162,14 +168,17 @@ def _footer(limits: LiveLimits) -> str:
     return f"<footer class='limits' lang='zh-HK'><h2>{heading}</h2><ul>{rows}</ul><p>{PRIVACY}</p></footer>"
 
 
-def launch_options(limits: LiveLimits | None = None, *, site: Site | None = None) -> dict:
+def launch_options(
+    limits: LiveLimits | None = None, *, site: Site | None = None, programs: realtime.Realtime | None = None
+) -> dict:
     """Arguments of `launch()` without which the page would not look, or not be safe, as intended.
 
     site : of the page that is launched; without it, operators see nothing of its sessions
+    programs : of the same page; without it, there is no /v1/realtime
     """
     site = site or _site(limits or LiveLimits())
     return {
-        "app_kwargs": site.app_kwargs(),
+        "app_kwargs": site.app_kwargs(programs.routes() if programs else ()),
         "theme": calm_theme(),
         "css_paths": [SHARED_STYLE, HERE / "style.css"],
         "max_file_size": 1,  # nothing is ever uploaded as a file
@@ -212,7 +221,7 @@ def main(
         page = build_page(recognizer, limits=limits)
         options = {"server_name": host, "server_port": port, "root_path": where.root_path or None}
         # _frontend=False: no request of the page to itself, which a busy machine answers too late.
-        options |= launch_options(limits, site=page.site)
+        options |= launch_options(limits, site=page.site, programs=page.realtime)
         start = partial(page.launch, prevent_thread_lock=True, _frontend=False, **options)
         ending = [page.site.closing.set, page.engine.close, partial(page.close, verbose=False)]
         run_until_asked(start, ending=ending)

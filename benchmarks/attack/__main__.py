@@ -34,6 +34,7 @@ TRIALS = (
     doors.limits,
     doors.addresses,
     interfaces.openai_api,
+    interfaces.realtime_api,
     interfaces.operators,
     behind_nginx.nginx,
     interfaces.deploying,

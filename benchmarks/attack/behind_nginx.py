@@ -1,5 +1,6 @@
 """Item 7: both pages behind docs/container/nginx.conf, with the nginx of this machine."""
 
+import json
 import os
 import shutil
 import socket
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 
 from benchmarks.attack.attempts import Notes, World
 from benchmarks.attack.network import PAGES, visitor
-from benchmarks.attack.page import OFFLINE, ONLINE, ROOT, client
+from benchmarks.attack.page import OFFLINE, ONLINE, ROOT, client, realtime
 
 PORT = 8080
 UPSTREAMS = {"offline:7860": "127.0.0.1:7860", "online:7860": "127.0.0.1:7861"}
@@ -99,3 +100,6 @@ def _live(note: Notes) -> None:
         begun = http.post(f"{url}/gradio_api/call/start", json={"data": ["", "", 0, ""]}).json()
         said = http.get(f"{url}/gradio_api/call/start/{begun['event_id']}").text
         note.expect("of another visitor", said, "session" in said)
+    with realtime(f"{url}/v1/realtime", visitor(92)) as connection:
+        told = json.loads(connection.recv(10))
+        note.expect("/live/v1/realtime, a WebSocket", told["type"], told["type"] == "session.created")

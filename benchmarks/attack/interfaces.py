@@ -6,12 +6,16 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from benchmarks.attack.attempts import Notes, World
 from benchmarks.attack.network import visitor
-from benchmarks.attack.page import OFFLINE, ONLINE, ROOT, client
+from benchmarks.attack.page import OFFLINE, ONLINE, ROOT, client, realtime
 
 
 def openai_api(world: World) -> Iterator[Notes]:
@@ -52,6 +56,68 @@ def openai_api(world: World) -> Iterator[Notes]:
         )
         note.expect("four at once where one is allowed", refused[0] if refused else answers, held)
     yield note
+
+
+def realtime_api(world: World) -> Iterator[Notes]:
+    """Item 6, live: the WebSocket for programs."""
+    note = Notes(6, ONLINE)
+    with world.page(ONLINE) as page, ExitStack() as held:
+        url = f"{page.url}/v1/realtime"
+        foreign = _refused(url, visitor(45), origin="https://elsewhere.example")
+        note.expect("/v1/realtime from another site's script", foreign, foreign == 403)
+        gradios = _refused(f"{page.url}/gradio_api/queue/join", visitor(45))
+        note.expect("a WebSocket elsewhere", gradios, gradios == 403)
+        connections = [held.enter_context(realtime(url, visitor(45))) for _ in range(8)]
+        ninth = _refused(url, visitor(45))
+        note.expect("a ninth connection of one visitor, where 8 are allowed", ninth, ninth == 403)
+        other = json.loads(held.enter_context(realtime(url, visitor(46))).recv(20))
+        note.expect("of another visitor", other["type"], other["type"] == "session.created")
+        for connection in connections:
+            connection.recv(20)
+        before_mb, ends = page.rss_mb, []
+        for connection in connections[:4]:
+            try:
+                connection.send("x" * 20_000_000)
+                connection.recv(20)
+            except ConnectionClosed as error:
+                ends.append(error.rcvd.code if error.rcvd else None)
+        grown_mb = page.rss_mb - before_mb
+        note.expect("messages of 20 MB", f"{ends}, {grown_mb:+.0f} MB", ends == [1009] * 4 and grown_mb < 40)
+        connections[4].send("[" * 1_000_000)
+        said = json.loads(connections[4].recv(20))
+        note.expect("no JSON", said["error"]["message"], said["type"] == "error")
+        took_s = _beside_a_flood(connections[5], page)
+        note.expect("/healthz beside a flood of events", f"{took_s:.2f} s at most", took_s < 1)
+    yield note
+
+
+def _refused(url: str, address: str, **options) -> int | None:
+    """HTTP's status for a WebSocket that is not opened."""
+    try:
+        with realtime(url, address, **options):
+            return None
+    except InvalidStatus as error:
+        return error.response.status_code
+
+
+def _beside_a_flood(connection, page) -> float:
+    """The longest of five answers, seconds."""
+    stop = threading.Event()
+
+    def flood() -> None:
+        while not stop.is_set():
+            connection.send('{"type": "response.create"}')
+
+    thread = threading.Thread(target=flood, daemon=True)
+    thread.start()
+    took_s = []
+    with client(visitor(46)) as http:
+        for _ in range(5):
+            began = time.monotonic()
+            http.get(f"{page.url}/healthz").raise_for_status()
+            took_s.append(time.monotonic() - began)
+    stop.set()
+    return max(took_s)
 
 
 def _error(note: Notes, request: str, answer, status: int) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+from websockets.sync.client import ClientConnection, connect
 
 from benchmarks.attack.network import PAGES
 
@@ -26,6 +27,11 @@ def client(address: str | None = None, *, timeout_s: float = 120.0) -> httpx.Cli
     """
     how = {"local_address": address, "limits": httpx.Limits(max_keepalive_connections=0)}
     return httpx.Client(timeout=timeout_s, transport=httpx.HTTPTransport(**how), trust_env=False)
+
+
+def realtime(url: str, address: str, **options) -> ClientConnection:
+    """A visitor's WebSocket, from `address`."""
+    return connect(url.replace("http", "ws", 1), source_address=(address, 0), close_timeout=2, proxy=None, **options)
 
 
 class Page:

@@ -56,11 +56,13 @@ class Open:
 
     files : visitors upload files and get some back
     server_functions : the page's script calls functions of components
+    websockets : paths of our own WebSockets; Gradio's are shut
     max_json_bytes : of one event
     """
 
     files: bool = True
     server_functions: bool = False
+    websockets: Collection[str] = ()
     max_json_bytes: int = 1_000_000
 
     def lets_through(self, method: str, path: str) -> bool:
@@ -110,13 +112,17 @@ class RequestFilter:
         self.on_event, self.on_response = on_event, on_response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":  # no page of ours has one
-            await send({"type": "websocket.close", "code": 1008})
-            return
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        send, path = self._counting(send), scope["path"].removeprefix(scope.get("root_path", ""))
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if scope["type"] == "websocket":
+            if path in self.doors.websockets and not self.closing():
+                await self.app(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        send = self._counting(send)
         try:
             if self.closing() and path not in ("/healthz", "/metrics"):
                 raise Closing
