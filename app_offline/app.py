@@ -23,9 +23,9 @@ from cantowhisper.serving.offline.service import Choices, Service
 from cantowhisper.serving.offline.updates import DOWNLOADS, rewritten, updates
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
-from cantowhisper.serving.web.metrics import without_gradios_statistics
 from cantowhisper.serving.web.running import leave_at_once_if_busy, require_port, run_until_asked
 from cantowhisper.serving.web.settings import Whereabouts, add_serve_options, from_environment, opened, run_page
+from cantowhisper.serving.web.site import lighten_gradio
 from cantowhisper.serving.web.visitors import visitor_address
 
 HERE = Path(__file__).resolve().parent
@@ -53,7 +53,7 @@ def build_page(service: Service, *, examples: list[Path] | None = None) -> gr.Bl
     service : the one model that all visitors share, with its limits and queue
     examples : recordings to try; by default those of samples/clips, where they are
     """
-    without_gradios_statistics()
+    lighten_gradio()
     limits, facts = service.limits, service.recognizer.facts
     page = gr.Blocks(title=" · ".join(view.title_of(facts)), analytics_enabled=False)
     with page:

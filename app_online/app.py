@@ -23,10 +23,9 @@ from cantowhisper.serving.realtime import endpoint as realtime
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
 from cantowhisper.serving.web.filter import Open
-from cantowhisper.serving.web.metrics import without_gradios_statistics
 from cantowhisper.serving.web.running import leave_at_once_if_busy, require_port, run_until_asked
 from cantowhisper.serving.web.settings import Whereabouts, add_serve_options, from_environment, opened, run_page
-from cantowhisper.serving.web.site import Site
+from cantowhisper.serving.web.site import Site, lighten_gradio
 from cantowhisper.serving.web.visitors import visitor_address
 
 log = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ def build_page(recognizer: Recognizer, *, limits: LiveLimits | None = None, engi
     limits : what the page serves
     engine : default: one for `recognizer` and `limits`
     """
-    without_gradios_statistics()
+    lighten_gradio()
     limits = limits or LiveLimits()
     engine = engine or LiveEngine(recognizer, limits=limits)
     service = LiveService(engine.run(), visitor=lambda: visitor_address(LocalContext.request.get(None)))

@@ -5,8 +5,6 @@ it. Names follow Prometheus' rules: a unit at the end, `_total` for what only gr
 """
 
 import contextlib
-import os
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -24,16 +22,6 @@ class Outcome:
     """How a request ended: "done", "refused", "unusable" (its recording), "failed", or "left" by its visitor."""
 
     name = "left"
-
-
-def without_gradios_statistics() -> None:
-    """Have queues that Gradio makes from now on keep no statistics of their own; nobody sees them here.
-
-    After each event, and twice after an error, Gradio makes a pandas table of the last 10,000 events in a thread. A
-    visitor whose calls were all refused took 40 threads, a processor and hundreds of megabytes with it.
-    """
-    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
-    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(sys.maxsize))
 
 
 class Metrics:

@@ -1,9 +1,14 @@
 """What one running page has besides its model: open doors, uploads within limits, numbers, whether it is stopped."""
 
 import contextlib
+import os
+import sys
 import threading
 from collections.abc import Sequence
+from types import SimpleNamespace
 
+from gradio import state_holder
+from gradio.state_holder import SessionState
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -89,6 +94,26 @@ class Site:
         """
         if self.storage:
             self.storage.require_room(n_bytes)
+
+
+def lighten_gradio() -> None:
+    """Have pages that Gradio serves from now on do without what none of ours uses. Safe to call again.
+
+    Statistics: after each event, and twice after an error, Gradio makes a pandas table of the last 10,000 events in a
+    thread. A visitor whose calls were all refused took 40 threads, a processor and hundreds of megabytes with it.
+    Links into a tab's state: for them, each call of a program without a session of its own copies the page's whole
+    configuration, 7 ms of the event loop in which nobody is answered. The filter refuses such links.
+    """
+    os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(sys.maxsize))
+    state_holder.SessionState = _LightState
+
+
+class _LightState(SessionState):
+    """Of one tab; what is changed in it is still kept, as it is changed."""
+
+    def __init__(self, blocks):
+        super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks={}))
 
 
 def _too_much(at_most: float, minutes: int) -> str:
