@@ -117,18 +117,25 @@ def _figures(answers: Answers, before: dict, after: dict, samples: list[dict]) -
             "p95_s": [round(one, 3) for one in p95],
             "p95_ratio": ratios[kind],
         }
-    grown = lambda what: round(max(after[f"{kind}_{what}"] - before[f"{kind}_{what}"] for kind in (OFFLINE, ONLINE)), 1)
+
+    def grown(what: str, since: dict) -> float:
+        return round(max(after[f"{kind}_{what}"] - since[f"{kind}_{what}"] for kind in (OFFLINE, ONLINE)), 1)
+
+    middle = samples[len(samples) // 2 - 1]
     return {
         "clients": 6 + N_DRIPPERS,
         "dripping_clients": N_DRIPPERS,
         "answers_lost": len(answers.lost),
         "lost": answers.lost[:20],
         "others_p95_ratio": max(ratios.values()),
-        "rss_growth_mb": grown("rss_mb"),
-        "disk_growth_mb": grown("disk_mb"),
+        "rss_growth_mb": grown("rss_mb", before),
+        # Caches and the places for kept tabs fill in the first minutes; what leaks goes on.
+        "rss_growth_second_half_mb": grown("rss_mb", middle),
+        "disk_growth_mb": grown("disk_mb", before),
         "without_and_with_drippers": figures,
         "before": before,
         "after": after,
+        "turns": samples,
         "most": {name: max(sample[name] for sample in samples) for name in before},
     }
 
