@@ -221,7 +221,11 @@ def main(
         options = {"server_name": host, "server_port": port, "root_path": where.root_path or None}
         # _frontend=False: no request of the page to itself, which a busy machine answers too late.
         options |= launch_options(limits, site=page.site, programs=page.realtime)
-        start = partial(page.launch, prevent_thread_lock=True, _frontend=False, **options)
+
+        def start() -> None:
+            page.launch(prevent_thread_lock=True, _frontend=False, **options)
+            page.realtime.bound_messages(page.server)
+
         ending = [page.site.closing.set, page.engine.close, partial(page.close, verbose=False)]
         run_until_asked(start, ending=ending)
     leave_at_once_if_busy(page.engine.thread)

@@ -227,6 +227,7 @@ def page():
     app = load_page("online")
     built = app.build_page(Scripted())
     with serving(built, **app.launch_options(site=built.site, programs=built.realtime)) as url:
+        built.realtime.bound_messages(built.server)
         yield url, built
     built.engine.close()
 
@@ -279,6 +280,17 @@ def test_frames_that_are_no_events_are_answered(page):
         for frame in ("no JSON", b"\0\1", "[" * 100_000):
             socket.send(frame)
             assert json.loads(socket.recv(timeout=10))["type"] == "error"
+
+
+def test_a_message_longer_than_any_that_is_served_is_not_taken(page):
+    from websockets.exceptions import ConnectionClosed
+
+    with connected(page[0]) as socket:
+        socket.recv(timeout=10)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.send("x" * 5_000_000)
+            socket.recv(timeout=10)
+    assert closed.value.rcvd.code == 1009
 
 
 def test_no_other_websocket_is_open_and_connections_are_counted(page):

@@ -11,6 +11,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from cantowhisper.serving.live.engine import LiveEngine
+from cantowhisper.serving.realtime.config import RATES
 from cantowhisper.serving.realtime.session import RealtimeSession
 from cantowhisper.serving.web.refusal import Refusal
 from cantowhisper.serving.web.visitors import UnderWay, visitor_address
@@ -35,6 +36,14 @@ class Realtime:
         most = engine.limits.max_sessions
         # A connection in which nobody speaks has no place in the engine, but costs something all the same.
         self.connections = UnderWay(per_visitor=most, in_all=4 * most)
+
+    def bound_messages(self, server) -> None:
+        """Have a running server (uvicorn's, as Gradio starts it) refuse messages longer than any that is served.
+
+        Without this it takes 16 MB of each connection before anybody may look at them.
+        """
+        longest = int(self._engine.limits.max_push_s * max(RATES)) * 2
+        server.config.ws_max_size = longest * 4 // 3 + 10_000  # base64, and what stands around it
 
     def routes(self) -> list[WebSocketRoute]:
         """To be put before those of the page."""
