@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.attack.attempts import attack
 from benchmarks.canary.table import canary
 from benchmarks.layouts import layouts
 from benchmarks.real_cantonese.tables import real_cantonese, real_cantonese_chinese, real_cantonese_table
@@ -207,6 +208,7 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "demo": demo,
     "demo.chinese": demo_chinese,
     "demo.scores": demo_scores,
+    "attack": attack,
     "canary": canary,
     "features": features,
     "layouts": layouts,

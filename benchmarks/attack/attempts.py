@@ -78,3 +78,29 @@ Trial = Callable[[World], Iterator[Notes]]
 
 def as_rows(notes: list[Notes]) -> list[dict]:
     return [asdict(attempt) for one in notes for attempt in one.attempts]
+
+
+def attack(result: dict) -> str:
+    """What was tried and what held, from results/attack.json, for the documents."""
+    lines = ["| | requests | held |", "|---|---|---|"]
+    for item, text in result["items"].items():
+        rows = [row for row in result["attempts"] if row["item"] == int(item)]
+        lines.append(f"| {text} | {len(rows)} | {sum(row['held'] for row in rows)} |")
+    ends, pages = result["endings"].values(), result["without_and_with_drippers"]
+    slowest = max(one["next_start_serves_s"] for one in ends)
+    p95 = [pages["offline"]["p95_s"], pages["online"]["p95_s"]]
+    answers = sum(page["answers"] for page in pages.values())
+    lines += [
+        "",
+        f"Ends, {next(iter(ends))['times']} times each ({', '.join(result['endings'])}): exit codes right, "
+        f"{result['files_left']} files left, the next start served within {slowest:.1f} s.",
+        "",
+        f"{result['minutes']:.0f} minutes of mixed load, six visitors and in every other minute two who hold what they "
+        f"can: {answers:,} answers, {result['answers_lost']} lost; 95 % of the answers came within {p95[0][0]:.2f} s "
+        f"without the two and {p95[0][1]:.2f} s with them on the page for recordings, {p95[1][0]:.2f} s and "
+        f"{p95[1][1]:.2f} s on the live page. Memory grew by {result['rss_growth_mb']:.0f} MB, "
+        f"{result['rss_growth_second_half_mb']:.1f} MB of it in the second half. "
+        f"({result['machine']['cores']} CPU cores, {result['machine']['processor']}, {result['machine']['date']}; "
+        "miniature model.)",
+    ]
+    return "\n".join(lines)
