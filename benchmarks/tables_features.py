@@ -18,6 +18,8 @@ def features(result: dict) -> str:
         + (f" Two workers: {_two_workers(two)}" if two else "")
         + f" If all but decoding and resampling cost nothing, the ratios would be {_at_most(rows)}.)",
         "",
+        *(line for name, row in rows.items() if "steps" in row for line in (_steps(name, row), "")),
+        *(line for row in [rows.get("Common Voice zh-HK (48 kHz)", {})] if "steps" in row for line in _resamplers(row)),
         ten_thousand_hours(result.get("zh-HK") or result["samples"]),
     ]
     return "\n".join(lines)
@@ -27,6 +29,29 @@ def _at_most(rows: dict[str, dict]) -> str:
     """The ratios of a pipeline that does nothing but decode."""
     rates = [row["clips_per_second"] for row in rows.values()]
     return " and ".join(f"{rate['decode'] / rate['reference']:.1f}×" for rate in rates)
+
+
+def _steps(name: str, row: dict) -> str:
+    """Where the time of a clip goes."""
+    ms = row["steps"]["ms"]
+    whole = ms["compute"] + ms["write"]
+    shares = {"decoding": ms["decode"], "resampling": ms["load"] - ms["decode"]}
+    shares |= {"log-Mel": ms["log-Mel"], "Parquet": ms["write"]}
+    shares["all else"] = whole - sum(shares.values())
+    said = ", ".join(f"{step} {max(value / whole, 0):.0%}" for step, value in shares.items())
+    return f"Where the time goes, {name}, {whole:.1f} ms a clip: {said}."
+
+
+def _resamplers(row: dict) -> list[str]:
+    """What quicker resamplers would save, and how far their values are away."""
+    found = row["steps"]["resamplers"]
+    lines = [
+        f"| {name} | {one['ms']:.2f} | {one['difference_99_9']:.3f} | {one['max_difference']:.3f} |"
+        for name, one in list(found.items())[1:]
+    ]
+    usual, one = next(iter(found.items()))
+    head = f"| 48 → 16 kHz ({usual}: {one['ms']:.2f} ms a clip) | ms a clip | log-Mel differs by, 99.9 % | at most |"
+    return [head, "|---|---|---|---|", *lines, ""]
 
 
 def _two_workers(row: dict) -> str:

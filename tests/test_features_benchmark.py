@@ -6,7 +6,8 @@ import re
 from test_features_release import small_release
 
 from benchmarks.feature_programs import rows_of
-from benchmarks.features import CUT_BYTES, many_clips
+from benchmarks.feature_steps import steps
+from benchmarks.features import CUT_BYTES, SAMPLES, many_clips
 from benchmarks.tables_features import features, ten_thousand_hours
 
 ROW = {
@@ -23,6 +24,7 @@ ROW = {
     "writer_clips_per_second": 2000,
 }
 
+MACHINE = {"cores": 2, "processor": "a processor", "date": "2026-01-01"}
 TWO = {"workers_ratio": 1.9, "rounds": 5, "spread": {"workers_ratio": [1.8, 2.0]}}
 
 
@@ -48,9 +50,20 @@ def test_a_large_corpus_is_worked_out_from_speed_size_and_the_one_writer():
 
 
 def test_the_rendered_block_holds_the_results_figures():
-    machine = {"cores": 2, "processor": "a processor", "date": "2026-01-01"}
-    said = features({"machine": machine, "samples": ROW, "workers": TWO})
+    said = features({"machine": MACHINE, "samples": ROW, "workers": TWO})
     (row,) = re.findall(r"\| samples .*", said)
     assert "**10.0×**" in row and "**20×**" in row and "62%" in row and "450 MB (usual: 900)" in row
     assert "4.9e-04 as stored" in said and "1.90 times one (1.80–2.00, 5 rounds)" in said and "zh-HK" not in said
     assert "the ratios would be 16.0×" in said
+
+
+def test_the_steps_of_a_clip_add_up_and_a_coarser_resampler_changes_log_mel(tmp_path):
+    program = steps(many_clips(SAMPLES, tmp_path / "many" / "yue", 6), tmp_path / "out", 1)
+    next(program)
+    found = next(program)
+    ms, resamplers = found["ms"], found["resamplers"]
+    assert 0 < ms["decode"] < ms["load"] < ms["compute"] and ms["log-Mel"] < ms["compute"] and ms["write"] > 0
+    assert resamplers["soxr HQ"]["max_difference"] == 0 < resamplers["soxr QQ"]["max_difference"]
+    said = features({"machine": MACHINE, "samples": ROW, "zh-HK": {**ROW, "steps": found}})
+    shares = [int(share) for share in re.findall(r"(\d+)%", re.findall(r"Where the time goes, .*", said)[0])]
+    assert len(shares) == 5 and 95 <= sum(shares) <= 110 and "| soxr QQ |" in said
