@@ -14,8 +14,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.feature_steps import steps
-
 WARM_UP = 64  # two chunks: also a second worker process is there before the clock starts
 COMPARED = 200  # clips whose features are compared number by number
 TABLES = ("train.tsv", "dev.tsv", "test.tsv")
@@ -149,7 +147,7 @@ def restore_error(folder: Path, out: Path, workers: int) -> Iterator[dict]:
     yield {"clips": len(clips), "before_storage": before, "after_storage": after}
 
 
-PROGRAMS = {program.__name__: program for program in (ours, reference, decode, write, restore_error, steps)}
+PROGRAMS = {program.__name__: program for program in (ours, reference, decode, write, restore_error)}
 
 
 def size_of(folder: Path) -> int:

@@ -1,17 +1,29 @@
-"""Where the time of `features` goes, and whether a quicker resampler would do: a program of benchmarks.features."""
+"""Where the time of `features` goes, and whether a quicker resampler would do.
 
-import csv
+    python -m benchmarks.feature_steps --json FILE
+
+Steps and resamplers take turns in one process with one thread; milliseconds of CPU time, medians of the passes.
+"""
+
+import argparse
 import io
+import json
+import os
 import statistics
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-STEP_CLIPS, PASSES = 96, 5
+from benchmarks.feature_programs import rows_of
+from benchmarks.features import REAL, SAMPLES
+from benchmarks.machine import describe
+
+STEP_CLIPS, PASSES = 48, 3
 RESAMPLERS = ("soxr HQ", "soxr MQ", "soxr LQ", "soxr QQ", "scipy resample_poly")  # the first is the pipeline's
 
 
-def steps(folder: Path, out: Path, workers: int) -> Iterator[dict]:
+def steps(folder: Path, out: Path, n_clips: int = STEP_CLIPS) -> dict:
     """Milliseconds a clip for each step; for each resampler also how far its log-Mel is from the first one's."""
     from cantowhisper.features.clip import process_chunk
     from cantowhisper.features.dataset import ShardWriter
@@ -22,8 +34,7 @@ def steps(folder: Path, out: Path, workers: int) -> Iterator[dict]:
     from cantowhisper.speech.audio import load_audio
     from cantowhisper.speech.mel import log_mel
 
-    with (folder / "train.tsv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[:STEP_CLIPS]
+    rows = rows_of(folder)[:n_clips]
     files = [FileRecording(str(folder / "clips"), row["path"]) for row in rows]
     clips = [
         PlannedClip(row["path"], row["sentence"], "", "", "yue", file) for row, file in zip(rows, files, strict=True)
@@ -46,9 +57,8 @@ def steps(folder: Path, out: Path, workers: int) -> Iterator[dict]:
         "write": write,
     }
     measured |= {name: lambda name=name: [resample(name, *sound) for sound in decoded] for name in RESAMPLERS}
-    yield {}
     ms = {name: statistics.median(values) / len(files) for name, values in timed(measured).items()}
-    yield {
+    return {
         "clips": len(files),
         "ms": {name: round(value, 3) for name, value in ms.items() if name not in RESAMPLERS},
         "resamplers": {name: {"ms": round(ms[name], 3), **difference(decoded, name)} for name in RESAMPLERS},
@@ -56,16 +66,16 @@ def steps(folder: Path, out: Path, workers: int) -> Iterator[dict]:
 
 
 def timed(functions: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Milliseconds of each pass, the functions taking turns, with one thread."""
+    """CPU milliseconds of each pass, the functions taking turns, with one thread."""
     import torch
 
     torch.set_num_threads(1)
     found: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(PASSES):
         for name, function in functions.items():
-            start = time.perf_counter()
+            start = time.process_time()
             function()
-            found[name].append(1000 * (time.perf_counter() - start))
+            found[name].append(1000 * (time.process_time() - start))
     return found
 
 
@@ -103,3 +113,21 @@ def difference(decoded: list, name: str) -> dict:
         found.append(np.abs(usual[:, :n_frames] - other[:, :n_frames]).ravel())
     values = np.concatenate(found)
     return {"max_difference": float(values.max()), "difference_99_9": float(np.quantile(values, 0.999))}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/feature_steps.json"))
+    options = parser.parse_args()
+    folders = {"samples": SAMPLES, "zh-HK": Path(os.environ.get("REAL_SPEECH", "")) / REAL}
+    result: dict = {"machine": describe(), "passes": PASSES}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, folder in folders.items():
+            if folder.is_dir():
+                result[name] = steps(folder, Path(scratch) / f"{name}.parquet")
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

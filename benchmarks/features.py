@@ -77,7 +77,7 @@ def compare(source: Path, n_clips: int, rounds: int, scratch: Path) -> dict:
     for _ in range(rounds):
         for name, found in runs.items():
             found.append(measure(name, folder))
-    exact, writing, steps = (measure(name, folder) for name in ("restore_error", "write", "steps"))
+    exact, writing = measure("restore_error", folder), measure("write", folder)
     rate = {name: [run["clips_per_second"] for run in found] for name, found in runs.items()}
     ratio, share = quotients(rate["ours"], rate["reference"]), quotients(rate["ours"], rate["decode"])
     return {
@@ -94,7 +94,6 @@ def compare(source: Path, n_clips: int, rounds: int, scratch: Path) -> dict:
         "peak_mb": {name: max(run["peak_mb"] for run in runs[name]) for name in ("ours", "reference")},
         "bytes_per_clip": {name: round(runs[name][0]["bytes"] / n_clips) for name in ("ours", "reference")},
         "clips_per_second": {name: middle(values) for name, values in rate.items()},
-        "steps": {name: steps[name] for name in ("ms", "resamplers")},
         "writer_clips_per_second": round(writing["clips_per_second"]),
         "spread": {
             "clips_per_second_ratio": ends(ratio),

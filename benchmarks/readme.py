@@ -15,7 +15,7 @@ from benchmarks.attack.attempts import attack
 from benchmarks.canary.table import canary
 from benchmarks.layouts import layouts
 from benchmarks.real_cantonese.tables import real_cantonese, real_cantonese_chinese, real_cantonese_table
-from benchmarks.tables_features import features
+from benchmarks.tables_features import align, feature_steps, features
 from benchmarks.tables_real import (
     clean,
     long_form,
@@ -210,7 +210,9 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "demo.scores": demo_scores,
     "attack": attack,
     "canary": canary,
+    "align": align,
     "features": features,
+    "feature_steps": feature_steps,
     "layouts": layouts,
     "transcribe": transcribe,
     "live": live,

@@ -18,8 +18,6 @@ def features(result: dict) -> str:
         + (f" Two workers: {_two_workers(two)}" if two else "")
         + f" If all but decoding and resampling cost nothing, the ratios would be {_at_most(rows)}.)",
         "",
-        *(line for name, row in rows.items() if "steps" in row for line in (_steps(name, row), "")),
-        *(line for row in [rows.get("Common Voice zh-HK (48 kHz)", {})] if "steps" in row for line in _resamplers(row)),
         ten_thousand_hours(result.get("zh-HK") or result["samples"]),
     ]
     return "\n".join(lines)
@@ -31,27 +29,28 @@ def _at_most(rows: dict[str, dict]) -> str:
     return " and ".join(f"{rate['decode'] / rate['reference']:.1f}×" for rate in rates)
 
 
-def _steps(name: str, row: dict) -> str:
-    """Where the time of a clip goes."""
-    ms = row["steps"]["ms"]
-    whole = ms["compute"] + ms["write"]
-    shares = {"decoding": ms["decode"], "resampling": ms["load"] - ms["decode"]}
-    shares |= {"log-Mel": ms["log-Mel"], "Parquet": ms["write"]}
-    shares["all else"] = whole - sum(shares.values())
-    said = ", ".join(f"{step} {max(value / whole, 0):.0%}" for step, value in shares.items())
-    return f"Where the time goes, {name}, {whole:.1f} ms a clip: {said}."
-
-
-def _resamplers(row: dict) -> list[str]:
-    """What quicker resamplers would save, and how far their values are away."""
-    found = row["steps"]["resamplers"]
-    lines = [
-        f"| {name} | {one['ms']:.2f} | {one['difference_99_9']:.3f} | {one['max_difference']:.3f} |"
-        for name, one in list(found.items())[1:]
+def feature_steps(result: dict) -> str:
+    """Where the time of a clip goes, and what quicker resamplers would save, from results/feature_steps.json."""
+    names = {"samples": "samples (22 kHz)", "zh-HK": "Common Voice zh-HK (48 kHz)"}
+    lines = ["| share of the time | ms a clip | decoding | resampling | log-Mel | Parquet | all else |"]
+    lines += ["|---|---|---|---|---|---|---|"]
+    lines += [_shares(name, result[key]["ms"]) for key, name in names.items() if key in result]
+    found = result["zh-HK" if "zh-HK" in result else "samples"]
+    lines += ["", "| resampler | ms a clip | log-Mel differs by, 99.9 % of values | at most |", "|---|---|---|---|"]
+    lines += [
+        f"| {name} | {one['ms']:.2f} | {one['difference_99_9']:.4f} | {one['max_difference']:.4f} |"
+        for name, one in found["resamplers"].items()
     ]
-    usual, one = next(iter(found.items()))
-    head = f"| 48 → 16 kHz ({usual}: {one['ms']:.2f} ms a clip) | ms a clip | log-Mel differs by, 99.9 % | at most |"
-    return [head, "|---|---|---|---|", *lines, ""]
+    machine = result["machine"]
+    where = f"{machine['processor']}, one core, {machine['date']}"
+    return "\n".join([*lines, "", f"({where}; {found['clips']} clips, medians of {result['passes']} passes.)"])
+
+
+def _shares(name: str, ms: dict) -> str:
+    whole = ms["compute"] + ms["write"]
+    shares = [ms["decode"], ms["load"] - ms["decode"], ms["log-Mel"], ms["write"]]
+    shares.append(whole - sum(shares))
+    return f"| {name} | {whole:.1f} | " + " | ".join(f"{max(part / whole, 0):.0%}" for part in shares) + " |"
 
 
 def _two_workers(row: dict) -> str:
@@ -80,3 +79,21 @@ def ten_thousand_hours(row: dict, *, hours: float = 10_000, workers: tuple[int, 
         f"{gigabytes:,.0f} GB: {times} (one process writes all files, {row['writer_clips_per_second']:,} clips/s at "
         "most). Calculated, not run: what the network of a cluster takes comes on top."
     )
+
+
+def align(result: dict) -> str:
+    """What `features --align-with` keeps of long recordings, from results/align.json."""
+    rows = {name: row for name, row in result.items() if name != "machine"}
+    lines = [
+        "| language | recordings | hours | kept | pieces | characters in the wrong piece | CER of whole clips' text |"
+    ]
+    lines += ["|---|---|---|---|---|---|---|"]
+    lines += [
+        f"| {name} | {row['recordings']} | {row['hours']:.2f} | {row['kept_seconds_share']:.0%} | "
+        f"{row['pieces']}, {row['mean_piece_s']:.1f} s each | {row['misplaced_share']:.2%} | "
+        f"{row['cer_between_clips']:.2%} ({row['pieces_between_clips']} pieces) |"
+        for name, row in rows.items()
+    ]
+    machine = result["machine"]
+    said = "Common Voice clips joined to recordings of 32 to 60 s, cut with the stock whisper-base"
+    return "\n".join([*lines, "", f"({said}; {machine['processor']}, {machine['date']}.)"])

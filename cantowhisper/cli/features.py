@@ -31,6 +31,11 @@ def add_features(subparsers) -> argparse.ArgumentParser:
         type=lambda text: f"hold_out={float(text.rstrip('%')) / 100 if text.endswith('%') else text}",
         help="such as 5%% of the speakers: see hold_out below",
     )
+    command.add_argument(
+        "--align-with",
+        metavar="MODEL",
+        help="cut recordings longer than max_seconds at pauses where this model's transcript agrees with their text",
+    )
     command.add_argument("--push", metavar="OWNER/NAME", help="then upload to the Hugging Face Hub, privately")
     command.add_argument("--public", action="store_true", help="with --push: let everybody read it")
     command.more_help = lambda: f"options, as --set takes them:\n\n{FeatureConfig.help()}"
@@ -42,7 +47,12 @@ def run_features(arguments) -> None:
     config = FeatureConfig.from_dict(FeatureConfig.read(arguments.set))
     from cantowhisper.features.pipeline import build_features
 
-    stats = build_features(arguments.source, arguments.out, config=config)
+    source = arguments.source
+    if arguments.align_with:
+        from cantowhisper.curation.align import aligned
+
+        source = aligned(source, arguments.out, model=arguments.align_with, config=config)
+    stats = build_features(source, arguments.out, config=config)
     for split, row in stats["splits"].items():
         print(f"{split:<11} {row['clips']:>7} clips {row['hours']:>8.2f} h {row['speakers']:>5} speakers")
     print(f"rejected    {stats['n_rejected']:>7} clips (see {arguments.out / 'rejected.tsv'})")

@@ -46,7 +46,7 @@ class PlannedClip:
     labelled_by: str = ""
 
 
-TOO_LONG = "too long"  # the kind of a reject; its seconds follow
+TOO_LONG, NOT_ALIGNED = "too long", "not aligned"  # kinds of rejects; their seconds follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Reject:
     def too_long_s(self) -> float:
         """How long a recording is that was left out for its length, 0 for all others."""
         kind, _, seconds = self.reason.partition(": ")
-        return float(seconds.removesuffix(" s")) if kind == TOO_LONG and seconds else 0.0
+        return float(seconds.removesuffix(" s")) if kind in (TOO_LONG, NOT_ALIGNED) and seconds else 0.0
 
 
 @dataclass(frozen=True)

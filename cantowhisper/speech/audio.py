@@ -24,6 +24,7 @@ from cantowhisper.speech.decoding.decoders import (
     Findings,
     open_soundfile,
     soundfile_blocks,
+    states_length,
 )
 from cantowhisper.speech.decoding.ffmpeg import ffmpeg_blocks, sound_tracks, stated_seconds
 from cantowhisper.speech.decoding.mixing import speaks
@@ -95,11 +96,16 @@ def sound_seconds(source: bytes | str | os.PathLike) -> float:
     return header_seconds(source) or load_audio(source).size / SAMPLE_RATE
 
 
-def header_seconds(source: bytes | str | os.PathLike) -> float:
-    """How long a recording's header says that it lasts, 0 where it does not; nothing is decoded. Raises AudioError."""
+def header_seconds(source: bytes | str | os.PathLike, *, estimates: bool = True) -> float:
+    """How long a recording's header says that it lasts, 0 where it does not; nothing is decoded. Raises AudioError.
+
+    estimates : also for an MP3 that does not count its frames, by the first one's bit rate
+    """
     with _file(source) as file:
         if (sound := open_soundfile(file)) is not None:
             with sound:
+                if sound.format == "MP3" and not estimates and not states_length(file):
+                    return 0.0
                 return sound.frames / sound.samplerate if 0 < sound.frames < UNKNOWN_FRAMES else 0.0
         return stated_seconds(file)
 

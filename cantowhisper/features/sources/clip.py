@@ -81,9 +81,9 @@ def seconds_of(clip: Clip) -> float:
 
 
 def seconds_told(recording: Recording) -> float:
-    """A recording's duration if its file's header tells it, else 0; nothing is decoded."""
+    """A recording's duration if its file's header tells it, else 0; nothing is decoded or estimated."""
     try:
-        return header_seconds(recording.read())
+        return header_seconds(recording.read(), estimates=False)
     except (OSError, ValueError, AudioError):
         return 0.0
 

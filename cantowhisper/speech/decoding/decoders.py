@@ -101,7 +101,7 @@ def soundfile_blocks(sound: soundfile.SoundFile, file: BinaryIO, found: Findings
 
 def _missing_seconds(sound: soundfile.SoundFile, file: BinaryIO, frames: int) -> float:
     """What the header promises beyond the `frames` that came."""
-    if sound.frames > UNKNOWN_FRAMES or (sound.format == "MP3" and not _states_length(file)):
+    if sound.frames > UNKNOWN_FRAMES or (sound.format == "MP3" and not states_length(file)):
         return 0.0  # without a header that counts them, an MP3's frames are estimated by the first one's bit rate
     missing = (sound.frames - frames) / sound.samplerate
     return missing if missing > TOLERANCE_SECONDS else 0.0
@@ -122,7 +122,7 @@ def _more_follows(sound: soundfile.SoundFile, file: BinaryIO) -> bool:
             return sum(len(piece.strip(b"\0")) for piece in pieces) > (PADDING_BYTES if sound.format == "MP3" else 0)
 
 
-def _states_length(file: BinaryIO) -> bool:
+def states_length(file: BinaryIO) -> bool:
     """Whether an MP3's first frame holds the number of frames (Xing, Info or VBRI header)."""
     position = file.tell()
     file.seek(0)
