@@ -95,5 +95,6 @@ def align(result: dict) -> str:
         for name, row in rows.items()
     ]
     machine = result["machine"]
-    said = "Common Voice clips joined to recordings of 32 to 60 s, cut with the stock whisper-base"
+    mean_s = 3600 * sum(row["hours"] for row in rows.values()) / sum(row["recordings"] for row in rows.values())
+    said = f"Common Voice clips joined to recordings of {mean_s:.0f} s on average, cut with the stock whisper-base"
     return "\n".join([*lines, "", f"({said}; {machine['processor']}, {machine['date']}.)"])
