@@ -1,9 +1,9 @@
 """Long recordings cut with their text, on real speech: python -m benchmarks.align --json FILE
 
-Clips of Common Voice, four of them or more with pauses between, become recordings of 32 s and more whose texts are known
-clip by clip. The stock whisper-base cuts them as `features --align-with` does. A character is misplaced when the piece
-that got it holds no sound of its clip, and when a piece with all of a clip's sound lacks it. Error rates are those of
-the given texts against the texts of the clips, for pieces that begin and end between clips.
+Clips of Common Voice, four of them or more with pauses between, become recordings of 32 s or more, whose texts are
+known clip by clip. The stock whisper-base cuts them as `features --align-with` does. A character is misplaced when the
+piece that got it holds no sound of its clip, and when a piece with all of a clip's sound lacks it. Error rates are
+those of the given texts against the texts of the clips, for pieces that begin and end between clips.
 """
 
 import argparse
