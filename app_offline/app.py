@@ -13,6 +13,7 @@ from pathlib import Path
 import gradio as gr
 
 from cantowhisper.serving.engines import zero_gpu
+from cantowhisper.serving.glossary import MAX_LIST_CHARACTERS
 from cantowhisper.serving.menus import language_choices
 from cantowhisper.serving.offline import openai_api, view
 from cantowhisper.serving.offline.addresses import Reach
@@ -81,12 +82,12 @@ def _wire(page: gr.Blocks, service: Service, buttons: tuple, sources: list, choi
     (Gradio's own `cancels=` now and then leaves the button that was cancelled without effect.)
     """
 
-    async def work(source, files, recording, link, language, script, beam, compare, request: gr.Request):
+    async def work(source, files, recording, link, language, script, beam, compare, words, request: gr.Request):
         paths = {"file": files or [], "microphone": [recording] if recording else [], "link": []}[source]
         link = link.strip() if source == "link" else ""
-        choices = Choices(language, script, beam, compare)
         told = (visitor_address(request), request.session_hash)
-        async with aclosing(updates(service, paths, link, choices, *told)) as changing:
+        choices = Choices(language, script, beam, compare)
+        async with aclosing(updates(service, paths, link, choices, *told, listed=words)) as changing:
             async for changes in changing:
                 yield {outputs[name]: value for name, value in changes.items()}
 
@@ -157,7 +158,16 @@ def _choices(service: Service) -> list:
             visible=service.base is not None,
             elem_id="compare",
         )
-    return [language, script, beam, compare]
+    words = gr.Textbox(
+        label="名同專有名詞 Names and terms",
+        info="會講到嘅，一行一個 · that will be said, one a line",
+        lines=2,
+        max_lines=8,
+        max_length=MAX_LIST_CHARACTERS,
+        visible=recognizer.takes_words,
+        elem_id="words",
+    )
+    return [language, script, beam, compare, words]
 
 
 def _outputs(limits: Limits) -> dict[str, gr.components.Component]:

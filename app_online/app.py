@@ -16,6 +16,7 @@ import gradio as gr
 from gradio.context import LocalContext
 
 from cantowhisper.serving.engines import zero_gpu
+from cantowhisper.serving.glossary import MAX_LIST_CHARACTERS
 from cantowhisper.serving.live.engine import LiveEngine, LiveLimits
 from cantowhisper.serving.live.service import LiveService
 from cantowhisper.serving.menus import language_choices
@@ -44,6 +45,12 @@ SLOW = (
     "Operators: cantowhisper export MODEL.</span></p>"
 )
 SCRIPT_CHOICES = {"": "預設 Default", "traditional": "繁體 Traditional", "simplified": "简体 Simplified"}
+
+
+WORDS = (
+    "<label class='words'>名同專有名詞，一行一個 <span lang='en'>Names and terms, one a line</span>"
+    f"<textarea id='live-words' rows='2' maxlength='{MAX_LIST_CHARACTERS}'></textarea></label>"
+)
 
 
 def build_page(recognizer: Recognizer, *, limits: LiveLimits | None = None, engine: LiveEngine | None = None):
@@ -97,7 +104,7 @@ def server_functions(service: LiveService, engine: LiveEngine) -> list:
     """What the page's script calls; each takes one object, because Gradio gives several arguments as one list."""
 
     def live_start(request: dict) -> dict:
-        return service.start(**_only(request, "language", "script", "at", "known"))
+        return service.start(**_only(request, "language", "script", "at", "known", "words"))
 
     def live_push(request: dict) -> dict:
         return service.push(**_only(request, "session", "offset", "audio", "oldest", "seen", "end"))
@@ -136,6 +143,7 @@ def _body(recognizer: Recognizer) -> str:
         "@header": _header(),
         "@languages": _options(languages),
         "@scripts": _options(SCRIPT_CHOICES),
+        "@words": WORDS if recognizer.takes_words else "",
         "@privacy": f"<br>{PRIVACY}",
         "@slow": SLOW if recognizer.slow else "",
     }

@@ -67,14 +67,14 @@ function enable() {
   live.classList.toggle("empty", !has && !$("tentative").textContent);
   element.querySelectorAll(".actions button").forEach((button) => (button.disabled = !has));
   $("clear").disabled = !has || running !== null;
-  for (const choice of [$("language"), $("script")]) choice.disabled = running !== null;
+  for (const choice of [$("language"), $("script"), $("words")]) if (choice) choice.disabled = running !== null;
 }
 
 async function start() {
   alerts.clear();
   $("playback").pause(); // the microphone would hear it
   view = null;
-  const choices = { language: $("language").value, script: $("script").value };
+  const choices = { language: $("language").value, script: $("script").value, words: $("words")?.value ?? "" };
   transport = new Transport({ server, choices, sound, onView: show, onState: told });
   recorder = new Recorder({
     constraints: CONSTRAINTS,

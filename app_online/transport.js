@@ -45,7 +45,7 @@ function base64(samples) {
 
 class Transport {
   // server: Gradio's functions, which answer `undefined` when a request fails.
-  // choices: {language, script}; onView(view), onState(key, detail);
+  // choices: {language, script, words}; onView(view), onState(key, detail);
   // sound: of earlier recordings, after which this one goes on.
   constructor({ server, choices, onView, onState, sound }) {
     Object.assign(this, { server, choices, onView, onState, sound });

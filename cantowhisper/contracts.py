@@ -115,6 +115,7 @@ class DecodingOptions:
     prefix_length: int = 0
     # The token of 0.00 s, for text with timestamps by Whisper's rules (they are part of the result); None is without.
     first_timestamp: int | None = None
+    words: Any = None  # names and terms that are favoured, a serving.engines.words.Words
 
 
 @dataclass(frozen=True)

@@ -163,6 +163,7 @@ class Slow:
     """A recognizer that takes its time: a segment every 0.2 s, for as long as it may."""
 
     facts, languages = ModelFacts(), ["en", "yue", "zh"]
+    takes_words = True
 
     def stream(self, waveform, *, should_stop, **options):
         for second in range(300):
@@ -253,6 +254,7 @@ class Says:
     """A recognizer that hears the same in every recording: {start in seconds: text}."""
 
     facts, languages = ModelFacts(), ["en", "yue", "zh"]
+    takes_words = True
 
     def __init__(self, texts: dict[float, str]):
         self.texts, self.heard, self.slow = texts, 0, False

@@ -26,6 +26,7 @@ class Scripted:
     """Four characters a second of whatever it hears, at once."""
 
     languages, slow = ["en", "yue", "zh"], False
+    takes_words = True
     facts = ModelFacts(language="yue", language_token="<|yue|>")
 
     def decode(self, waveform, prefix="", *, language=None):

@@ -31,6 +31,7 @@ class Scripted:
     """Writes four characters a second of what it hears, the same for the same length; remembers what it heard."""
 
     languages, facts = ["en", "yue", "zh"], ModelFacts(language="yue", language_token="<|yue|>")
+    takes_words = True
 
     def __init__(self, clock: SimulatedClock | None = None, *, costs_s: float = 0.0):
         self.heard, self._clock, self._costs_s = [], clock, costs_s

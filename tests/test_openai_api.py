@@ -34,6 +34,7 @@ class Echo:
     """Hears the length of a recording; one second of speech for each second of sound."""
 
     facts, languages = ModelFacts(), ["en", "yue", "zh"]
+    takes_words = True
 
     def __init__(self):
         self.running, self.stopped, self.slow = threading.Event(), threading.Event(), False

@@ -24,6 +24,7 @@ class Stock:
     """Hears two sentences, in English where a translation is asked for."""
 
     facts, languages, translates = ModelFacts(), ["en", "yue", "zh"], True
+    takes_words = True
 
     def stream(self, waveform, *, language=None, task="transcribe", characters=False, **options):
         said, code = (["Good", "morning"], "en") if task == "translate" else (["早", "晨"], language or "yue")

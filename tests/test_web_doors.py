@@ -62,6 +62,7 @@ class Waits:
     """A recognizer that hears nothing."""
 
     facts, languages, slow = ModelFacts(), ["en", "yue", "zh"], False
+    takes_words = True
 
     def stream(self, waveform, **options):
         yield Segment(0.0, 1.0, "聽到", 0.9)

@@ -32,6 +32,7 @@ http = httpx.Client(timeout=60, headers={"X-Forwarded-For": VISITOR})
 
 class Hears:
     facts, languages, slow = ModelFacts(), ["en", "yue", "zh"], False
+    takes_words = True
 
     def stream(self, waveform, **options):
         yield Segment(0.0, 1.0, "秘密", 0.9)

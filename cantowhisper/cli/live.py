@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from cantowhisper.cli.options import whole_number
+from cantowhisper.cli.options import add_words_option, listed_words, whole_number
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.files import write_json
 
@@ -22,6 +22,7 @@ def add_live(subparsers) -> argparse.ArgumentParser:
     )
     command.add_argument("--language", help="code or name, or auto; default: what the model was trained for, or hears")
     command.add_argument("--script", choices=("traditional", "simplified"), help="default: as the model writes")
+    add_words_option(command)
     command.add_argument(
         "--threads", type=whole_number, default=2, help="CPU threads (default: 2, as a free Space has)"
     )
@@ -39,6 +40,7 @@ def run_live(arguments) -> None:
     from cantowhisper.speech.audio import read_sound
     from cantowhisper.speech.mel import SAMPLE_RATE
 
+    words = listed_words(arguments.words)
     simulated = arguments.clock == "simulated"
     sound = read_sound(arguments.file)
     for note in sound.notes:
@@ -51,6 +53,7 @@ def run_live(arguments) -> None:
         simulated=simulated,
         language=arguments.language,
         script=arguments.script,
+        words=words,
     )
     for line in track.lines:
         print(f"{clock(line['start_s'])} {line['text'].strip()}")

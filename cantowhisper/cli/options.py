@@ -2,7 +2,9 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
+from cantowhisper.contracts import UsageError
 from cantowhisper.options import Options, describe
 
 
@@ -31,6 +33,32 @@ def add_shortcut_option(command: argparse.ArgumentParser, options: type[Options]
     if field.type is not bool:
         note = {"dest": "set", "action": "append", "metavar": "VALUE", "type": lambda text: f"{name}={text}"}
     command.add_argument(flag, default=[], help=f"{describe(field)}: see {name} below".replace("%", "%%"), **note)
+
+
+def add_words_option(command: argparse.ArgumentParser) -> None:
+    """--words FILE."""
+    command.add_argument(
+        "--words", type=Path, metavar="FILE", help="names and terms that are likely to be said, one a line; at most 200"
+    )
+
+
+def listed_words(path: Path | None) -> tuple[str, ...]:
+    """The words of the file, in UTF-8; none where no file was named.
+
+    Raises
+    ------
+    UsageError : it cannot be read, or is no such list
+    """
+    if path is None:
+        return ()
+    from cantowhisper.serving.glossary import read_words
+
+    try:
+        return read_words(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise UsageError(f"cannot read --words {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--words {path} is no text in UTF-8; save it as that") from error
 
 
 def whole_number(text: str, *, least: int = 1, most: int | None = None) -> int:

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from itertools import chain, count
 from pathlib import Path
 
-from cantowhisper.cli.options import whole_number
+from cantowhisper.cli.options import add_words_option, listed_words, whole_number
 from cantowhisper.contracts import CantowhisperError, Segment, UsageError
 from cantowhisper.files import write_text
 
@@ -31,6 +31,7 @@ def add_transcribe(subparsers) -> argparse.ArgumentParser:
     command.add_argument(
         "--beam-size", type=whole_number, default=1, help="1 (default) is greedy; 5 costs twice the time"
     )
+    add_words_option(command)
     command.add_argument("--threads", type=whole_number, help="CPU threads (default: all cores)")
     command.add_argument("--context", choices=CONTEXTS, help="full computes all of the 30 s window (default: merged)")
     command.set_defaults(run=run_transcribe)
@@ -40,6 +41,7 @@ def add_transcribe(subparsers) -> argparse.ArgumentParser:
 def run_transcribe(arguments) -> int:
     from cantowhisper.serving.recognizer import Recognizer
 
+    words = listed_words(arguments.words)
     recognizer = Recognizer.open(arguments.model, threads=arguments.threads, context=arguments.context)
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
@@ -49,7 +51,7 @@ def run_transcribe(arguments) -> int:
         try:
             if not arguments.out and len(arguments.input) > 1:
                 print(f"== {path.name}")
-            _transcribe(recognizer, path, transcript, arguments)
+            _transcribe(recognizer, path, transcript, arguments, words)
         except KeyboardInterrupt:
             print(f"cantowhisper: stopped {transcript.so_far()}", file=sys.stderr)
             return 1
@@ -133,7 +135,7 @@ class _Transcript:
         return write(self.segments, self._format)
 
 
-def _transcribe(recognizer, path: Path, transcript: _Transcript, arguments) -> None:
+def _transcribe(recognizer, path: Path, transcript: _Transcript, arguments, words: Sequence[str]) -> None:
     from tqdm import tqdm
 
     from cantowhisper.speech.audio import read_sound
@@ -152,9 +154,8 @@ def _transcribe(recognizer, path: Path, transcript: _Transcript, arguments) -> N
         delay=every_s,
         leave=False,
     ) as progress:
-        for segment in recognizer.stream(
-            sound.waveform, language=arguments.language, script=arguments.script, beam_size=arguments.beam_size
-        ):
+        chosen = {"language": arguments.language, "script": arguments.script, "beam_size": arguments.beam_size}
+        for segment in recognizer.stream(sound.waveform, **chosen, words=words):
             # On a terminal text goes above the bar; a log has both, each when it comes.
             with tqdm.external_write_mode() if terminal else nullcontext():
                 transcript.add(segment)

@@ -18,6 +18,7 @@ from cantowhisper.serving.characters import character_times
 from cantowhisper.serving.engines.engine import Decoded, Engine
 from cantowhisper.serving.engines.timestamps import Passage
 from cantowhisper.serving.engines.vocabulary import Vocabulary
+from cantowhisper.serving.engines.words import Words
 from cantowhisper.serving.segments import Span
 from cantowhisper.speech.context import Context, Windows, phrase_tokens, stack, token_budget
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel, n_frames, pad_to
@@ -73,6 +74,7 @@ class Pieces:
     prompt: list[int]
     language: str
     beam_size: int = 1
+    words: Words | None = None  # that are favoured
 
     def job(self, *spans: Span) -> Job:
         """What there is to do for a piece, or for neighbouring pieces as a chunk."""
@@ -91,6 +93,7 @@ class Pieces:
             max_new_tokens=max(1, job.budget - len(prefix)),
             suppress_tokens=self.vocabulary.suppressed,
             prefix_length=len(prefix),
+            words=self.words,
         )
         (decoded,) = self.engine.decode(*self.inputs([job]), [*self.prompt, *prefix], options)
         return decoded
@@ -115,6 +118,7 @@ class Pieces:
             max_new_tokens=max(job.budget for job in batch),
             suppress_tokens=self.vocabulary.suppressed,
             beam_size=self.beam_size,
+            words=self.words,
         )
         decoded = self.engine.decode(*self.inputs(batch), self.prompt, options)
         found = []
@@ -131,6 +135,7 @@ class Pieces:
             suppress_tokens=self.vocabulary.suppressed_but_timestamps,
             beam_size=self.beam_size,
             first_timestamp=self.vocabulary.timestamps.first,
+            words=self.words,
         )
         decoded = self.engine.decode(*self.inputs(batch), self.prompt[:-1], options)
         found, places, alone = [], [], []
@@ -193,6 +198,7 @@ class Pieces:
             beam_size=SECOND_TRY_BEAM,
             repetition_penalty=REPETITION_PENALTY,
             no_repeat_ngram_size=phrase_tokens(self.language),
+            words=self.words,
         )
         (decoded,) = self.engine.decode(*self.inputs([job]), self.prompt, options)
         second = self._judge(job, decoded)

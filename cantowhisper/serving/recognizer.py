@@ -5,18 +5,21 @@ speech the encoder does a quarter of the work. Nothing here imports torch or tra
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import chain
 
 import numpy as np
 
-from cantowhisper.contracts import CantowhisperError, ModelFacts, Segment
+from cantowhisper.contracts import CantowhisperError, ModelFacts, Segment, UsageError
 from cantowhisper.serving.batches import batches, chunks
 from cantowhisper.serving.detection import first_speech
 from cantowhisper.serving.engines.engine import Engine
 from cantowhisper.serving.engines.open import find_export, open_engine
 from cantowhisper.serving.engines.vocabulary import Vocabulary
+from cantowhisper.serving.engines.words import Words
+from cantowhisper.serving.glossary import WEIGHT, favoured
 from cantowhisper.serving.hub import model_folder
 from cantowhisper.serving.live.agreement import CONFIDENT, Hypothesis, common_prefix_length
 from cantowhisper.serving.menus import default_script
@@ -31,6 +34,7 @@ LIVE_BUCKET_FRAMES = 20  # a live pass shares its batch with nobody; half a seco
 # CER of whisper-base on 20 recordings each of five Taiwanese, Japanese and German clips: 20.9, 29.2 and 8.2 % piece by
 # piece; 18.4, 27.4 and 7.6 up to 10 s; 20.0, 27.2 and 7.2 up to 14 s; 19.6 and 27.8 (the first two) up to 28 s.
 STOCK_CHUNK_S = 14.0
+KEPT_LISTS = 16  # of words, by whoever speaks
 LEAST_PROBABILITY = 1e-12  # of a language: its logarithm stays finite
 
 
@@ -50,6 +54,11 @@ class Recognizer:
         self.context = context or context_of(facts)
         self.options = options or SegmentOptions()
         self.vocabulary = Vocabulary(tokenizer)
+        # A live session asks with the same words for each of its passes.
+        self.word_weight = WEIGHT
+        self._lists = lru_cache(KEPT_LISTS)(
+            lambda words, weight: favoured(words, self.vocabulary.encode, weight=weight)
+        )
         self.chunk_s = STOCK_CHUNK_S if self.detects_language and self.vocabulary.timestamps else 0.0
 
     @classmethod
@@ -106,6 +115,7 @@ class Recognizer:
         beam_size: int = 1,
         characters: bool = False,
         task: str = "transcribe",
+        words: Sequence[str] = (),
         should_stop: Callable[[], bool] | None = None,
     ) -> Iterator[Segment]:
         """Yield the segments of a recording in time order, each as soon as its batch is ready.
@@ -119,12 +129,14 @@ class Recognizer:
         beam_size : 1 is greedy; 5 costs about twice the time
         characters : also when each character was said (costs a quarter more)
         task : "translate" writes English, where the model `translates`
+        words : names and terms that are likely to be said (glossary.py)
         should_stop : asked before each batch; True ends the stream where it is
 
         Raises
         ------
-        UsageError : the model does not know the language, or the script does not exist
+        UsageError : the model does not know the language, the script does not exist, or the engine takes no words
         """
+        listed = self._favoured(words)
         self._prompt(None if language == "auto" else language, task)  # refuses a language before the work, not after it
         script = script or default_script(self.facts, language)
         to_script("", script)  # and a script
@@ -132,7 +144,7 @@ class Recognizer:
         spans = find_segments(waveform, self.options)
         if self._must_detect(language):
             language = self.detect_language(waveform, spans) if spans else None
-        pieces = self._pieces(waveform, language, task, beam_size=beam_size)
+        pieces = self._pieces(waveform, language, task, beam_size=beam_size, words=listed)
         jobs = [pieces.job(*chunk) for chunk in chunks(spans, at_most_s=self.chunk_s)]
         for batch in batches(jobs):
             if should_stop and should_stop():
@@ -142,7 +154,9 @@ class Recognizer:
                 segment = replace(segment, text=text, language=pieces.language)
                 yield replace(segment, characters=pieces.characters(segment)) if characters else segment
 
-    def decode(self, waveform: np.ndarray, prefix: str = "", *, language: str | None = None) -> Hypothesis:
+    def decode(
+        self, waveform: np.ndarray, prefix: str = "", *, language: str | None = None, words: Sequence[str] = ()
+    ) -> Hypothesis:
         """What is said after `prefix` in one piece of speech, which is taken as it is (live: it may still go on).
 
         The characters in `prefix` are given to the decoder as its beginning: only what is new is written by token.
@@ -152,6 +166,7 @@ class Recognizer:
         waveform : float32, shape (n_samples,), 16 kHz, at most 30 s
         prefix : text of its beginning; the text returned goes on from there (with a space where one belongs)
         language : code or name; default is what the model was trained for, or for a stock model what it hears here
+        words : as in `stream`
 
         Returns
         -------
@@ -160,7 +175,8 @@ class Recognizer:
         span = Span(0, waveform.size)
         if self._must_detect(language):
             language = self.detect_language(waveform, [span])
-        pieces = self._pieces(waveform, language, context=replace(self.context, bucket_frames=LIVE_BUCKET_FRAMES))
+        options = {"context": replace(self.context, bucket_frames=LIVE_BUCKET_FRAMES), "words": self._favoured(words)}
+        pieces = self._pieces(waveform, language, **options)
         begin = self.vocabulary.encode(prefix)
         decoded = pieces.decode_after(pieces.job(span), begin)
         ids = self.vocabulary.text_ids(decoded.token_ids)
@@ -168,6 +184,22 @@ class Recognizer:
         sure_ids = self.vocabulary.text_ids(decoded.token_ids[:unsure])
         text, sure, old = (self.vocabulary.decode([*begin, *more]) for more in (ids, sure_ids, []))
         return Hypothesis(text[len(old) :], max(0, common_prefix_length(text, sure) - len(old)))
+
+    @property
+    def takes_words(self) -> bool:
+        """Whether a list of words can be favoured."""
+        return self.engine.takes_words
+
+    def _favoured(self, words: Sequence[str]) -> Words | None:
+        if not words:
+            return None
+        self.require_words()
+        return self._lists(tuple(words), self.word_weight)
+
+    def require_words(self) -> None:
+        """Raise a UsageError where no list of words can be favoured."""
+        if not self.takes_words:
+            raise UsageError(f"a list of words needs the model's export; this one runs on {self.engine.name}")
 
     def _prompt(self, language: str | None, task: str = "transcribe") -> list[int]:
         language = language or self.facts.language_token or "zh"

@@ -25,6 +25,7 @@ class Engine(Protocol):
 
     name: str
     n_mels: int
+    takes_words: bool  # DecodingOptions.words
     slow: bool  # runs weights on a CPU as they are: several times as slow as an export
 
     def decode(self, mels: np.ndarray, windows: Windows, prompt: list[int], options: DecodingOptions) -> list[Decoded]:

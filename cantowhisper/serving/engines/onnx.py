@@ -9,15 +9,18 @@ import numpy as np
 from cantowhisper.contracts import DECODER_CROSS_FILE, DECODER_FILE, ENCODER_FILE, CantowhisperError, DecodingOptions
 from cantowhisper.serving.engines.alignment import token_times
 from cantowhisper.serving.engines.engine import Decoded
+from cantowhisper.serving.engines.rivals import greedy_with_words
 from cantowhisper.serving.engines.search import Rules, beam_search, greedy
 from cantowhisper.serving.engines.timestamps import Timestamps
 from cantowhisper.speech.context import Windows
+
+SPARE_CLIPS = 4  # more than are asked for, when memory for more clips is taken: to take it costs a copy of all
 
 
 class OnnxEngine:
     """The graphs of an export's folder, in sessions of their own."""
 
-    name, slow = "onnxruntime", False
+    name, slow, takes_words = "onnxruntime", False, True
 
     def __init__(self, folder: Path, *, threads: int):
         self._encoder, self._cross, step = (
@@ -43,7 +46,10 @@ class OnnxEngine:
         )
         may_repeat = options.repetition_penalty == 1 and not options.no_repeat_ngram_size  # `greedy` minds neither
         plain = options.beam_size == 1 and may_repeat
-        search = greedy if plain else partial(beam_search, beam_size=options.beam_size)
+        if plain:
+            search = partial(greedy_with_words, words=options.words) if options.words else greedy
+        else:
+            search = partial(beam_search, beam_size=options.beam_size, words=options.words)
         prompts = np.tile(np.array(prompt, np.int64), (len(mels), 1))
         return search(self._decoding(mels, windows), prompts, rules)
 
@@ -97,6 +103,7 @@ class _Decoding:
 
     def __init__(self, step: _Step, heard: dict):
         self._step, self._heard, self._at = step, heard, 0
+        self._room: dict[str, np.ndarray] = {}  # where what was heard was put in another order: its first clips
         self._past: dict | None = None
 
     def advance(self, ids: np.ndarray) -> np.ndarray:
@@ -107,8 +114,22 @@ class _Decoding:
 
     def select(self, rows: np.ndarray, clips: np.ndarray) -> None:
         self._past = {name: _value(value.numpy()[rows]) for name, value in self._past.items()}
-        if len(clips) < self._heard["log_weights"].shape()[0]:
-            self._heard = {name: _value(value.numpy()[clips]) for name, value in self._heard.items()}
+        if not np.array_equal(clips, np.arange(self._heard["log_weights"].shape()[0])):
+            self._hear(clips)
+
+    def _hear(self, clips: np.ndarray) -> None:
+        """Put what was heard of these clips in their order; what is in its place already is not copied."""
+        moved = np.flatnonzero(clips != np.arange(len(clips)))
+        for name, value in self._heard.items():
+            old = self._room.get(name)
+            if old is None or len(clips) > len(old):
+                old = value.numpy()
+                self._room[name] = np.empty((len(clips) + SPARE_CLIPS, *old.shape[1:]), old.dtype)
+                n = min(len(old), len(clips))
+                self._room[name][:n] = old[:n]
+            room = self._room[name]
+            room[moved] = old[clips[moved]]
+            self._heard[name] = _value(room[: len(clips)])
 
     def alignment(self, ids: np.ndarray, heads: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
         """Queries (heads, tokens, width) of a clip's tokens in these (layer, head), and keys (heads, n, width)."""

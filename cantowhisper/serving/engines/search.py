@@ -8,6 +8,7 @@ import numpy as np
 
 from cantowhisper.serving.engines.engine import Decoded
 from cantowhisper.serving.engines.timestamps import Timestamps
+from cantowhisper.serving.engines.words import START, Words
 
 
 class Decoding(Protocol):
@@ -18,7 +19,7 @@ class Decoding(Protocol):
         ...
 
     def select(self, rows: np.ndarray, clips: np.ndarray) -> None:
-        """Go on with these rows of these clips; a row may be taken several times."""
+        """Go on with these rows of these clips. A row may be taken several times, and a clip too: as several clips."""
         ...
 
 
@@ -89,7 +90,7 @@ def goes_round(text: Sequence[int]) -> bool:
 
 
 @dataclass
-class _Row:
+class Row:
     """What greedy search wrote for one clip, with the log-probability of each token and of the end."""
 
     ids: list[int] = field(default_factory=list)
@@ -112,7 +113,7 @@ class _Row:
 
 def greedy(decoding: Decoding, prompts: np.ndarray, rules: Rules) -> list[Decoded]:
     """The likeliest token each time, until the end token, a loop or `max_new_tokens`. prompts : int64 (clips, n)."""
-    rows = [_Row() for _ in prompts]
+    rows = [Row() for _ in prompts]
     going, ids = list(range(len(rows))), prompts
     for _ in range(rules.max_new_tokens):
         logits = rules.allowed(decoding.advance(ids), [rows[i].ids for i in going])
@@ -127,16 +128,18 @@ def greedy(decoding: Decoding, prompts: np.ndarray, rules: Rules) -> list[Decode
         if len(still) <= len(going) / 2:  # a smaller batch is quicker, but to make one costs a copy
             decoding.select(np.array(still), np.array(still))
             going, ids = [going[place] for place in still], ids[still]
-    return [_decoded(row.ids, row.log_probs) for row in rows]
+    return [decoded(row.ids, row.log_probs) for row in rows]
 
 
 @dataclass(frozen=True)
 class _Beam:
-    """A beginning of a text. `score` ranks it: the sum of its log-probabilities, less what repeating costs."""
+    """A beginning of a text. `score` ranks it: the sum of its log-probabilities, less what repeating costs, and with
+    what listed words add."""
 
     score: float = 0.0
     ids: tuple[int, ...] = ()
     log_probs: tuple[float, ...] = ()
+    state: int = START  # of the words
 
     @property
     def mean_score(self) -> float:
@@ -148,7 +151,8 @@ class _ClipBeams:
     """The beams of one clip, best first, and the best whole texts so far."""
 
     size: int
-    beams: list[_Beam] = field(default_factory=lambda: [_Beam()])
+    words: Words
+    beams: list[_Beam]
     whole: list[_Beam] = field(default_factory=list)
     done: bool = False
 
@@ -159,7 +163,8 @@ class _ClipBeams:
         for rank, (beam, token) in enumerate(_largest(scores, 2 * self.size)):
             old, log_prob = self.beams[beam], float(log_probs[beam, token])
             ids = old.ids if token == end else (*old.ids, token)
-            longer = _Beam(float(scores[beam, token]), ids, (*old.log_probs, log_prob))
+            state = self.words.step(old.state, token)
+            longer = _Beam(float(scores[beam, token]), ids, (*old.log_probs, log_prob), state)
             if token == end or last:
                 self.whole += [longer] if rank < self.size else []
             elif len(beams) < self.size:
@@ -181,15 +186,24 @@ def _largest(scores: np.ndarray, n: int) -> list[tuple[int, int]]:
     return [divmod(int(place), scores.shape[1]) for place in top]
 
 
-def beam_search(decoding: Decoding, prompts: np.ndarray, rules: Rules, *, beam_size: int) -> list[Decoded]:
-    """The text with the best mean log-probability a token that `beam_size` beginnings at a time lead to."""
-    clips = [_ClipBeams(beam_size) for _ in prompts]
+def beam_search(
+    decoding: Decoding, prompts: np.ndarray, rules: Rules, *, beam_size: int, words: Words | None = None
+) -> list[Decoded]:
+    """The text with the best mean log-probability a token that `beam_size` beginnings at a time lead to.
+
+    words : what they add counts for the choice, and not as probability
+    """
+    words = words or Words([], weight=0.0)
+    begin = _Beam(state=words.after(rules.written))
+    clips = [_ClipBeams(beam_size, words, [begin]) for _ in prompts]
     going, ids = clips, prompts
     for step in range(rules.max_new_tokens):
         last = step == rules.max_new_tokens - 1
         written = [beam.ids for clip in going for beam in clip.beams]
         log_probs = _log_softmax(rules.allowed(decoding.advance(ids), written))
         ranked = rules.discourage(log_probs, written)
+        if words:
+            ranked = words.encourage(ranked, [beam.state for clip in going for beam in clip.beams])
         n = len(log_probs) // len(going)  # rows a clip: one at first
         taken = [
             clip.step(log_probs[i * n : (i + 1) * n], ranked[i * n : (i + 1) * n], end=rules.end, last=last)
@@ -201,7 +215,7 @@ def beam_search(decoding: Decoding, prompts: np.ndarray, rules: Rules, *, beam_s
         decoding.select(np.array([i * n + beam for i in still for beam, _ in taken[i]]), np.array(still))
         ids = np.array([[token] for i in still for _, token in taken[i]])
         going = [going[i] for i in still]
-    return [_decoded(clip.whole[0].ids, clip.whole[0].log_probs) for clip in clips]
+    return [decoded(clip.whole[0].ids, clip.whole[0].log_probs) for clip in clips]
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -209,5 +223,6 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
 
-def _decoded(ids: list[int] | tuple[int, ...], log_probs: list[float] | tuple[float, ...]) -> Decoded:
+def decoded(ids: Sequence[int], log_probs: Sequence[float]) -> Decoded:
+    """A text with the log-probabilities of its tokens, and of the end if there is one."""
     return Decoded(list(ids), float(np.mean(log_probs)), tuple(log_probs[: len(ids)]))

@@ -16,7 +16,7 @@ from cantowhisper.speech.context import Windows
 class TransformersEngine:
     """engine.Engine over torch. On ZeroGPU each call borrows a GPU."""
 
-    name = "transformers"
+    name, takes_words = "transformers", False
 
     def __init__(self, folder: str | os.PathLike, *, threads: int):
         try:

@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -103,17 +103,19 @@ class LiveEngine:
         script: str | None = None,
         at: int = 0,
         prefix: str = "",
+        words: Sequence[str] = (),
         visitor: str = "",
     ) -> str | None:
         """Open a session and return its name; None when there is no room now (ask again after `ask_again_s`).
 
         at : sample of the speaker's recording at which it starts
         prefix : committed text that the page has already of the speech there (its session was lost)
+        words : names and terms that are likely to be said
         visitor : address of whoever speaks; "" is not counted
 
         Raises
         ------
-        UsageError : the model does not know the language, or there is no such script
+        UsageError : the model does not know the language, takes no words, or there is no such script
         Refusal : the visitor has too many sessions
         """
         facts, named = self.recognizer.facts, bool(language) and language != "auto"
@@ -122,11 +124,14 @@ class LiveEngine:
         own = facts.language or facts.language_token
         script = script or default_script(facts, language)
         to_script("", script)
+        if words:
+            self.recognizer.require_words()
         session = Session(
             max(0, int(at)),
             language=language if named else None,
             script=script,
             prefix=prefix[:MAX_PREFIX],
+            words=tuple(words),
             max_held_s=self.limits.max_held_s,
             options=self.options,
             visitor=visitor,
@@ -247,7 +252,8 @@ class LiveEngine:
             if session.detection and session.detection.is_wanted(request):
                 session.detection.hear(request, self.recognizer.language_log_probs(session.sound(request)))
                 session.language = session.detection.token
-            hypothesis = self.recognizer.decode(session.sound(request), request.prefix, language=session.language)
+            asked = {"language": session.language} | ({"words": session.words} if session.words else {})
+            hypothesis = self.recognizer.decode(session.sound(request), request.prefix, **asked)
         except Exception as error:  # one speaker's trouble must not end everybody's session
             log.error("a pass failed: %s", type(error).__name__)  # never what was said
             hypothesis = Hypothesis(session.policy.tentative)

@@ -85,6 +85,7 @@ def replay(
     simulated: bool = True,
     language: str | None = None,
     script: str | None = None,
+    words: Sequence[str] = (),
     on_time: bool = False,
 ) -> list[Track]:
     """Play recordings at once, one speaker each, and return a Track of each.
@@ -99,7 +100,7 @@ def replay(
     if simulated != isinstance(clock, SimulatedClock):
         raise UsageError("a simulated replay needs an engine with a SimulatedClock, a real one any other")
     began_s = clock()
-    speakers = [_Speaker(engine, name, wave, language, script) for name, wave in recordings]
+    speakers = [_Speaker(engine, name, wave, language, script, words) for name, wave in recordings]
     while not all(speaker.done for speaker in speakers):
         now_s = clock() - began_s
         for speaker in speakers:
@@ -123,10 +124,10 @@ def _wait(clock, until_s: float, simulated: bool) -> None:
 
 
 class _Speaker:
-    def __init__(self, engine: LiveEngine, name: str, waveform: np.ndarray, language, script):
+    def __init__(self, engine: LiveEngine, name: str, waveform: np.ndarray, language, script, words):
         self._engine, self.track = engine, Track(name)
         self._sound = (np.clip(waveform, -1, 1) * 32767).astype(np.int16)
-        self._session = engine.start(language=language, script=script)
+        self._session = engine.start(language=language, script=script, words=words)
         if self._session is None:
             raise UsageError(f"the engine takes {engine.limits.max_sessions} speakers at once")
         self._offset = 0

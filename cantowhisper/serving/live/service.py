@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cantowhisper.contracts import CantowhisperError
+from cantowhisper.serving.glossary import read_words
 from cantowhisper.serving.live.engine import LiveEngine, UnknownSession
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -48,18 +49,20 @@ class LiveService:
         self._engine, self._visitor = engine, visitor
 
     @answered
-    def start(self, language: str = "", script: str = "", at: int = 0, known: str = "") -> dict:
+    def start(self, language: str = "", script: str = "", at: int = 0, known: str = "", words: str = "") -> dict:
         """Open a live session: {"session": name}, or {"busy": true, "retry_s": s} when all places are taken.
 
         language: code such as "yue", or "auto" (default: the model's own); script: "traditional", "simplified" or "as
         written" (default: as written; a stock model's Cantonese traditional). To go on after a lost session, at: the
-        first sample that will be pushed; known: its text so far.
+        first sample that will be pushed; known: its text so far. words: names and terms that are likely to be said, one
+        a line or divided by commas.
         """
         name = self._engine.start(
             language=str(language or ""),
             script=str(script or ""),
             at=_count(at),
             prefix=str(known or ""),
+            words=read_words(str(words or "")),
             visitor=self._visitor(),
         )
         return {"session": name} if name else {"busy": True, "retry_s": self._engine.limits.ask_again_s}

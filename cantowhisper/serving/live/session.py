@@ -35,6 +35,7 @@ class Session:
     begin: int = 0
     language: str | None = None
     script: str = "as written"
+    words: tuple[str, ...] = ()  # that are likely to be said
     prefix: str = ""  # text that the page has already of the speech at `begin`
     max_held_s: float = 120.0  # of sound without text; then no more is taken, and the page keeps it
     options: LiveOptions = field(default_factory=LiveOptions)

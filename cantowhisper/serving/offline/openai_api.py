@@ -2,7 +2,8 @@
 
 `POST /v1/audio/transcriptions`. Fields: file, model (any), language, response_format (json, text, srt, verbose_json,
 vtt), timestamp_granularities[] (segment; word gives the time of every character; both with verbose_json), stream (json
-and text: each segment as it is ready). `POST /v1/audio/translations` takes the same and writes English, with a stock
+and text: each segment as it is ready), and one that OpenAI has not: words (names and terms that are likely to be said,
+one a line or divided by commas). `POST /v1/audio/translations` takes the same and writes English, with a stock
 Whisper. What cannot be done is refused in OpenAI's form and not passed over in silence.
 Recordings lie in a folder of their own while the request lasts. Who closes the connection stops the work.
 """
@@ -18,6 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from cantowhisper.contracts import UsageError
+from cantowhisper.serving.glossary import read_words
 from cantowhisper.serving.hallucination import compression_ratio
 from cantowhisper.serving.offline.service import Choices, Result, Service, language_of, mean_log_prob
 from cantowhisper.serving.offline.transcription import friendly
@@ -122,12 +124,18 @@ def _asked(form: Form) -> tuple[Path, Choices]:
         raise _Wrong("timestamp_granularities", "timestamp_granularities are word and segment")
     if times and shape != "verbose_json":
         raise _Wrong("timestamp_granularities", "timestamp_granularities need response_format verbose_json")
-    for name in ("include[]", "include", "prompt"):
+    if form.get("prompt"):
+        raise _Wrong("prompt", "prompt is not supported here; leave it out, and give names and terms as `words`")
+    for name in ("include[]", "include"):
         if form.get(name):
-            raise _Wrong(name.strip("[]"), f"{name} is not supported here; leave it out")
+            raise _Wrong("include", f"{name} is not supported here; leave it out")
     if form.get("temperature", "0").strip("0.") != "":
         raise _Wrong("temperature", "temperature is 0 here: text is not drawn by chance")
-    return upload.path, Choices(language=form.get("language"), characters="word" in times)
+    try:
+        words = read_words("\n".join([*form.getlist("words"), *form.getlist("words[]")]))
+    except UsageError as error:
+        raise _Wrong("words", str(error)) from error
+    return upload.path, Choices(language=form.get("language"), characters="word" in times, words=words)
 
 
 def _translated(choices: Choices, service: Service) -> Choices:

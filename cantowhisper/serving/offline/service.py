@@ -38,6 +38,7 @@ class Choices:
     compare: bool = False  # also with the model before fine-tuning
     characters: bool = False  # times of every character
     translate: bool = False  # into English, where the model does that
+    words: tuple[str, ...] = ()  # names and terms that are likely to be said
 
     def __post_init__(self):
         if self.beam_size not in (1, 5):
@@ -221,6 +222,7 @@ class Service:
             should_stop=should_stop,
             **({"characters": True} if choices.characters else {}),
             **({"task": "translate"} if choices.translate else {}),
+            **({"words": choices.words} if choices.words else {}),
         )
 
 

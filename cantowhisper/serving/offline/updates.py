@@ -18,6 +18,7 @@ from gradio.utils import get_upload_folder
 from starlette.concurrency import run_in_threadpool
 
 from cantowhisper.contracts import CantowhisperError, Segment
+from cantowhisper.serving.glossary import read_words
 from cantowhisper.serving.offline import view
 from cantowhisper.serving.offline.service import Choices, Result, Service, Status
 from cantowhisper.serving.offline.transcription import friendly, write_files
@@ -70,8 +71,11 @@ async def updates(
     choices: Choices | None = None,
     visitor: str = "",
     session: str = "",
+    listed: str = "",
 ) -> AsyncIterator[dict]:
     """What changes on the page as the work on one request goes on: new values by the name of an output.
+
+    listed : names and terms as they were typed
 
     The last one has what `rewritten` takes as "shown", or None where nothing was transcribed.
     """
@@ -85,7 +89,7 @@ async def updates(
         # Gradio copies files into its own store when they are yielded, so this folder need not live longer.
         with tempfile.TemporaryDirectory(prefix="cantowhisper-") as folder:
             media: dict[Path, str] = {Path(path): str(path) for path in paths}
-            as_written = replace(choices, script="")
+            as_written = replace(choices, script="", words=read_words(listed))
             asked = {"visitor": visitor, "link": link, "choices": as_written, "session": session}
             async with aclosing(service.run(paths, **asked)) as statuses:
                 async for status in statuses:

@@ -1,0 +1,102 @@
+"""A list of names and terms that are likely to be said, as people write it and as the search for text favours it.
+
+They are not given to the decoder as a prompt: Whisper reads a list as what was said before, and writes it out where
+nobody speaks. Instead a word that the model itself finds nearly likely enough is tried (engines/rivals.py).
+
+How much a word weighs was chosen on 100 zh-TW and 100 ja clips of Common Voice with whisper-base, a list of the rarest
+word of each sentence (160 words, as benchmarks.words chooses them) and single pieces. Of the 179 places where one was
+said, and of the characters of the rest:
+
+    weight (nats)   words missed   CER of the rest: zh-TW, ja   listed but not said   steps with a rival
+    0 (no list)     59             16.8 %, 27.4 %               1                     0 %
+    1.5             42             16.3 %, 27.5 %               2                      9 %
+    2               37             16.8 %, 27.4 %               5                     13 %
+    2.5             32             17.1 %, 27.3 %               5                     13 %
+    3               26             17.9 %, 27.3 %              12                     21 %
+    6               26             19.1 %, 30.2 %              45                     23 %
+
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import accumulate, product
+
+from cantowhisper.contracts import UsageError
+from cantowhisper.serving.engines.words import Words
+from cantowhisper.speech.scripts import to_script
+
+WEIGHT = 2.0  # nats, of a whole word
+MAX_WORDS, MAX_CHARACTERS = 200, 40
+MAX_LIST_CHARACTERS = 10_000  # of a list with all its commas and comments
+MAX_SPLIT = 8  # characters of a word whose every division into tokens is known
+_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+
+
+def read_words(text: str) -> tuple[str, ...]:
+    """The words of a list: one a line, or divided by commas or 、. Repeated ones and # comments are left out.
+
+    Raises
+    ------
+    UsageError : too many of them, or one that is too long
+
+    >>> read_words("深水埗、陳大文\\n# people\\nAlice Wong, 陳大文,")
+    ('深水埗', '陳大文', 'Alice Wong')
+    """
+    lines = (line.partition("#")[0] if line.lstrip().startswith("#") else line for line in text.splitlines())
+    if len(text) > MAX_LIST_CHARACTERS:
+        raise UsageError(f"the list of words has {len(text):,} characters; at most {MAX_LIST_CHARACTERS:,} are taken")
+    words = dict.fromkeys(" ".join(word.split()) for line in lines for word in re.split("[,，、;；\t]", line))
+    words.pop("", None)
+    if len(words) > MAX_WORDS:
+        raise UsageError(f"the list has {len(words)} words; at most {MAX_WORDS} are taken")
+    for word in words:
+        if len(word) > MAX_CHARACTERS:
+            raise UsageError(f"{word[:12]}… in the list of words has {len(word)} characters; at most {MAX_CHARACTERS}")
+    return tuple(words)
+
+
+def favoured(words: Sequence[str], encode: Callable[[str], list[int]], *, weight: float = WEIGHT) -> Words:
+    """What the search for text takes. encode : a text's tokens"""
+    known = cache(encode)  # the words of a list share characters
+    return Words([tokenisations(word, known) for word in words], weight=weight)
+
+
+def tokenisations(word: str, encode: Callable[[str], list[int]]) -> list[tuple[int, ...]]:
+    """All that a model may write for a word: after a space or not, in either Chinese script, in other tokens.
+
+    Whisper's tokens are sequences of bytes: a rare character takes two or three, and some take two characters. A model
+    also writes two characters as two tokens, where the tokenizer would make one of them.
+    """
+    found: dict[tuple[int, ...], None] = {}
+    for spelling in spellings(word):
+        divided = _divisions(spelling) if _UNSPACED.search(spelling) else [[spelling]]
+        found |= dict.fromkeys(tuple(token for part in parts for token in encode(part)) for parts in divided)
+        after_space = tuple(encode(f" {spelling}"))
+        if after_space[1:] not in found:  # else the space is a token of its own, and no part of the word
+            found[after_space] = None
+    return list(found)
+
+
+def spellings(word: str) -> list[str]:
+    """A word as it is written, and in traditional and simplified characters.
+
+    >>> spellings("深水埗"), spellings("陳大文"), spellings("裡面"), spellings("Alice")
+    (['深水埗'], ['陳大文', '陈大文'], ['裡面', '里面'], ['Alice'])
+    """
+    if not _UNSPACED.search(word):
+        return [word]
+    simplified = to_script(word, "simplified")
+    traditional = (to_script(word, "traditional", language=language) for language in ("", "zh-HK", "zh-TW"))
+    return list(dict.fromkeys([word, simplified, *traditional]))
+
+
+def _divisions(text: str) -> list[list[str]]:
+    """A text in all ways of cutting it between characters; a long one whole, and in single characters."""
+    if len(text) > MAX_SPLIT:
+        return [[text], list(text)]
+    found = []
+    for cuts in product((0, 1), repeat=len(text) - 1):
+        numbers = list(accumulate(cuts, initial=0))
+        found.append(["".join(c for c, k in zip(text, numbers, strict=True) if k == n) for n in range(numbers[-1] + 1)])
+    return found
