@@ -23,6 +23,7 @@ from benchmarks.tables_real import (
     short_inputs_chinese,
     short_inputs_table,
     where,
+    words,
 )
 from cantowhisper.training.results.scoring import score_table
 
@@ -218,6 +219,7 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "live": live,
     "training": training,
     "clean": clean,
+    "words": words,
     "short_inputs": short_inputs,
     "short_inputs.chinese": short_inputs_chinese,
     "short_inputs.table": short_inputs_table,

@@ -148,3 +148,35 @@ def _tuned_long_form(row: dict) -> str:
         f"{row['cer_minus_faster_whisper_points']:+.1f} points, {low:+.1f} to {high:+.1f}, CPU time "
         f"{row['cpu_ratio']:.1f} times less."
     )
+
+
+def words(result: dict) -> str:
+    """A list of words beside none, from results/words.json."""
+    lines = [
+        "| clips | listed words said | missed without a list | missed with it | CER of the rest, without | with |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in (*result["sets"].items(), ("all", result)):
+        missed = (
+            f"{rate:.0f} % ({n})" for rate, n in zip(row["listed_term_error"], row["listed_term_errors"], strict=True)
+        )
+        rest = (f"{rate:.1f} %" for rate in row["other_text"])
+        lines.append(f"| {name} | {row['places']} | {' | '.join((*missed, *rest))} |")
+    low, high = (f"{100 * end:+.0f}" for end in result["listed_term_error_change_interval"])
+    least, most = result["other_text_interval"]
+    quickest, slowest = result["time_ratio_range"]
+    before, after = result["listed_but_not_said"]
+    forced = result["terms_in_noise_taken_for_speech"]
+    lines += [
+        "",
+        f"(Stock whisper-base, {result['clips']} Common Voice clips; {len(result['listed'])} words of their sentences "
+        f"and {len(result['distractors'])} others in one list. Missed words: "
+        f"**{100 * result['listed_term_error_change']:+.0f} %** of what they were ({low} to {high} %); the rest: "
+        f"**{result['other_text_points']:+.2f} points** ({least:+.2f} to {most:+.2f}). Listed words that nobody said: "
+        f"{before} without the list, {after} with it. Time: **{result['time_ratio']:.2f} times** that without a list "
+        f"({quickest:.2f}–{slowest:.2f} in {result['rounds']} rounds), {result['time_ratio_recordings']:.2f} for "
+        f"recordings of several sentences. Listed words in {result['noise_minutes']:g} minutes of noise and silence: "
+        f"**{result['terms_in_noise']}**, and {forced[1]} where noise is taken for speech "
+        f"({forced[0]} without a list). {where(result['machine'])}.)",
+    ]
+    return "\n".join(lines)

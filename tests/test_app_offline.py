@@ -347,6 +347,40 @@ def test_it_fits_a_phone(chrome, url, clips, dark):
         assert tab.locator("#go").bounding_box()["width"] > 100
 
 
+class Listed:
+    """Writes the words that it was given."""
+
+    facts, languages, takes_words = ModelFacts(), ["en", "yue", "zh"], True
+
+    def stream(self, waveform, *, words=(), **options):
+        yield Segment(0.0, 1.0, "／".join(words) or "冇", 0.9)
+
+
+@pytest.mark.slow
+def test_names_and_terms_can_be_typed(app, chrome, one_second):
+    service = Service(Listed(), limits=LIMITS)
+    page = app.build_page(service, examples=[])
+    with serving(page, **app.launch_options(service)) as address, visit(chrome, address) as tab:
+        upload(tab, Path(one_second))
+        assert transcribe(tab) == "冇"
+        tab.locator("#words textarea").fill("深水埗\n陳大文, Alice Wong\n")
+        tab.locator("#go").click()
+        tab.wait_for_function("document.querySelector('#transcript textarea').value == '深水埗／陳大文／Alice Wong'")
+        tab.locator("#words textarea").fill("x" * 41)
+        tab.locator("#go").click()
+        tab.get_by_text("at most 40").wait_for()
+
+
+def test_the_box_for_words_is_there_only_where_the_model_takes_them(app):
+    class Plain(Listed):
+        takes_words = False
+
+    for recognizer in (Listed(), Plain()):
+        page = app.build_page(Service(recognizer, limits=LIMITS), examples=[])
+        (box,) = (one for one in page.blocks.values() if getattr(one, "elem_id", None) == "words")
+        assert box.visible == recognizer.takes_words
+
+
 def test_recognised_text_is_shown_as_text(app, one_second):
     class Hostile:
         def stream(self, waveform, **options):

@@ -98,6 +98,18 @@ def test_text_outlives_a_reload_and_a_look_at_another_page_until_it_is_cleared(t
 
 
 @pytest.mark.slow
+def test_names_and_terms_go_with_the_session(url, engine, microphone):
+    with browser(microphone=microphone) as launched, visit(launched, url) as tab:
+        tab.locator("#live-words").fill("深水埗、陳大文\nAlice Wong")
+        start(tab)
+        tab.wait_for_function("cantowhisperLive().transport.session")
+        (session,) = engine.sessions.values()
+        assert session.words == ("深水埗", "陳大文", "Alice Wong") and tab.locator("#live-words").is_disabled()
+        stop(tab)
+        assert tab.locator("#live-words").is_enabled()
+
+
+@pytest.mark.slow
 def test_a_reload_in_the_middle_of_speech_keeps_the_text_and_the_next_recording_goes_on_after_it(
     url,
     engine,

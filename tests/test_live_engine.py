@@ -44,6 +44,14 @@ class Scripted:
         return Hypothesis(text[len(prefix) :])
 
 
+class Listed(Scripted):
+    """Remembers the words that it was given."""
+
+    def decode(self, waveform, prefix="", *, language=None, words=()):
+        self.words = words
+        return super().decode(waveform, prefix, language=language)
+
+
 @pytest.fixture(scope="module")
 def speech(samples) -> np.ndarray:
     return load_audio(samples.parent / "clips" / "market_morning.mp3")
@@ -403,3 +411,12 @@ def test_a_model_that_fails_ends_nobodys_session(speech, caplog):
     (track,) = replay(engine, [("market", speech[: 6 * SAMPLE_RATE])])
     assert track.view["final"] and track.lines == []
     assert "RuntimeError" in caplog.text and "secret" not in caplog.text
+
+
+def test_words_are_given_to_every_pass_of_their_session(speech):
+    engine = LiveEngine(Listed(), clock=SimulatedClock())
+    replay(engine, [("market", speech[: 4 * SAMPLE_RATE])], words=("深水埗",))
+    assert engine.recognizer.words == ("深水埗",)
+    replay(engine, [("market", speech[: 4 * SAMPLE_RATE])])
+    assert engine.recognizer.words == ()
+    assert "at most 40" in LiveService(engine).start(words="x" * 41)["error"]

@@ -39,7 +39,8 @@ class Echo:
     def __init__(self):
         self.running, self.stopped, self.slow = threading.Event(), threading.Event(), False
 
-    def stream(self, waveform, *, should_stop, language=None, characters=False, **options):
+    def stream(self, waveform, *, should_stop, language=None, characters=False, words=(), **options):
+        self.words = words
         self.running.set()
         for second in range(round(waveform.size / SAMPLE_RATE)):
             while self.slow and not should_stop():
@@ -130,6 +131,12 @@ def test_a_stream_sends_each_segment_as_it_is_ready(url, tmp_path):
     assert told[-1]["text"] == "".join(deltas) == ask(url, recording(tmp_path)).json()["text"]
 
 
+def test_words_reach_the_recognizer(url, echo, tmp_path):
+    assert ask(url, recording(tmp_path), words="深水埗、陳大文\n# people\nAlice Wong").status_code == 200
+    assert echo.words == ("深水埗", "陳大文", "Alice Wong")
+    assert ask(url, recording(tmp_path)).status_code == 200 and echo.words == ()
+
+
 def test_what_cannot_be_done_is_refused_by_name(url, tmp_path):
     path = recording(tmp_path)
     wrong = [
@@ -144,6 +151,8 @@ def test_what_cannot_be_done_is_refused_by_name(url, tmp_path):
     for fields, name in wrong:
         answer = ask(url, path, **fields)
         assert answer.status_code == 400 and answer.json()["error"]["param"] == name, answer.text
+    refused = ask(url, path, words="x" * 41).json()["error"]
+    assert refused["param"] == "words" and "at most 40" in refused["message"]
     assert ask(url, path, temperature="0.0", prompt="").status_code == 200
     assert "longer than 10 kB" in ask(url, path, prompt="x" * 10_001).json()["error"]["message"]
 

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving_model import random_model
 
+from cantowhisper.cli.main import main
 from cantowhisper.cli.transcribe import _Transcript, file_names
 from cantowhisper.contracts import Segment
 
@@ -53,6 +54,20 @@ def test_two_recordings_of_one_stem_give_two_files(clip, tmp_path):
     )  # fmt: skip
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["x_talk.mp3.txt", "y_talk.mp3.txt"]
     assert len(done.stdout.split()) == 2
+
+
+def test_a_list_of_words_that_cannot_be_read_is_wrong_usage(tmp_path, capsys):
+    (tmp_path / "long.txt").write_text("\n".join(f"字{i}" for i in range(201)), encoding="utf-8")
+    (tmp_path / "other.txt").write_bytes("深水埗".encode("big5"))
+    for name, said in (("absent", "No such file"), ("long", "at most 200"), ("other", "UTF-8")):
+        assert main(["transcribe", "a.wav", "--model", "none", "--words", str(tmp_path / f"{name}.txt")]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_list_of_words_is_taken(clip, tmp_path, capsys):
+    (tmp_path / "words.txt").write_text("\ufeff# people\n深水埗、陳大文\n", encoding="utf-8")
+    model = ["--model", str(random_model()), "--words", str(tmp_path / "words.txt")]
+    assert main(["transcribe", str(clip), *model]) == 0 and capsys.readouterr().out
 
 
 def test_subtitles_are_captions_and_tables_are_the_segments(tmp_path, capsys):

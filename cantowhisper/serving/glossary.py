@@ -27,6 +27,7 @@ from cantowhisper.serving.engines.words import Words
 from cantowhisper.speech.scripts import to_script
 
 WEIGHT = 2.0  # nats, of a whole word
+NO_WORDS = "a list of words needs the model's export, and this model runs through transformers; leave the list out"
 MAX_WORDS, MAX_CHARACTERS = 200, 40
 MAX_LIST_CHARACTERS = 10_000  # of a list with all its commas and comments
 MAX_SPLIT = 8  # characters of a word whose every division into tokens is known

@@ -19,7 +19,7 @@ from cantowhisper.serving.engines.engine import Engine
 from cantowhisper.serving.engines.open import find_export, open_engine
 from cantowhisper.serving.engines.vocabulary import Vocabulary
 from cantowhisper.serving.engines.words import Words
-from cantowhisper.serving.glossary import WEIGHT, favoured
+from cantowhisper.serving.glossary import NO_WORDS, WEIGHT, favoured
 from cantowhisper.serving.hub import model_folder
 from cantowhisper.serving.live.agreement import CONFIDENT, Hypothesis, common_prefix_length
 from cantowhisper.serving.menus import default_script
@@ -193,13 +193,9 @@ class Recognizer:
     def _favoured(self, words: Sequence[str]) -> Words | None:
         if not words:
             return None
-        self.require_words()
-        return self._lists(tuple(words), self.word_weight)
-
-    def require_words(self) -> None:
-        """Raise a UsageError where no list of words can be favoured."""
         if not self.takes_words:
-            raise UsageError(f"a list of words needs the model's export; this one runs on {self.engine.name}")
+            raise UsageError(NO_WORDS)
+        return self._lists(tuple(words), self.word_weight)
 
     def _prompt(self, language: str | None, task: str = "transcribe") -> list[int]:
         language = language or self.facts.language_token or "zh"

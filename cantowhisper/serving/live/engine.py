@@ -17,6 +17,7 @@ import numpy as np
 
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.options import Options, option
+from cantowhisper.serving.glossary import NO_WORDS
 from cantowhisper.serving.live.agreement import Hypothesis
 from cantowhisper.serving.live.language import SpokenLanguage
 from cantowhisper.serving.live.options import LiveOptions
@@ -73,8 +74,8 @@ class UnknownSession(CantowhisperError):
 
 @dataclass
 class LiveEngine:
-    """All sessions. `recognizer` needs `decode`, `languages` and `facts`, and to hear languages `language_log_probs`
-    (serving.recognizer.Recognizer).
+    """All sessions. `recognizer` needs `decode`, `languages`, `takes_words` and `facts`, and to hear languages
+    `language_log_probs` (serving.recognizer.Recognizer).
 
     `work_once` does one pass; `run` does so in a thread of its own until `close`.
     """
@@ -124,8 +125,8 @@ class LiveEngine:
         own = facts.language or facts.language_token
         script = script or default_script(facts, language)
         to_script("", script)
-        if words:
-            self.recognizer.require_words()
+        if words and not self.recognizer.takes_words:
+            raise UsageError(NO_WORDS)
         session = Session(
             max(0, int(at)),
             language=language if named else None,
