@@ -104,7 +104,7 @@ def server_functions(service: LiveService, engine: LiveEngine) -> list:
     """What the page's script calls; each takes one object, because Gradio gives several arguments as one list."""
 
     def live_start(request: dict) -> dict:
-        return service.start(**_only(request, "language", "script", "at", "known", "words"))
+        return service.start_with(request.get("words", ""), **_only(request, "language", "script", "at", "known"))
 
     def live_push(request: dict) -> dict:
         return service.push(**_only(request, "session", "offset", "audio", "oldest", "seen", "end"))

@@ -45,7 +45,7 @@ OTHER_SETS = {"ja": ("common_voice_6_layout/ja", "ja")}
 LISTED, DISTRACTORS = 100, 100
 ROUNDS, TIMED_CLIPS = 7, 30
 NOISE_S = 50.0
-WEIGHTS = (0.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+WEIGHTS = (0.0, 1.0, 2.0, 3.0)
 Clips = list[tuple[np.ndarray, str]]
 
 

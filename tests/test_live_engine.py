@@ -419,4 +419,4 @@ def test_words_are_given_to_every_pass_of_their_session(speech):
     assert engine.recognizer.words == ("深水埗",)
     replay(engine, [("market", speech[: 4 * SAMPLE_RATE])])
     assert engine.recognizer.words == ()
-    assert "at most 40" in LiveService(engine).start(words="x" * 41)["error"]
+    assert "at most 40" in LiveService(engine).start_with("x" * 41)["error"]

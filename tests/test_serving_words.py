@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cantowhisper.contracts import DecodingOptions, UsageError
+from cantowhisper.serving.engines import rivals
 from cantowhisper.serving.engines.rivals import greedy_with_words
 from cantowhisper.serving.engines.search import Rules, beam_search, greedy
 from cantowhisper.serving.engines.words import START, Words
@@ -130,7 +131,8 @@ def test_an_empty_list_changes_nothing(clips):
     assert beams[0] == beams[1]
 
 
-def test_a_word_is_written_where_it_is_nearly_as_likely_and_not_where_it_is_not():
+def test_a_word_is_written_where_it_is_nearly_as_likely_and_not_where_it_is_not(monkeypatch):
+    monkeypatch.setattr(rivals, "NEAR", 50.0)  # so that the weight alone decides
     clips = list(range(60))
     plain = searched(greedy, clips)
     # The second likeliest beginning of each text, with what the model would write after it.
@@ -146,7 +148,8 @@ def test_a_word_is_written_where_it_is_nearly_as_likely_and_not_where_it_is_not(
     assert 5 < written[1.0] < written[6.0] - 10
 
 
-def test_a_word_goes_on_from_text_that_was_written_before():
+def test_a_word_goes_on_from_text_that_was_written_before(monkeypatch):
+    monkeypatch.setattr(rivals, "NEAR", 50.0)
     words = Words([[(1, 2, 3)]], weight=50.0)
     rules = replace(RULES, written=(1, 2))
     (found,) = greedy_with_words(Table([4]), np.array([[*PROMPT, 1, 2]]), rules, words)
@@ -202,13 +205,14 @@ def sounds(n: int):
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])
-def test_the_engine_writes_listed_words_for_each_clip_as_if_alone(opened, beam_size):
+def test_the_engine_writes_listed_words_for_each_clip_as_if_alone(opened, monkeypatch, beam_size):
+    monkeypatch.setattr(rivals, "NEAR", 9.0)
     prompt = opened._prompt(None)
     plain = DecodingOptions(
         max_new_tokens=10, suppress_tokens=opened.vocabulary.suppressed_but_timestamps, beam_size=beam_size
     )
     ids = opened.vocabulary.text_ids(opened.vocabulary.ids.values())
-    words = Words([[(one, other)] for one, other in zip(ids[40:60], ids[60:80], strict=True)], weight=3.0)
+    words = Words([[(one, other)] for one, other in zip(ids[40:60], ids[60:80], strict=True)], weight=9.0)
     listed = replace(plain, words=words)
     pieces = sounds(4)
     mels, windows = inputs(opened, *pieces)

@@ -58,7 +58,7 @@ def test_two_recordings_of_one_stem_give_two_files(clip, tmp_path):
 
 def test_a_list_of_words_that_cannot_be_read_is_wrong_usage(tmp_path, capsys):
     (tmp_path / "long.txt").write_text("\n".join(f"字{i}" for i in range(201)), encoding="utf-8")
-    (tmp_path / "other.txt").write_bytes("深水埗".encode("big5"))
+    (tmp_path / "other.txt").write_bytes("屯門".encode("big5"))
     for name, said in (("absent", "No such file"), ("long", "at most 200"), ("other", "UTF-8")):
         assert main(["transcribe", "a.wav", "--model", "none", "--words", str(tmp_path / f"{name}.txt")]) == 2
         assert said in capsys.readouterr().err

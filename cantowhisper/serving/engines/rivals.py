@@ -20,7 +20,7 @@ from cantowhisper.serving.engines.engine import Decoded
 from cantowhisper.serving.engines.search import Decoding, Row, Rules, decoded
 from cantowhisper.serving.engines.words import START, Words
 
-NEAR = 2.0  # nats: so much less likely than the likeliest token is the first token of a rival at the most
+NEAR = 1.0  # nats: so much less likely than the likeliest token is the first token of a rival at the most
 MAX_RIVALS = 2  # of a text at a time
 READ_ON = 1  # tokens after a word, before it is judged: a word that was not said leaves the model at a loss
 

@@ -49,13 +49,20 @@ class LiveService:
         self._engine, self._visitor = engine, visitor
 
     @answered
-    def start(self, language: str = "", script: str = "", at: int = 0, known: str = "", words: str = "") -> dict:
+    def start(self, language: str = "", script: str = "", at: int = 0, known: str = "") -> dict:
         """Open a live session: {"session": name}, or {"busy": true, "retry_s": s} when all places are taken.
 
         language: code such as "yue", or "auto" (default: the model's own); script: "traditional", "simplified" or "as
         written" (default: as written; a stock model's Cantonese traditional). To go on after a lost session, at: the
-        first sample that will be pushed; known: its text so far. words: names and terms that are likely to be said, one
-        a line or divided by commas.
+        first sample that will be pushed; known: its text so far.
+        """
+        return self.start_with("", language, script, at, known)
+
+    @answered
+    def start_with(self, words: str, language: str = "", script: str = "", at: int = 0, known: str = "") -> dict:
+        """`start` with names and terms that are likely to be said, one a line or divided by commas.
+
+        No endpoint: Gradio's must be called with all of their arguments, so that one more would break its callers.
         """
         name = self._engine.start(
             language=str(language or ""),

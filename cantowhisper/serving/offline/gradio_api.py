@@ -8,7 +8,6 @@ from contextlib import aclosing
 
 import gradio as gr
 
-from cantowhisper.serving.glossary import read_words
 from cantowhisper.serving.offline.service import Choices, Service, as_json, language_of
 from cantowhisper.serving.offline.transcription import friendly
 from cantowhisper.serving.web.visitors import visitor_address
@@ -20,13 +19,11 @@ def add_endpoints(service: Service) -> None:
         file, link, result = gr.File(label="file"), gr.Textbox(label="url"), gr.JSON(label="result")
         language, script = gr.Textbox(label="language"), gr.Textbox(label="script")
         beam, characters = gr.Number(1, label="beam_size", precision=0), gr.Checkbox(label="characters")
-        words = gr.Textbox("", label="words")
         by_file, by_link = gr.Button(), gr.Button()
-    options = [language, script, beam, characters, words]
+    options = [language, script, beam, characters]
 
-    async def answer(paths, link, language, script, beam, characters, words, request: gr.Request) -> AsyncIterator:
-        listed = read_words(words or "")
-        choices = Choices(language or "", script or "", beam or 1, characters=bool(characters), words=listed)
+    async def answer(paths, link, language, script, beam, characters, request: gr.Request) -> AsyncIterator:
+        choices = Choices(language or "", script or "", beam or 1, characters=bool(characters))
         told = {"visitor": visitor_address(request), "session": request.session_hash or ""}
         async with aclosing(service.run(paths, link=link, choices=choices, **told)) as steps:
             async for status in steps:
@@ -34,17 +31,13 @@ def add_endpoints(service: Service) -> None:
                 yield gr.skip()  # nothing yet; but only between steps Gradio can tell us that the client has gone
         yield as_json(results[0], model=service.name, language=language_of(results[0], language or "", service))
 
-    async def transcribe(
-        file, language="", script="", beam_size=1, characters=False, words="", request: gr.Request = None
-    ):
+    async def transcribe(file, language="", script="", beam_size=1, characters=False, request: gr.Request = None):
         paths = [file] if file else []
-        async for step in _answered(answer, paths, "", language, script, beam_size, characters, words, request):
+        async for step in _answered(answer, paths, "", language, script, beam_size, characters, request):
             yield step
 
-    async def transcribe_url(
-        url, language="", script="", beam_size=1, characters=False, words="", request: gr.Request = None
-    ):
-        async for step in _answered(answer, [], url, language, script, beam_size, characters, words, request):
+    async def transcribe_url(url, language="", script="", beam_size=1, characters=False, request: gr.Request = None):
+        async for step in _answered(answer, [], url, language, script, beam_size, characters, request):
             yield step
 
     shared = {"outputs": result, "concurrency_limit": None}
