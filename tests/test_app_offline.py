@@ -353,7 +353,7 @@ class Listed:
     facts, languages, takes_words = ModelFacts(), ["en", "yue", "zh"], True
 
     def stream(self, waveform, *, words=(), **options):
-        yield Segment(0.0, 1.0, "／".join(words) or "冇", 0.9)
+        yield Segment(0.0, 1.0, "／".join(words), 0.9)
 
 
 @pytest.mark.slow
@@ -362,13 +362,11 @@ def test_names_and_terms_can_be_typed(app, chrome, one_second):
     page = app.build_page(service, examples=[])
     with serving(page, **app.launch_options(service)) as address, visit(chrome, address) as tab:
         upload(tab, Path(one_second))
-        assert transcribe(tab) == "冇"
-        tab.locator("#words textarea").fill("深水埗\n陳大文, Alice Wong\n")
-        tab.locator("#go").click()
-        tab.wait_for_function("document.querySelector('#transcript textarea').value == '深水埗／陳大文／Alice Wong'")
         tab.locator("#words textarea").fill("x" * 41)
         tab.locator("#go").click()
         tab.get_by_text("at most 40").wait_for()
+        tab.locator("#words textarea").fill("深水埗\n陳大文, Alice Wong\n")
+        assert transcribe(tab) == "深水埗／陳大文／Alice Wong"
 
 
 def test_the_box_for_words_is_there_only_where_the_model_takes_them(app):

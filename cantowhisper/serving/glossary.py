@@ -3,18 +3,16 @@
 They are not given to the decoder as a prompt: Whisper reads a list as what was said before, and writes it out where
 nobody speaks. Instead a word that the model itself finds nearly likely enough is tried (engines/rivals.py).
 
-How much a word weighs was chosen on 100 zh-TW and 100 ja clips of Common Voice with whisper-base, a list of the rarest
-word of each sentence (160 words, as benchmarks.words chooses them) and single pieces. Of the 179 places where one was
-said, and of the characters of the rest:
+How much a word weighs was chosen with whisper-base on 100 zh-TW and 100 ja clips of Common Voice, which no table of this
+project's lists uses, by `python -m benchmarks.words --choose`: one list of the rarest word of each of their sentences
+(162 words), greedy search, batches of one. Of the 176 places where a listed word was said, and of all other characters:
 
-    weight (nats)   words missed   CER of the rest: zh-TW, ja   listed but not said   steps with a rival
-    0 (no list)     59             16.8 %, 27.4 %               1                     0 %
-    1.5             42             16.3 %, 27.5 %               2                      9 %
-    2               37             16.8 %, 27.4 %               5                     13 %
-    2.5             32             17.1 %, 27.3 %               5                     13 %
-    3               26             17.9 %, 27.3 %              12                     21 %
-    6               26             19.1 %, 30.2 %              45                     23 %
+    weight (nats)   words missed   CER of the rest: zh-TW, ja
+    0 (no list)     58             17.0 %, 27.3 %
+    1               45             16.7 %, 27.5 %
+    2               41             16.7 %, 27.5 %
 
+More than 2 finds hardly more, and writes more words that nobody said.
 """
 
 import re
