@@ -3,9 +3,9 @@
 They are not given to the decoder as a prompt: Whisper reads a list as what was said before, and writes it out where
 nobody speaks. Instead a word that the model itself finds nearly likely enough is tried (engines/rivals.py).
 
-How much a word weighs was chosen with whisper-base on 100 zh-TW and 100 ja clips of Common Voice, which no table of this
-project's lists uses, by `python -m benchmarks.words --choose`: one list of the rarest word of each of their sentences
-(162 words), greedy search, batches of one. Of the 176 places where a listed word was said, and of all other characters:
+The weight of a word was chosen with whisper-base on 100 zh-TW and 100 ja clips of Common Voice, which are not those of
+the table in docs/serving.md: `python -m benchmarks.words --choose`, with one list of the rarest word of each of their
+sentences (162 words), greedy. Of the 176 places where a listed word was said, and of all other characters:
 
     weight (nats)   words missed   CER of the rest: zh-TW, ja
     0 (no list)     58             17.0 %, 27.3 %
