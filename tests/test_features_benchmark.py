@@ -3,6 +3,7 @@
 import csv
 import re
 
+import pytest
 from test_features_release import small_release
 
 from benchmarks.feature_programs import rows_of
@@ -57,6 +58,7 @@ def test_the_rendered_block_holds_the_results_figures():
     assert "the ratios would be 16.0×" in said
 
 
+@pytest.mark.slow
 def test_the_steps_of_a_clip_add_up_and_a_coarser_resampler_changes_log_mel(tmp_path):
     found = steps(SAMPLES, tmp_path / "out.parquet", n_clips=6)
     ms, resamplers = found["ms"], found["resamplers"]
