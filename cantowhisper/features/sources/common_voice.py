@@ -51,21 +51,17 @@ class CommonVoice:
     def clips(self, *, split_policy: str) -> Iterator[Clip]:
         seconds = self._durations()
         tables = {split: table for split, table in SPLIT_TABLES.items() if self.files.has(table)}
-        if split_policy == "validated":
+        if split_policy == "validated" or not tables:  # a release without splits has no others; the plan makes some
             yield from self._validated_for_training(tables, seconds)
             tables.pop("train", None)
-        elif not tables:
-            raise UsageError(
-                f"{self.name} has no train.tsv, dev.tsv or test.tsv, only validated clips; "
-                "--split-policy validated puts all of them into train"
-            )
         for split, table in tables.items():
             yield from self._clips(self._rows(table), split, seconds)
 
     def _validated_for_training(self, tables: dict[str, str], seconds: dict[str, float]) -> Iterator[Clip]:
         """Every validated clip that is not itself in dev or test (those are counted there)."""
         if not self.files.has(VALIDATED):
-            raise UsageError(f"{self.name} has no {VALIDATED}; --split-policy official uses the splits that it has")
+            others = "--split-policy official uses the splits that it has" if tables else "and no other table of clips"
+            raise UsageError(f"{self.name} has no {VALIDATED}; {others}")
         held_out = {
             row["path"] for split in ("validation", "test") if split in tables for row in self._rows(tables[split])
         }

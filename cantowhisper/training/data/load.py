@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 from cantowhisper.contracts import FEATURE_COLUMNS, LATER_COLUMNS, SPLITS, CantowhisperError
 from cantowhisper.hub_errors import hub_errors
 from cantowhisper.training.data.languages import card_language
 from cantowhisper.training.data.streaming import StreamedSplit
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def load_split(features: str | os.PathLike, split: str, *, streaming: bool = False):
@@ -18,6 +21,11 @@ def load_split(features: str | os.PathLike, split: str, *, streaming: bool = Fal
     if split not in SPLITS:
         raise CantowhisperError(f"a feature dataset has the splits {', '.join(SPLITS)}, not {split!r}")
     failed, name = "cannot read the features", repr(str(features))
+    if not Path(features).is_dir() and not HUB_ID.fullmatch(str(features)):
+        raise CantowhisperError(
+            f"there is no folder {features}; make it with `cantowhisper features SOURCE {features}`, "
+            "or name a dataset on the Hub as owner/name"
+        )
     try:
         with contextlib.nullcontext() if Path(features).is_dir() else hub_errors(failed, name):
             found = _open(features, split, streaming)
