@@ -109,7 +109,7 @@ def test_a_folder_that_is_no_release_is_refused(capsys, tmp_path):
 @pytest.mark.parametrize(
     "words, reason",
     [
-        (["train", "ABSENT", "OUT"], "cannot read the features"),
+        (["train", "ABSENT", "OUT"], "make it with `cantowhisper features SOURCE"),
         (["train", "EMPTY", "OUT"], "has no train split"),
         (["score", "ABSENT", "EMPTY"], "has no test split"),
         (["score", "EMPTY", "EMPTY"], "has no test split"),

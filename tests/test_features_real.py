@@ -4,7 +4,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cantowhisper.contracts import UsageError
 from cantowhisper.features.pipeline import FeatureConfig, build_features
 from cantowhisper.speech.audio import SAMPLE_RATE, load_audio
 from cantowhisper.speech.mel import log_mel, pad_to
@@ -82,12 +81,9 @@ def test_no_client_id_of_the_real_release_is_in_any_output(real_speech, tmp_path
     assert not any(client in content for client in clients)
 
 
-def test_a_release_without_splits_names_the_remedy(real_speech, tmp_path):
+def test_a_release_without_splits_is_used_whole(real_speech, tmp_path):
     folder = real_speech / "common_voice_6_layout" / "zh-TW"
-    with pytest.raises(UsageError, match="--split-policy validated"):
-        build_features(str(folder), tmp_path / "out", config=TWO, progress=False)
-    config = TWO.with_overrides(split_policy="validated")
-    stats = build_features(str(folder), tmp_path / "out", config=config, progress=False)
+    stats = build_features(str(folder), tmp_path / "out", config=TWO, progress=False)
     assert set(stats["splits"]) == {"train", "validation", "test"}  # speakers that are held out
     assert stats["language"] == "zh-TW"
     assert stats["n_kept"] + stats["n_rejected"] == 100
