@@ -315,16 +315,25 @@ def test_a_source_without_held_out_splits_gets_some(n_speakers):
     config = FeatureConfig(language="yue")
     plan = make_plan(Listed(n_speakers, train=100), config)
     voices = {s.split: {c.speaker or c.id for c in s.clips} for s in plan.shards}
-    share = n_speakers or 100
+    share = n_speakers or 100  # 100 clips in all: 15 % of them are fewer than 30
     assert {split: len(found) for split, found in voices.items()} == {
-        "train": share - 2 * round(share / 20),
-        "validation": round(share / 20),
-        "test": round(share / 20),
+        "train": share - 2 * round(0.15 * share),
+        "validation": round(0.15 * share),
+        "test": round(0.15 * share),
     }
     assert len(set().union(*voices.values())) == share and plan.n_planned == 100 and not plan.rejects
     assert len(plan.notes) == 1 and "no validation and no test clips" in plan.notes[0]
     again = make_plan(Listed(n_speakers, train=100), config)
     assert [[c.id for c in s.clips] for s in again.shards] == [[c.id for c in s.clips] for s in plan.shards]
+
+
+@pytest.mark.parametrize("n_clips, held_out", [(400, 30), (2000, 100)])
+def test_a_larger_source_gives_up_30_clips_or_a_twentieth(n_clips, held_out):
+    plan = make_plan(Listed(0, train=n_clips), FeatureConfig(language="yue"))
+    n = {shard.split: 0 for shard in plan.shards}
+    for shard in plan.shards:
+        n[shard.split] += len(shard.clips)
+    assert n == {"train": n_clips - 2 * held_out, "validation": held_out, "test": held_out}
 
 
 def test_nothing_is_held_out_where_there_is_enough_or_too_little():

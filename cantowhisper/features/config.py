@@ -34,7 +34,8 @@ class FeatureConfig(Options):
     )
     hold_out: float = option(
         0.05,
-        "where a source has no validation or no test clips, training clips of so many speakers become them; 0: none",
+        "where a source has no validation or no test clips, training clips of so many speakers become them, and of "
+        "more where these have fewer than 30 clips and 15 %; 0: none",
         unit="of the speakers",
         least=0,
         most=0.5,

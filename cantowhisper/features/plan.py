@@ -130,12 +130,9 @@ def _draw(kept: list["_Settled"], drawn: dict[str, list["_Settled"]]) -> None:
     by_code: dict[str, list[_Settled]] = {}
     for pair in kept:
         by_code.setdefault(language_code(pair[0].language), []).append(pair)
+    by_hash = lambda pair: hashlib.sha256(f"rate/{pair[0].id}".encode()).digest()
     for code, clips in by_code.items():
-        drawn[code] = heapq.nsmallest(RATED_CLIPS, chain(drawn.get(code, ()), clips), key=_hash_of_id)
-
-
-def _hash_of_id(pair: "_Settled") -> bytes:
-    return hashlib.sha256(f"rate/{pair[0].id}".encode()).digest()
+        drawn[code] = heapq.nsmallest(RATED_CLIPS, chain(drawn.get(code, ()), clips), key=by_hash)
 
 
 def _lengths(clips: list["_Settled"]) -> list[tuple[int, float]]:
@@ -158,22 +155,20 @@ def _hold_out(by_split: dict[str, list["_Candidate"]], config: FeatureConfig, pl
     missing = [split for split in ("validation", "test") if not by_split[split]]
     usable = [clip for clip, _, fault in by_split["train"] if not fault]
     written = [clip for clip in usable if not clip.labelled_by]
-    voices = {_voice(clip) for clip in written or usable}
-    n_each = round(config.hold_out * len(voices))
-    if not missing or not n_each:
+    voices = Counter(_voice(clip) for clip in written or usable)
+    place = _drawn_voices(voices, missing, round(config.hold_out * len(voices)))
+    if not place:
         return
-    ordered = sorted(voices, key=lambda voice: hashlib.sha256(f"hold-out/{voice}".encode()).digest())
-    place = {voice: missing[i // n_each] for i, voice in enumerate(ordered[: n_each * len(missing)])}
     candidates, by_split["train"] = by_split["train"], []
     for candidate in candidates:
         clip, _, fault = candidate
-        stays = fault or (written and clip.labelled_by)
-        by_split["train" if stays else place.get(_voice(clip), "train")].append(candidate)
+        by_split["train" if fault or (written and clip.labelled_by) else place.get(_voice(clip), "train")].append(
+            candidate
+        )
     kind = "speakers" if any(clip.speaker for clip, _, _ in candidates) else "sentences"
-    plan.notes.append(
-        f"the source has no {' and no '.join(missing)} clips: {n_each} of its {len(voices)} {kind} are held out for "
-        f"{'each' if len(missing) > 1 else 'it'} (hold_out {config.hold_out:g})"
-    )
+    taken = " and ".join(f"{list(place.values()).count(split)} are held out for {split}" for split in missing)
+    lacks = f"no {' and no '.join(missing)} clips"
+    plan.notes.append(f"the source has {lacks}: of its {len(voices)} {kind}, {taken} (hold_out {config.hold_out:g})")
     if usable and not written:
         plan.notes.append(
             "what is held out is pseudo-labelled like the rest: its scores say how near a model is to the one that "
@@ -181,9 +176,24 @@ def _hold_out(by_split: dict[str, list["_Candidate"]], config: FeatureConfig, pl
         )
 
 
+def _drawn_voices(voices: Counter, splits: list[str], n_least: int) -> dict[str, str]:
+    """{voice: split}, in an order by hash: at least so many voices a split, and more where those have few clips."""
+    ordered = sorted(voices, key=lambda voice: hashlib.sha256(f"hold-out/{voice}".encode()).digest(), reverse=True)
+    place, most = {}, MOST_HELD_OUT * voices.total()
+    for split in splits if n_least else ():
+        n_voices = n_clips = 0
+        while ordered and (n_voices < n_least or n_clips + voices[ordered[-1]] <= min(ENOUGH_HELD_OUT, most)):
+            n_voices, n_clips = n_voices + 1, n_clips + voices[ordered[-1]]
+            place[ordered.pop()] = split
+    return place
+
+
 def _voice(clip: PlannedClip) -> str:
     return clip.speaker or f"sentence {sentence_key(clip.text)}"
 
+
+# Fewer clips choose badly between checkpoints; but training needs them more where there are few in all.
+ENOUGH_HELD_OUT, MOST_HELD_OUT = 30, 0.15
 
 # What two splits share stays in the one that is harder to replace, and the training clip goes: otherwise a score would
 # partly measure memory. Files are written in the same order, so that this holds for equal recordings, too.
