@@ -192,8 +192,7 @@ def _voice(clip: PlannedClip) -> str:
     return clip.speaker or f"sentence {sentence_key(clip.text)}"
 
 
-# Fewer clips choose badly between checkpoints; but training needs them more where there are few in all.
-ENOUGH_HELD_OUT, MOST_HELD_OUT = 30, 0.15
+ENOUGH_HELD_OUT, MOST_HELD_OUT = 30, 0.15  # clips: fewer choose badly between checkpoints; the share of all clips
 
 # What two splits share stays in the one that is harder to replace, and the training clip goes: otherwise a score would
 # partly measure memory. Files are written in the same order, so that this holds for equal recordings, too.
