@@ -17,7 +17,8 @@ from gradio.context import LocalContext
 
 from cantowhisper.serving.engines import zero_gpu
 from cantowhisper.serving.glossary import MAX_LIST_CHARACTERS
-from cantowhisper.serving.live.engine import LiveEngine, LiveLimits
+from cantowhisper.serving.live.engine import LiveEngine
+from cantowhisper.serving.live.limits import LiveLimits
 from cantowhisper.serving.live.service import LiveService
 from cantowhisper.serving.menus import language_choices
 from cantowhisper.serving.realtime import endpoint as realtime

@@ -109,7 +109,7 @@ def shifted(rows: list, seconds: int) -> list:
 
 def ours(recognizer: Recognizer, recordings: list, *, sure_share: float, on_time: bool = False) -> tuple[dict, float]:
     """(delays and revisions, compute seconds) of our engine. on_time: passes cost no time, at a step of 1 s."""
-    options = PaceOptions(step_s=1.0, share=1e9) if on_time else PaceOptions()
+    options = PaceOptions(step_s=1.0, share=1.0) if on_time else PaceOptions()
     engine = Ours(recognizer, clock=SimulatedClock(), pace_options=options)
     engine.hear(
         {name: spoken_characters(rows) for name, _, rows in recordings}, recognizer.engine, sure_share=sure_share

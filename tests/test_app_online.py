@@ -14,7 +14,8 @@ from browser import PHONE, browser, chromium, serving, visit
 from cantowhisper.contracts import ModelFacts
 from cantowhisper.repository import load_page
 from cantowhisper.serving.live.agreement import Hypothesis
-from cantowhisper.serving.live.engine import LiveEngine, LiveLimits
+from cantowhisper.serving.live.engine import LiveEngine
+from cantowhisper.serving.live.limits import LiveLimits
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
 

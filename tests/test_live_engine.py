@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.serving.live.agreement import Hypothesis
-from cantowhisper.serving.live.engine import LiveEngine, LiveLimits, UnknownSession
+from cantowhisper.serving.live.engine import LiveEngine
 from cantowhisper.serving.live.language import SpokenLanguage
+from cantowhisper.serving.live.limits import LiveLimits, UnknownSession
+from cantowhisper.serving.live.options import LiveOptions
 from cantowhisper.serving.live.pace import Pace
 from cantowhisper.serving.live.policy import DecodeRequest
 from cantowhisper.serving.live.replay import SimulatedClock, replay, report
@@ -25,6 +27,7 @@ from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
 
 pytest.importorskip("faster_whisper")
+ALONE = LiveOptions(context_s=0)  # for a script that knows nothing of what came before
 
 
 class Scripted:
@@ -156,7 +159,7 @@ def test_sound_beyond_what_may_be_held_stays_with_the_page(speech):
 def test_a_session_that_was_lost_goes_on_without_losing_or_repeating_text(speech):
     """The server forgets everything in the middle of a sentence; the page says again what had no final text."""
     sound, cut = int16(speech), int(5.3 * SAMPLE_RATE)
-    first = LiveEngine(Scripted(), clock=SimulatedClock())
+    first = LiveEngine(Scripted(), clock=SimulatedClock(), options=ALONE)
     name, text, seen = first.start(), "", 0
     for at in range(0, cut, 4000):
         view = first.push(name, at, sound[at : at + 4000], seen=seen)
@@ -166,11 +169,11 @@ def test_a_session_that_was_lost_goes_on_without_losing_or_repeating_text(speech
     view = first.poll(name, seen=seen)
     text += text_of(view)
     assert view["known"], "the cut is meant to be within a sentence"
-    second = LiveEngine(Scripted(), clock=SimulatedClock())
+    second = LiveEngine(Scripted(), clock=SimulatedClock(), options=ALONE)
     again = second.start(at=view["keep_from"], prefix=view["known"])
     second.push(again, view["keep_from"], sound[view["keep_from"] : view["keep_from"] + 480_000])
     rest = finish(second, again, sound.size)
-    (undisturbed,) = replay(LiveEngine(Scripted(), clock=SimulatedClock()), [("market", speech)])
+    (undisturbed,) = replay(LiveEngine(Scripted(), clock=SimulatedClock(), options=ALONE), [("market", speech)])
     joined = (text + text_of(rest)).replace("\n", "")
     # Windows of 32 ms lie elsewhere now, so pauses near the limit may be judged otherwise later on.
     assert joined.startswith("".join(line["text"] for line in undisturbed.lines[:4]))
@@ -257,9 +260,9 @@ def test_under_load_the_page_gives_way_in_the_stated_order():
 def test_slow_machine_many_speakers_no_word_lost(speech):
     """Five speakers at 1.5 s a pass: late, but everything has its final text, and newcomers are asked to wait."""
     clock = SimulatedClock()
-    engine = LiveEngine(Scripted(clock, costs_s=1.5), clock=clock)
+    engine = LiveEngine(Scripted(clock, costs_s=1.5), clock=clock, options=ALONE)
     tracks = replay(engine, [(str(i), speech) for i in range(5)])
-    quick = replay(LiveEngine(Scripted(), clock=SimulatedClock()), [("quick", speech)])[0]
+    quick = replay(LiveEngine(Scripted(), clock=SimulatedClock(), options=ALONE), [("quick", speech)])[0]
     for track in tracks:
         assert [(line["start_s"], line["end_s"]) for line in track.lines] == [
             (line["start_s"], line["end_s"]) for line in quick.lines
@@ -420,3 +423,29 @@ def test_words_are_given_to_every_pass_of_their_session(speech):
     replay(engine, [("market", speech[: 4 * SAMPLE_RATE])])
     assert engine.recognizer.words == ()
     assert "at most 40" in LiveService(engine).start_with("x" * 41)["error"]
+
+
+class Repeating(Scripted):
+    """Answers one thing to whoever gives it the text before, and hears as it should alone."""
+
+    def __init__(self, answer: str):
+        super().__init__()
+        self.answer = answer
+
+    def decode(self, waveform, prefix="", *, language=None):
+        self.heard.append(waveform)
+        return Hypothesis(self.answer if prefix else "後面")
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "seconds"),
+    [("", "後面", [4, 1]), ("，", "後面", [4, 1]), ("多謝" * 12, "後面", [4, 1]), ("講完", "講完", [4])],
+    ids=["nothing", "a comma", "a loop", "words"],
+)
+def test_a_pass_hears_alone_where_the_lines_before_do_harm(speech, answer, text, seconds):
+    engine, session = LiveEngine(Repeating(answer), clock=SimulatedClock()), Session()
+    session.push(0, int16(speech[: 4 * SAMPLE_RATE]))
+    session.listen()
+    wanted = DecodeRequest(3 * SAMPLE_RATE, 4 * SAMPLE_RATE, "", True, 0, "前面嘅句子")
+    assert engine._heard(session, wanted).text == text
+    assert [sound.size / SAMPLE_RATE for sound in engine.recognizer.heard] == seconds

@@ -296,3 +296,44 @@ def test_agreement_is_a_common_prefix_of_the_letters(new, old):
 def test_options_that_whisper_cannot_serve_are_refused():
     with pytest.raises(CantowhisperError, match="max_buffer_s"):
         LiveOptions(max_buffer_s=40.0)
+
+
+@settings(deadline=None, max_examples=100)
+@given(runs_of_windows, st.sampled_from([1, 8, 40]), steps, st.sampled_from([0.0, 3.0, 12.0]))
+def test_a_pass_hears_as_many_of_the_lines_before_it_as_fit(probabilities, every, step_s, context_s):
+    policy, script = LivePolicy(LiveOptions(context_s=context_s)), Script()
+
+    def listen(wanted: DecodeRequest) -> Hypothesis:
+        assert policy.sound_from <= wanted.heard_from <= wanted.start, "the sound is still there"
+        if wanted.heard:
+            lines = [line for line in policy.lines if line.start >= wanted.heard_from]
+            written = "".join(line.before + line.text for line in lines).strip().replace("\n", " ")
+            assert wanted.heard.strip() == written and lines[0].start == wanted.heard_from
+            assert wanted.end - wanted.heard_from <= context_s * SAMPLE_RATE
+        else:
+            assert wanted.heard_from == wanted.start
+            assert not policy.lines or policy.lines[-1].start < wanted.end - int(context_s * SAMPLE_RATE)
+        return script(wanted)
+
+    run(policy, probabilities, listen, every=every, step_s=step_s)
+
+
+def test_a_loop_is_not_given_to_the_passes_after_it():
+    policy = LivePolicy()
+    said = iter(["多謝" * 12, "你好嗎"])
+    heard = []
+
+    def listen(wanted: DecodeRequest) -> Hypothesis:
+        heard.append(wanted.heard)
+        return Hypothesis(next(said)) if wanted.final else Hypothesis("")
+
+    run(policy, windows((2.0, SPEECH), (1.5, PAUSE), (2.0, SPEECH), (1.5, PAUSE)), listen, step_s=math.inf)
+    assert set(heard) == {""}
+
+
+def test_a_line_begins_without_the_comma_after_the_one_before():
+    policy = LivePolicy()
+    said = lambda wanted: "" if wanted.prefix else "，後面" if wanted.heard else "前面"
+    listen = lambda wanted: Hypothesis(said(wanted), 3)
+    run(policy, windows((2.0, SPEECH), (1.5, PAUSE), (2.0, SPEECH), (1.5, PAUSE)), listen)
+    assert [line.text for line in policy.lines] == ["前面", "後面"]

@@ -13,7 +13,8 @@ import soundfile
 
 from cantowhisper.contracts import ModelFacts
 from cantowhisper.serving.live.agreement import Hypothesis
-from cantowhisper.serving.live.engine import LiveEngine, LiveLimits
+from cantowhisper.serving.live.engine import LiveEngine
+from cantowhisper.serving.live.limits import LiveLimits
 from cantowhisper.serving.realtime.session import RealtimeSession
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE

@@ -18,7 +18,8 @@ from starlette.requests import ClientDisconnect
 
 from cantowhisper.contracts import ModelFacts, Segment
 from cantowhisper.repository import load_page
-from cantowhisper.serving.live.engine import LiveEngine, LiveLimits
+from cantowhisper.serving.live.engine import LiveEngine
+from cantowhisper.serving.live.limits import LiveLimits
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Service
 from cantowhisper.serving.web.logs import NOISE, quiet

@@ -33,7 +33,7 @@ def _limits(page: str) -> type:
         from cantowhisper.serving.offline.limits import Limits
 
         return Limits
-    from cantowhisper.serving.live.engine import LiveLimits
+    from cantowhisper.serving.live.limits import LiveLimits
 
     return LiveLimits
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cantowhisper.contracts import CantowhisperError, UsageError
-from cantowhisper.options import Options, option
 from cantowhisper.serving.glossary import NO_WORDS
-from cantowhisper.serving.live.agreement import Hypothesis
+from cantowhisper.serving.live.agreement import Hypothesis, letters_of
 from cantowhisper.serving.live.language import SpokenLanguage
+from cantowhisper.serving.live.limits import LiveLimits
 from cantowhisper.serving.live.options import LiveOptions
 from cantowhisper.serving.live.pace import Level, Pace, PaceOptions
-from cantowhisper.serving.live.policy import DecodeRequest
+from cantowhisper.serving.live.policy import DecodeRequest, implausible
 from cantowhisper.serving.live.session import Session
 from cantowhisper.serving.menus import default_script
 from cantowhisper.serving.web.refusal import Refusal
@@ -36,36 +36,6 @@ FORGET_UNUSED_AFTER_S = 15.0  # a place in which nothing was ever said; the page
 MAX_PREFIX = 200  # characters: more are not said before they are trimmed
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LiveLimits(Options):
-    """What the live page serves, on two CPU cores and 16 GB that all speakers share."""
-
-    stage = "the live page"
-
-    max_sessions: int = option(
-        8, "8 × max_held_s are 31 MB; more speakers than that would all wait", unit="speakers", least=1
-    )
-    max_sessions_per_visitor: int = option(
-        3, "one visitor cannot take all places; this machine itself, without a proxy, may", unit="sessions", least=1
-    )
-    max_held_s: float = option(
-        120.0, "sound without text in memory a session; the page keeps what is not taken", unit="seconds", above=0
-    )
-    max_session_s: float = option(
-        7200.0, "then it is ended as if by Stop; the page opens another one and goes on", unit="seconds", above=0
-    )
-    forget_after_s: float = option(
-        90.0, "without a sign of life; a phone's tab sleeps a minute without harm", unit="seconds", above=0
-    )
-    max_push_s: float = option(30.0, "sound in one request", unit="seconds", above=0)
-    ask_again_s: float = option(3.0, "whoever is asked to wait tries again after this", unit="seconds", above=0)
-
-    @property
-    def max_request_bytes(self) -> int:
-        """Of one push as JSON: 16-bit samples as base64, and room for what stands around them."""
-        return int(self.max_push_s * SAMPLE_RATE) * 2 * 4 // 3 + 10_000
 
 
 class UnknownSession(CantowhisperError):
@@ -251,10 +221,9 @@ class LiveEngine:
         started = time.perf_counter()
         try:
             if session.detection and session.detection.is_wanted(request):
-                session.detection.hear(request, self.recognizer.language_log_probs(session.sound(request)))
+                session.detection.hear(request, self.recognizer.language_log_probs(session.sound(request.alone)))
                 session.language = session.detection.token
-            asked = {"language": session.language} | ({"words": session.words} if session.words else {})
-            hypothesis = self.recognizer.decode(session.sound(request), request.prefix, **asked)
+            hypothesis = self._heard(session, request)
         except Exception as error:  # one speaker's trouble must not end everybody's session
             log.error("a pass failed: %s", type(error).__name__)  # never what was said
             hypothesis = Hypothesis(session.policy.tentative)
@@ -262,6 +231,16 @@ class LiveEngine:
         self.busy_s, self.n_passes = self.busy_s + took_s, self.n_passes + 1
         if not request.final:
             self.pace.measured(took_s)
+        return hypothesis
+
+    def _heard(self, session: Session, request: DecodeRequest) -> Hypothesis:
+        """What a pass writes, after the lines before it or, where that gives nothing or a loop, alone."""
+        begin = request.heard + request.prefix
+        asked = {"language": session.language} | ({"words": session.words} if session.words else {})
+        hypothesis = self.recognizer.decode(session.sound(request), begin, **asked)
+        nothing = not request.prefix and not letters_of(hypothesis.text)
+        if request.heard and (nothing or implausible(hypothesis.text, request)):
+            return self._heard(session, request.alone)
         return hypothesis
 
     def _drop_forgotten(self) -> None:

@@ -39,6 +39,13 @@ class LiveOptions(Options):
         least=2,
         most=28,
     )
+    context_s: float = option(
+        12.0,
+        "the earlier lines that fit into this are heard again in front of what is new; 0 hears each alone",
+        unit="seconds",
+        least=0,
+        most=28,
+    )
     speech: SegmentOptions = field(default_factory=SegmentOptions)
 
     def check(self) -> None:

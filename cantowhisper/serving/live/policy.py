@@ -32,6 +32,13 @@ class DecodeRequest(NamedTuple):
     end: int
     prefix: str
     final: bool
+    heard_from: int = 0  # sound from here to `start` is heard again …
+    heard: str = ""  # … and this is its text, which comes before `prefix`; "": `start` is where the sound begins
+
+    @property
+    def alone(self) -> "DecodeRequest":
+        """The same without what came before."""
+        return self._replace(heard_from=self.start, heard="")
 
 
 class Line(NamedTuple):
@@ -118,6 +125,12 @@ class LivePolicy:
         return self._utterances[0].start if self._utterances else before_speech
 
     @property
+    def sound_from(self) -> int:
+        """Sound before this sample is not heard again, not even in front of what is new."""
+        end = self._utterances[-1].end or self.n_samples if self._utterances else self.n_samples
+        return min(self.needed_from, max(0, end - self._samples(self.options.context_s)))
+
+    @property
     def behind(self) -> int:
         """Samples of speech that no pass has heard yet."""
         reached = ((s.end or s.voice_end) - max(s.decoded_to, s.start) for s in self._utterances if s.peaked)
@@ -189,15 +202,28 @@ class LivePolicy:
             return None
         first = self._utterances[0]
         if first.end is not None:
-            return DecodeRequest(first.start, first.end, first.committed, True)
+            return self._request(first, first.end, final=True)
         new, pause_from = first.voice_end - first.decoded_to, first.voice_end + self._samples(self.options.speech.pad_s)
         if not first.peaked or new <= 0 or step_s == math.inf:
             return None
         if self.n_samples >= pause_from:  # perhaps a pause: the pass that it would ask for, without waiting for it
-            return DecodeRequest(first.start, pause_from, first.committed, False)
+            return self._request(first, pause_from, final=False)
         if new / SAMPLE_RATE < step_s:
             return None
-        return DecodeRequest(first.start, self.n_samples, first.committed, False)
+        return self._request(first, self.n_samples, final=False)
+
+    def _request(self, utterance: _Utterance, end: int, *, final: bool) -> DecodeRequest:
+        """A pass with as many of the lines before it as fit into `context_s`: a sentence is clearer after another."""
+        earliest, lines = end - self._samples(self.options.context_s), []
+        for line in reversed(self.lines):
+            if line.start < earliest or hallucination.repeats(line.text):
+                break
+            lines.insert(0, line)
+        heard = "".join(_in_one_line(line.before) + line.text for line in lines).lstrip()
+        if heard and utterance.committed:
+            heard += _in_one_line(utterance.before)
+        start = utterance.start
+        return DecodeRequest(start, end, utterance.committed, final, lines[0].start if heard else start, heard)
 
     def process(self, recognise: Callable[[DecodeRequest], Hypothesis], *, step_s: float = 1.0) -> bool:
         """Do one pass if one is due. `recognise` returns what follows `prefix`. Returns whether there was one."""
@@ -221,12 +247,15 @@ class LivePolicy:
         """Take what a pass heard: commit what it says like those before, or all of it at the end of an utterance."""
         utterance, text = self._utterances[0], hypothesis.text
         utterance.decoded_to = request.end
+        if request.heard and not request.prefix:  # the line begins here: no space or comma after the one before
+            text = text.lstrip(" ,，、。.")
+            hypothesis = hypothesis._replace(n_confident=hypothesis.n_confident - len(hypothesis.text) + len(text))
         text = text.replace(REPLACEMENT_CHARACTER, "") if request.final else text.split(REPLACEMENT_CHARACTER)[0]
-        utterance.plausible = not _implausible(text, request)
+        utterance.plausible = not implausible(text, request)
         if request.final:
             self._close(utterance, text if utterance.plausible else utterance.tentative)
         elif utterance.plausible:
-            n_agreed = self._agree(utterance, Hypothesis(text, hypothesis.n_confident), request.end)
+            n_agreed = self._agree(utterance, Hypothesis(text, max(0, hypothesis.n_confident)), request.end)
             utterance.committed += text[:n_agreed]
             utterance.tentative = text[n_agreed:]
             utterance.passes.append((request.end, len(utterance.committed) + len(utterance.tentative)))
@@ -276,7 +305,11 @@ class LivePolicy:
         return int(seconds * SAMPLE_RATE)
 
 
-def _implausible(text: str, request: DecodeRequest) -> bool:
+def _in_one_line(before: str) -> str:
+    return before.replace("\n", " ")
+
+
+def implausible(text: str, request: DecodeRequest) -> bool:
     """Whether a hypothesis goes round in a loop, or has more characters than anybody can say in its time."""
     most = int((request.end - request.start) / SAMPLE_RATE * MAX_CHARACTERS_PER_SECOND) + SPARE_CHARACTERS
     looped = hallucination.repeats(text) or (

@@ -162,14 +162,14 @@ class Session:
                 self.final = not self.policy.busy
 
     def _forget(self) -> None:
-        drop = self.policy.needed_from - self._sound_from
+        drop = self.policy.sound_from - self._sound_from
         if drop > 0:
             self._sound = self._sound[drop:].copy()
             self._sound_from += drop
 
     def sound(self, request: DecodeRequest) -> np.ndarray:
-        """The waveform of a pass, float32."""
-        return _float(self._sound[request.start - self._sound_from : request.end - self._sound_from])
+        """The waveform of a pass with what it hears again, float32."""
+        return _float(self._sound[request.heard_from - self._sound_from : request.end - self._sound_from])
 
     def accept(self, request: DecodeRequest, hypothesis: Hypothesis, *, show_tentative: bool = True) -> None:
         """Take what a pass heard, and tell what is new."""
