@@ -16,9 +16,8 @@ import numpy as np
 
 from cantowhisper.contracts import DecodingOptions
 from cantowhisper.serving.engines.engine import Decoded
-from cantowhisper.serving.live.agreement import Hypothesis, agreed, common_prefix_length
+from cantowhisper.serving.live.agreement import DecodeRequest, Hypothesis, agreed, common_prefix_length
 from cantowhisper.serving.live.engine import LiveEngine
-from cantowhisper.serving.live.policy import DecodeRequest
 from cantowhisper.speech.mel import SAMPLE_RATE
 
 TOKENS_PER_CHARACTER = 1.5  # Whisper's vocabulary spells Cantonese characters with one to three tokens

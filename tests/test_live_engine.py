@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts
-from cantowhisper.serving.live.agreement import Hypothesis
-from cantowhisper.serving.live.engine import LiveEngine
+from cantowhisper.serving.live.agreement import DecodeRequest, Hypothesis
+from cantowhisper.serving.live.engine import LiveEngine, UnknownSession
 from cantowhisper.serving.live.language import SpokenLanguage
-from cantowhisper.serving.live.limits import LiveLimits, UnknownSession
+from cantowhisper.serving.live.limits import LiveLimits
 from cantowhisper.serving.live.options import LiveOptions
 from cantowhisper.serving.live.pace import Pace
-from cantowhisper.serving.live.policy import DecodeRequest
 from cantowhisper.serving.live.replay import SimulatedClock, replay, report
 from cantowhisper.serving.live.service import LiveService
 from cantowhisper.serving.live.session import Session

@@ -25,7 +25,7 @@ DELTA, COMPLETED = (f"conversation.item.input_audio_transcription.{kind}" for ki
 class Scripted:
     """Four characters a second of whatever it hears, at once."""
 
-    languages, slow = ["en", "yue", "zh"], False
+    languages, slow, takes_words = ["en", "yue", "zh"], False, False
     facts = ModelFacts(language="yue", language_token="<|yue|>")
 
     def decode(self, waveform, prefix="", *, language=None):

@@ -1,13 +1,35 @@
-"""Hypotheses of live transcription, and what two of them have in common."""
+"""What a pass of live transcription is asked and answers, and what two answers have in common."""
 
 import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from cantowhisper.serving import hallucination
+from cantowhisper.speech.mel import SAMPLE_RATE
+
 # A model is sure of a token from this probability on. It is rarely so sure of what it makes up of sound that it has
 # heard in part: two passes that agree and are sure were right nearly as often as passes that only agree for a second.
 # At 0.9 one of two models wrote one character in a hundred more wrongly (13 recordings of samples/clips).
 CONFIDENT = 0.95
+BETWEEN_LINES = " ,，、。."  # what a model writes first where it goes on after an earlier line
+MAX_CHARACTERS_PER_SECOND = 25  # of the fastest English with its spaces; Cantonese has at most 8
+SPARE_CHARACTERS = 16
+
+
+class DecodeRequest(NamedTuple):
+    """One recognition to do: samples start to end, going on from `prefix`; a final one is never left out."""
+
+    start: int
+    end: int
+    prefix: str
+    final: bool
+    heard_from: int = 0  # sound from here to `start` is heard again …
+    heard: str = ""  # … and this is its text, which comes before `prefix`; "": `start` is where the sound begins
+
+    @property
+    def alone(self) -> "DecodeRequest":
+        """The same without what came before."""
+        return self._replace(heard_from=self.start, heard="")
 
 
 class Hypothesis(NamedTuple):
@@ -47,3 +69,12 @@ def common_prefix_length(a: Sequence, b: Sequence) -> int:
     (2, 0)
     """
     return next((n for n, (mine, theirs) in enumerate(zip(a, b, strict=False)) if mine != theirs), min(len(a), len(b)))
+
+
+def implausible(text: str, request: DecodeRequest) -> bool:
+    """Whether a hypothesis goes round in a loop, or has more characters than anybody can say in its time."""
+    most = int((request.end - request.start) / SAMPLE_RATE * MAX_CHARACTERS_PER_SECOND) + SPARE_CHARACTERS
+    looped = hallucination.repeats(text) or (
+        hallucination.repeats(request.prefix + text) and not hallucination.repeats(request.prefix)
+    )
+    return looped or len(text) > most

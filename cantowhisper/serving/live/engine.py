@@ -17,12 +17,11 @@ import numpy as np
 
 from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.serving.glossary import NO_WORDS
-from cantowhisper.serving.live.agreement import Hypothesis, letters_of
+from cantowhisper.serving.live.agreement import DecodeRequest, Hypothesis, implausible, letters_of
 from cantowhisper.serving.live.language import SpokenLanguage
 from cantowhisper.serving.live.limits import LiveLimits
 from cantowhisper.serving.live.options import LiveOptions
 from cantowhisper.serving.live.pace import Level, Pace, PaceOptions
-from cantowhisper.serving.live.policy import DecodeRequest, implausible
 from cantowhisper.serving.live.session import Session
 from cantowhisper.serving.menus import default_script
 from cantowhisper.serving.web.refusal import Refusal

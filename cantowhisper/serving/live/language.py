@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cantowhisper.serving.live.policy import DecodeRequest
+from cantowhisper.serving.live.agreement import DecodeRequest
 from cantowhisper.speech.mel import CHUNK_SECONDS, SAMPLE_RATE
 
 # whisper-base on 8 clips each of Cantonese, Mandarin, English, Japanese, German, Tamil and Georgian: of 1.2 s it hears

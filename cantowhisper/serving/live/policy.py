@@ -15,30 +15,18 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cantowhisper.serving import hallucination
-from cantowhisper.serving.live.agreement import Hypothesis, common_letters, letters_of
+from cantowhisper.serving.live.agreement import (
+    BETWEEN_LINES,
+    DecodeRequest,
+    Hypothesis,
+    common_letters,
+    implausible,
+    letters_of,
+)
 from cantowhisper.serving.live.options import LiveOptions
 from cantowhisper.serving.segments import WINDOW
 from cantowhisper.speech.mel import SAMPLE_RATE
 from cantowhisper.speech.text import REPLACEMENT_CHARACTER
-
-MAX_CHARACTERS_PER_SECOND = 25  # of the fastest English with its spaces; Cantonese has at most 8
-SPARE_CHARACTERS = 16
-
-
-class DecodeRequest(NamedTuple):
-    """One recognition to do: samples start to end, going on from `prefix`; a final one is never left out."""
-
-    start: int
-    end: int
-    prefix: str
-    final: bool
-    heard_from: int = 0  # sound from here to `start` is heard again …
-    heard: str = ""  # … and this is its text, which comes before `prefix`; "": `start` is where the sound begins
-
-    @property
-    def alone(self) -> "DecodeRequest":
-        """The same without what came before."""
-        return self._replace(heard_from=self.start, heard="")
 
 
 class Line(NamedTuple):
@@ -248,7 +236,7 @@ class LivePolicy:
         utterance, text = self._utterances[0], hypothesis.text
         utterance.decoded_to = request.end
         if request.heard and not request.prefix:  # the line begins here: no space or comma after the one before
-            text = text.lstrip(" ,，、。.")
+            text = text.lstrip(BETWEEN_LINES)
             hypothesis = hypothesis._replace(n_confident=hypothesis.n_confident - len(hypothesis.text) + len(text))
         text = text.replace(REPLACEMENT_CHARACTER, "") if request.final else text.split(REPLACEMENT_CHARACTER)[0]
         utterance.plausible = not implausible(text, request)
@@ -307,12 +295,3 @@ class LivePolicy:
 
 def _in_one_line(before: str) -> str:
     return before.replace("\n", " ")
-
-
-def implausible(text: str, request: DecodeRequest) -> bool:
-    """Whether a hypothesis goes round in a loop, or has more characters than anybody can say in its time."""
-    most = int((request.end - request.start) / SAMPLE_RATE * MAX_CHARACTERS_PER_SECOND) + SPARE_CHARACTERS
-    looped = hallucination.repeats(text) or (
-        hallucination.repeats(request.prefix + text) and not hallucination.repeats(request.prefix)
-    )
-    return looped or len(text) > most

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.serving.live.agreement import Hypothesis
+from cantowhisper.serving.live.agreement import DecodeRequest, Hypothesis
 from cantowhisper.serving.live.language import SpokenLanguage
 from cantowhisper.serving.live.options import LiveOptions
-from cantowhisper.serving.live.policy import DecodeRequest, Line, LivePolicy
+from cantowhisper.serving.live.policy import Line, LivePolicy
 from cantowhisper.serving.live.vad import VoiceDetector
 from cantowhisper.serving.segments import WINDOW
 from cantowhisper.speech.language import language_code
