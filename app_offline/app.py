@@ -23,6 +23,7 @@ from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Choices, Service
 from cantowhisper.serving.offline.updates import DOWNLOADS, rewritten, updates
 from cantowhisper.serving.recognizer import Recognizer
+from cantowhisper.serving.speakers.voices import available as speakers_available
 from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
 from cantowhisper.serving.web.running import leave_at_once_if_busy, require_port, run_until_asked
 from cantowhisper.serving.web.settings import Whereabouts, add_serve_options, from_environment, opened, run_page
@@ -82,11 +83,13 @@ def _wire(page: gr.Blocks, service: Service, buttons: tuple, sources: list, choi
     (Gradio's own `cancels=` now and then leaves the button that was cancelled without effect.)
     """
 
-    async def work(source, files, recording, link, language, script, beam, compare, words, request: gr.Request):
+    async def work(
+        source, files, recording, link, language, script, beam, compare, speakers, words, request: gr.Request
+    ):
         paths = {"file": files or [], "microphone": [recording] if recording else [], "link": []}[source]
         link = link.strip() if source == "link" else ""
         told = (visitor_address(request), request.session_hash)
-        choices = Choices(language, script, beam, compare)
+        choices = Choices(language, script, beam, compare, speakers=0 if speakers else None)
         async with aclosing(updates(service, paths, link, choices, *told, listed=words)) as changing:
             async for changes in changing:
                 yield {outputs[name]: value for name, value in changes.items()}
@@ -158,6 +161,9 @@ def _choices(service: Service) -> list:
             visible=service.base is not None,
             elem_id="compare",
         )
+        speakers = gr.Checkbox(
+            value=False, label="邊個講 Speakers", visible=speakers_available(), min_width=150, elem_id="speakers"
+        )
     words = gr.Textbox(
         label="名同專有名詞 Names and terms",
         info="會講到嘅，一行一個 · that will be said, one a line",
@@ -167,7 +173,7 @@ def _choices(service: Service) -> list:
         visible=recognizer.takes_words,
         elem_id="words",
     )
-    return [language, script, beam, compare, words]
+    return [language, script, beam, compare, speakers, words]
 
 
 def _outputs(limits: Limits) -> dict[str, gr.components.Component]:

@@ -22,6 +22,7 @@ from benchmarks.tables_real import (
     short_inputs,
     short_inputs_chinese,
     short_inputs_table,
+    speakers,
     where,
     words,
 )
@@ -224,6 +225,7 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "short_inputs.chinese": short_inputs_chinese,
     "short_inputs.table": short_inputs_table,
     "long_form": long_form,
+    "speakers": speakers,
     "real_cantonese": real_cantonese,
     "real_cantonese.chinese": real_cantonese_chinese,
     "real_cantonese.table": real_cantonese_table,

@@ -136,6 +136,37 @@ def long_form(result: dict) -> str:
     return "\n".join(lines)
 
 
+def speakers(result: dict) -> str:
+    """Who speaks, from results/speakers.json."""
+    names = {
+        "zh-HK long forms": "Cantonese, one speaker or six",
+        "zh-CN in table order": "Mandarin, five clips as they come",
+        "zh-HK conversations": "Cantonese, three take turns",
+        "zh-CN conversations": "Mandarin, three take turns",
+    }
+    lines = [
+        "| | recordings | rows right | speakers found | CER | cpCER | … of one speaker |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in (*result["sets"].items(), ("all", result["all"])):
+        right = f"{row['rows_right']:.0%} of {row['rows']}"
+        lines.append(
+            f"| {names.get(name, name)} | {row['n']} | **{right}** | {row['found']} of {row['speakers']} | "
+            f"{row['cer']:.1f} % | {row['cpcer']:.1f} % | {row['cpcer_of_one_speaker']:.1f} % |"
+        )
+    low, high = result["all"]["cpcer_minus_cer_interval"]
+    known = result["all"]["rows_right_with_number"]
+    lines += [
+        "",
+        f"(Stock whisper-base; clips joined with 0.6 s of silence, {result['minutes']:g} minutes. A row is right by "
+        f"the best one-to-one mapping of numbers to speakers; where their number is given, {known:.0%} of the "
+        f"pieces are. CER is without speakers, and {result['all']['cer_with_speakers']:.1f} % with; cpCER minus CER "
+        f"{low:+.1f} to {high:+.1f} points. Telling speakers apart takes **{result['cpu_s_a_second']:.2f} s** of one "
+        f"core for a second of sound; {where(result['machine'])}.)",
+    ]
+    return "\n".join(lines)
+
+
 def _tuned_long_form(row: dict) -> str:
     low, high = row["cer_minus_faster_whisper_interval"]
     sets = ", ".join(

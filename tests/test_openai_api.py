@@ -22,6 +22,7 @@ from cantowhisper.contracts import ModelFacts, Segment
 from cantowhisper.serving.offline.addresses import Reach
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Service
+from cantowhisper.serving.speakers import voices
 from cantowhisper.speech.mel import SAMPLE_RATE
 
 APP = Path(__file__).resolve().parents[1] / "app_offline" / "app.py"
@@ -155,6 +156,37 @@ def test_what_cannot_be_done_is_refused_by_name(url, tmp_path):
     assert refused["param"] == "words" and "at most 40" in refused["message"]
     assert ask(url, path, temperature="0.0", prompt="").status_code == 200
     assert "longer than 10 kB" in ask(url, path, prompt="x" * 10_001).json()["error"]["message"]
+
+
+class TwoSpeakers(Echo):
+    """Who speaks changes every second."""
+
+    def stream(self, waveform, *, speakers=None, **options):
+        for segment in super().stream(waveform, **options):
+            who = 0 if speakers is None else round(segment.start_s) % 2 + 1
+            yield replace(segment, text=f"{segment.text}<{speakers}>", speaker=who)
+
+
+def test_who_speaks_is_told_or_refused(app, tmp_path, monkeypatch):
+    service, path = Service(TwoSpeakers(), limits=LIMITS, name="echo"), recording(tmp_path)
+    with serving(app.build_page(service, examples=[]), **app.launch_options(service)) as address:
+        monkeypatch.setattr(voices, "PACKAGES", ("json",))
+        told = ask(address.rstrip("/"), path, response_format="diarized_json")
+        assert told.status_code == 200 and told.json()["duration"] == 2.0
+        assert [row["speaker"] for row in told.json()["segments"]] == ["1", "2"]
+        assert {"id", "start", "end", "text", "type"} <= set(told.json()["segments"][0])
+        monkeypatch.setattr(voices, "PACKAGES", ("no_such_package",))
+        refused = ask(address.rstrip("/"), path, response_format="diarized_json").json()["error"]
+        assert refused["param"] == "response_format" and "cantowhisper[speakers]" in refused["message"]
+        assert "diarized_json" in ask(address.rstrip("/"), path, diarize="true").json()["error"]["message"]
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_page_asks_who_speaks_where_that_can_be_told(app, monkeypatch, installed):
+    monkeypatch.setattr(voices, "PACKAGES", ("json",) if installed else ("no_such_package",))
+    page = app.build_page(Service(Echo(), limits=LIMITS), examples=[])
+    (box,) = (block for block in page.blocks.values() if block.elem_id == "speakers")
+    assert box.visible is installed
 
 
 def test_two_files_and_too_many_requests_get_true_messages(app, echo, tmp_path):

@@ -32,16 +32,35 @@ def add_transcribe(subparsers) -> argparse.ArgumentParser:
         "--beam-size", type=whole_number, default=1, help="1 (default) is greedy; 5 costs twice the time"
     )
     add_words_option(command)
+    command.add_argument(
+        "--speakers",
+        type=number_of_speakers,
+        nargs="?",
+        const=0,
+        help="tell who speaks: how many there are, or without a number (or auto) as many as are heard",
+    )
     command.add_argument("--threads", type=whole_number, help="CPU threads (default: all cores)")
     command.add_argument("--context", choices=CONTEXTS, help="full computes all of the 30 s window (default: merged)")
     command.set_defaults(run=run_transcribe)
     return command
 
 
+def number_of_speakers(text: str) -> int:
+    """For argparse: a number, or 0 for "auto"."""
+    from cantowhisper.serving.speakers.labels import read_speakers
+
+    try:
+        return read_speakers(text)
+    except UsageError as error:  # such as a recording that follows the option
+        raise argparse.ArgumentTypeError(f"{error}; name recordings before it") from error
+
+
 def run_transcribe(arguments) -> int:
     from cantowhisper.serving.recognizer import Recognizer
+    from cantowhisper.serving.speakers.labels import require_speakers
 
     words = listed_words(arguments.words)
+    require_speakers(arguments.speakers)
     recognizer = Recognizer.open(arguments.model, threads=arguments.threads, context=arguments.context)
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)
@@ -95,11 +114,14 @@ class _Transcript:
         self._saved_at, self._save_after_s = time.monotonic(), SAVE_EVERY_S
 
     def add(self, segment: Segment) -> None:
+        from cantowhisper.serving.captions.turns import named_turns
+
         self.segments.append(segment)
         if self._partial and time.monotonic() - self._saved_at >= self._save_after_s:
             self._save()
         elif not self._target and self._format == "txt":
-            print(segment.text, flush=True)
+            *_, last = named_turns(self.segments[-2:])
+            print(last.text, flush=True)
 
     def finish(self) -> None:
         text = self._text()
@@ -155,7 +177,7 @@ def _transcribe(recognizer, path: Path, transcript: _Transcript, arguments, word
         leave=False,
     ) as progress:
         chosen = {"language": arguments.language, "script": arguments.script, "beam_size": arguments.beam_size}
-        for segment in recognizer.stream(sound.waveform, **chosen, words=words):
+        for segment in recognizer.stream(sound.waveform, **chosen, words=words, speakers=arguments.speakers):
             # On a terminal text goes above the bar; a log has both, each when it comes.
             with tqdm.external_write_mode() if terminal else nullcontext():
                 transcript.add(segment)

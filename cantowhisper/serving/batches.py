@@ -28,14 +28,15 @@ class Job:
 
 
 def chunks(spans: Sequence[Span], *, at_most_s: float) -> list[tuple[Span, ...]]:
-    """Neighbouring pieces together, as many as end within `at_most_s` of where the first begins.
+    """Neighbouring pieces together, as many of one speaker as end within `at_most_s` of where the first begins.
 
     Pieces in which VAD heard no voice stay alone: each of them needs evidence of its own.
     """
     found: list[tuple[Span, ...]] = []
     for span in spans:
         first = found[-1][0] if found else span
-        if found and not span.by_level and first._replace(end=span.end).seconds <= at_most_s:
+        together = not span.by_level and span.speaker == first.speaker
+        if found and together and first._replace(end=span.end).seconds <= at_most_s:
             found[-1] += (span,)
         else:
             found.append((span,))

@@ -55,6 +55,7 @@ class Attempt:
             text=self.text,
             confidence=self.confidence,
             flags=tuple(name for name, seen in signs.items() if seen),
+            speaker=span.speaker,
         )
 
 
@@ -163,7 +164,7 @@ class Pieces:
             text = normalize(self.vocabulary.decode(self.vocabulary.text_ids(passage.token_ids)))
             flags = ("low_confidence",) if confidence < hallucination.MIN_CONFIDENCE else ()
             if text:
-                yield Segment(begins, ends, text, confidence, flags)
+                yield Segment(begins, ends, text, confidence, flags, speaker=job.span.speaker)
 
     def _is_doubtful(self, job: Job, decoded: Decoded, segments: list[Segment]) -> bool:
         """Whether a chunk's text is worth less than that of its pieces: a loop, no end, or an invention."""

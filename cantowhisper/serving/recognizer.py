@@ -25,6 +25,7 @@ from cantowhisper.serving.live.agreement import CONFIDENT, Hypothesis, common_pr
 from cantowhisper.serving.menus import default_script
 from cantowhisper.serving.pieces import Pieces
 from cantowhisper.serving.segments import SegmentOptions, Span, audible, find_segments
+from cantowhisper.serving.speakers.labels import require_speakers, with_speakers
 from cantowhisper.speech.context import Context, context_of
 from cantowhisper.speech.language import language_code, language_token
 from cantowhisper.speech.text import to_script
@@ -116,6 +117,7 @@ class Recognizer:
         characters: bool = False,
         task: str = "transcribe",
         words: Sequence[str] = (),
+        speakers: int | None = None,
         should_stop: Callable[[], bool] | None = None,
     ) -> Iterator[Segment]:
         """Yield the segments of a recording in time order, each as soon as its batch is ready.
@@ -130,20 +132,25 @@ class Recognizer:
         characters : also when each character was said (costs a quarter more)
         task : "translate" writes English, where the model `translates`
         words : names and terms that are likely to be said (glossary.py)
+        speakers : also who speaks: how many there are, or 0 for as many as are heard (speakers/)
         should_stop : asked before each batch; True ends the stream where it is
 
         Raises
         ------
-        UsageError : the model does not know the language, the script does not exist, or the engine takes no words
+        UsageError : the model does not know the language, the script does not exist, the engine takes no words, or
+            telling speakers apart takes packages that are not installed
         """
         listed = self._favoured(words)
         self._prompt(None if language == "auto" else language, task)  # refuses a language before the work, not after it
         script = script or default_script(self.facts, language)
         to_script("", script)  # and a script
+        require_speakers(speakers)
         waveform = audible(np.ascontiguousarray(waveform, dtype=np.float32), self.options)
         spans = find_segments(waveform, self.options)
         if self._must_detect(language):
             language = self.detect_language(waveform, spans) if spans else None
+        if speakers is not None:  # before any text: what is heard together is of one speaker
+            spans = with_speakers(waveform, spans, speakers, should_stop=should_stop)
         pieces = self._pieces(waveform, language, task, beam_size=beam_size, words=listed)
         jobs = [pieces.job(*chunk) for chunk in chunks(spans, at_most_s=self.chunk_s)]
         for batch in batches(jobs):

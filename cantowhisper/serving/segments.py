@@ -88,11 +88,15 @@ class SegmentOptions(Options):
 
 
 class Span(NamedTuple):
-    """A piece of a recording, in samples at 16 kHz; `by_level` when VAD heard no speech and loudness was used."""
+    """A piece of a recording, in samples at 16 kHz; `by_level` when VAD heard no speech and loudness was used.
+
+    speaker : a number from 1, or 0 where speakers were not asked for
+    """
 
     start: int
     end: int
     by_level: bool = False
+    speaker: int = 0
 
     @property
     def seconds(self) -> float:

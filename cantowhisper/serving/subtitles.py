@@ -2,7 +2,8 @@
 
 All take segments in time order and return text that ends with a line break (nothing at all for no segments, except
 where the format has a head). Times are rounded once, to whole milliseconds. Subtitles are captions (captions/cues.py),
-with lines and times for readers; the table and JSON have the segments as they were recognised.
+with lines and times for readers; the table and JSON have the segments as they were recognised. Where segments say who
+speaks, all formats do: text and SRT where another one begins, the others each time.
 """
 
 import dataclasses
@@ -12,36 +13,45 @@ from collections.abc import Callable, Sequence
 
 from cantowhisper.contracts import Segment, UsageError
 from cantowhisper.serving.captions.cues import Cue, captions
+from cantowhisper.serving.captions.rules import RULES, script_of
+from cantowhisper.serving.captions.turns import named_turns, speaker_name
 from cantowhisper.speech.text import join_texts
 
 
 def to_txt(segments: Sequence[Segment]) -> str:
     """One line a segment, without times."""
-    return "".join(f"{_one_line(s.text)}\n" for s in segments)
+    return "".join(f"{_one_line(s.text)}\n" for s in named_turns(segments))
 
 
 def to_srt(segments: Sequence[Segment]) -> str:
     """SubRip: numbered cues with comma decimals. The format has no escapes; players show its text as it is."""
     cues = [
         f"{number}\n{clock(cue.start_s, ',')} --> {clock(cue.end_s, ',')}\n{_lines(cue)}\n"
-        for number, cue in enumerate(captions(segments), start=1)
+        for number, cue in enumerate(_captions_with_names(segments), start=1)
     ]
     return "\n".join(cues)
 
 
 def to_vtt(segments: Sequence[Segment]) -> str:
-    """WebVTT (w3.org/TR/webvtt1): `&`, `<` and `>` are escaped, so no text can end a cue or open a tag."""
+    """WebVTT (w3.org/TR/webvtt1): `&`, `<` and `>` are escaped, so no text can end a cue or open a tag.
+
+    Who speaks stands in a voice tag, which players do not show unless a style sheet says so.
+    """
     cues = [
-        f"{clock(cue.start_s, '.')} --> {clock(cue.end_s, '.')}\n{html.escape(_lines(cue), quote=False)}\n"
+        f"{clock(cue.start_s, '.')} --> {clock(cue.end_s, '.')}\n{_voice(cue)}{html.escape(_lines(cue), quote=False)}\n"
         for cue in captions(segments)
     ]
     return "\n".join(["WEBVTT\n", *cues])
 
 
 def to_tsv(segments: Sequence[Segment]) -> str:
-    """start and end in whole milliseconds, and the text without tabs (the layout of openai-whisper's writer)."""
-    rows = [f"{_ms(s.start_s)}\t{_ms(s.end_s)}\t{_one_line(s.text)}\n" for s in segments]
-    return "".join(["start\tend\ttext\n", *rows])
+    """start and end in whole milliseconds, and the text without tabs (the layout of openai-whisper's writer).
+
+    Then the speaker's number, where segments have one.
+    """
+    rows = [[_ms(s.start_s), _ms(s.end_s), _one_line(s.text), s.speaker] for s in segments]
+    n = 4 if any(s.speaker for s in segments) else 3
+    return "".join("\t".join(map(str, row[:n])) + "\n" for row in [["start", "end", "text", "speaker"], *rows])
 
 
 def to_json(segments: Sequence[Segment]) -> str:
@@ -52,6 +62,8 @@ def to_json(segments: Sequence[Segment]) -> str:
         del row["language"]  # all have one
         if not row["characters"]:  # only where they were asked for
             del row["characters"]
+        if not row["speaker"]:
+            del row["speaker"]
     language = next((s.language for s in segments if s.language), "")
     text = join_texts((s.text for s in segments), language)
     told = {"language": language} if language else {}
@@ -87,6 +99,16 @@ def clock(seconds: float, decimal: str = ".") -> str:
 
 def _ms(seconds: float) -> int:
     return max(0, round(seconds * 1000))
+
+
+def _captions_with_names(segments: Sequence[Segment]) -> list[Cue]:
+    # Names are part of the text, so that lines have room for them; how long lines may be is for the text alone to say.
+    rules = RULES[script_of(join_texts(s.text for s in segments))]
+    return captions(list(named_turns(segments)), rules)
+
+
+def _voice(cue: Cue) -> str:
+    return f"<v {speaker_name(cue.speaker)}>" if cue.speaker else ""
 
 
 def _lines(cue: Cue) -> str:

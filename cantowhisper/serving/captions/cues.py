@@ -27,6 +27,7 @@ class Cue:
     start_s: float
     end_s: float
     lines: tuple[str, ...]
+    speaker: int = 0  # as in Segment
 
 
 def captions(segments: Sequence[Segment], rules: CaptionRules | None = None) -> list[Cue]:
@@ -36,6 +37,7 @@ def captions(segments: Sequence[Segment], rules: CaptionRules | None = None) -> 
       The lines in order are the transcript's text on one line (`join_texts`), without the spaces where they break.
     - A cue begins when its first word is said, and ends `gap_s` before the next at the latest; where the next begins
       less than two gaps later, cue and gap have half of that time each.
+    - What two speakers say is never in one cue.
     - It lasts at most `max_s`, and at least `min_s` where that leaves the next one and the transcript's end alone. One
       that could not becomes a part of the next, or of the one just before, if both fit in a cue.
     - All times are within the transcript's, if it lasts 2 ms a cue.
@@ -50,7 +52,8 @@ def captions(segments: Sequence[Segment], rules: CaptionRules | None = None) -> 
         return []
     text, pieces = _joined(heard)
     script = script_of(text)
-    layout = Layout(text, pieces, rules or RULES[script], japanese=script == "japanese")
+    who = [segment.speaker for segment in heard]
+    layout = Layout(text, pieces, rules or RULES[script], japanese=script == "japanese", speakers=who)
     times = _Times(heard, layout)
     slices = [cue for piece in pieces for cue in layout.cut(*piece, times.seconds)]
     slices = _with_short_ones_joined(slices, layout, times)
@@ -142,6 +145,8 @@ def _with_short_ones_joined(slices: list[tuple[int, int]], layout: Layout, times
 
 
 def _fits(first: int, after: int, layout: Layout, times: _Times) -> bool:
+    if layout.speaker(first) != layout.speaker(after - 1):
+        return False
     return times.seconds(first, after) <= layout.rules.max_s and layout.lines(first, after) is not None
 
 
@@ -159,7 +164,7 @@ def _timed(slices: list[tuple[int, int]], layout: Layout, times: _Times) -> list
         if limit - end <= layout.rules.close_gap_s * 1000 and limit != finish:
             end = limit
         end = min(max(round(end), start + 1), limit, start + round(layout.rules.max_s * 1000))
-        cues.append(Cue(start / 1000, end / 1000, layout.shown(first, after)))
+        cues.append(Cue(start / 1000, end / 1000, layout.shown(first, after), layout.speaker(first)))
     return cues
 
 

@@ -1,5 +1,6 @@
 """Text into cues and lines: the cheapest way by where it breaks, how full lines are, and how long cues last."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
@@ -28,12 +29,14 @@ class Layout:
     last); a space at their end is not shown.
 
     pieces : slices of what was recognised together; a cue may always end where one of them does
+    speakers : who speaks in each piece
     """
 
     text: str
     pieces: Sequence[tuple[int, int]]
     rules: CaptionRules
     japanese: bool = False
+    speakers: Sequence[int] = ()
     costs: list[float | None] = field(init=False)
 
     def __post_init__(self):
@@ -62,6 +65,10 @@ class Layout:
     def places(self, first: int, after: int) -> list[int]:
         """Where lines of a slice may begin and end, its own ends included."""
         return [first, *(k for k in range(first + 1, after) if self.costs[k] is not None), after]
+
+    def speaker(self, k: int) -> int:
+        """Who says a character; 0 where that is not known."""
+        return self.speakers[bisect_right(self.pieces, k, key=lambda piece: piece[0]) - 1] if self.speakers else 0
 
     def width(self, first: int, after: int) -> int:
         """Columns of a line."""

@@ -1,10 +1,11 @@
 """OpenAI's audio API, as its clients speak it, for whoever serves the page themselves.
 
 `POST /v1/audio/transcriptions`. Fields: file, model (any), language, response_format (json, text, srt, verbose_json,
-vtt), timestamp_granularities[] (segment; word gives the time of every character; both with verbose_json), stream (json
-and text: each segment as it is ready), and one that OpenAI has not: words (names and terms that are likely to be said,
-one a line or divided by commas). `POST /v1/audio/translations` takes the same and writes English, with a stock
-Whisper. What cannot be done is refused in OpenAI's form and not passed over in silence.
+vtt; diarized_json also says who speaks, where the packages for it are installed), timestamp_granularities[] (segment;
+word gives the time of every character; both with verbose_json), stream (json and text: each segment as it is ready),
+and one that OpenAI has not: words (names and terms that are likely to be said, one a line or divided by commas).
+`POST /v1/audio/translations` takes the same and writes English, with a stock Whisper. What cannot be done is refused in
+OpenAI's form and not passed over in silence.
 Recordings lie in a folder of their own while the request lasts. Who closes the connection stops the work.
 """
 
@@ -23,6 +24,7 @@ from cantowhisper.serving.glossary import read_words
 from cantowhisper.serving.hallucination import compression_ratio
 from cantowhisper.serving.offline.service import Choices, Result, Service, language_of, mean_log_prob
 from cantowhisper.serving.offline.transcription import friendly
+from cantowhisper.serving.speakers import voices
 from cantowhisper.serving.subtitles import write
 from cantowhisper.serving.web.form import Form, received
 from cantowhisper.serving.web.refusal import FullDisk, Refusal, is_full
@@ -30,7 +32,7 @@ from cantowhisper.serving.web.visitors import visitor_address
 from cantowhisper.speech.audio import AudioError
 from cantowhisper.speech.text import join_texts
 
-FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
+FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
 
 
 class _Wrong(Refusal):
@@ -131,11 +133,22 @@ def _asked(form: Form) -> tuple[Path, Choices]:
             raise _Wrong("include", f"{name} is not supported here; leave it out")
     if form.get("temperature", "0").strip("0.") != "":
         raise _Wrong("temperature", "temperature is 0 here: text is not drawn by chance")
+    if form.get("diarize"):
+        raise _Wrong("diarize", "diarize is not a field here; response_format=diarized_json says who speaks")
     try:
         words = read_words("\n".join([*form.getlist("words"), *form.getlist("words[]")]))
     except UsageError as error:
         raise _Wrong("words", str(error)) from error
-    return upload.path, Choices(language=form.get("language"), characters="word" in times, words=words)
+    asked = {"words": words, "speakers": _speakers_asked(shape)}
+    return upload.path, Choices(language=form.get("language"), characters="word" in times, **asked)
+
+
+def _speakers_asked(shape: str) -> int | None:
+    if shape != "diarized_json":
+        return None
+    if not voices.available():
+        raise _Wrong("response_format", f"diarized_json is not to be had here: {voices.INSTALL}")
+    return 0
 
 
 def _translated(choices: Choices, service: Service) -> Choices:
@@ -213,6 +226,8 @@ def _shaped(result: Result, shape: str, language: str, *, translate: bool, words
         return PlainTextResponse(text + "\n")
     if shape == "json":
         return _json({"text": text})
+    if shape == "diarized_json":
+        return _json({"task": "translate" if translate else "transcribe", **_diarized(result, text)})
     rows = [
         {
             "id": number,
@@ -234,6 +249,22 @@ def _shaped(result: Result, shape: str, language: str, *, translate: bool, words
     if words:  # also where nothing was said: who asked for the field finds it
         answer["words"] = [{"word": c, "start": a, "end": b} for s in segments for c, a, b in s.characters]
     return _json(answer)
+
+
+def _diarized(result: Result, text: str) -> dict:
+    """Speakers are strings there, and of a length that is paid for there is none."""
+    rows = [
+        {
+            "type": "transcript.text.segment",
+            "id": f"seg_{number}",
+            "start": round(s.start_s, 3),
+            "end": round(s.end_s, 3),
+            "text": s.text,
+            "speaker": str(s.speaker),
+        }
+        for number, s in enumerate(result.progress.segments)
+    ]
+    return {"duration": round(result.progress.duration_s, 3), "text": text, "segments": rows}
 
 
 def _json(value: dict) -> Response:

@@ -39,6 +39,7 @@ class Choices:
     characters: bool = False  # times of every character
     translate: bool = False  # into English, where the model does that
     words: tuple[str, ...] = ()  # names and terms that are likely to be said
+    speakers: int | None = None  # also who speaks: how many there are, or 0 for as many as are heard
 
     def __post_init__(self):
         if self.beam_size not in (1, 5):
@@ -223,6 +224,7 @@ class Service:
             **({"characters": True} if choices.characters else {}),
             **({"task": "translate"} if choices.translate else {}),
             **({"words": choices.words} if choices.words else {}),
+            **({"speakers": choices.speakers} if choices.speakers is not None else {}),
         )
 
 
@@ -256,6 +258,8 @@ def as_json(result: Result, *, model: str, language: str) -> dict:
             "confidence": round(segment.confidence, 4),
             "flags": list(segment.flags),
         }
+        if segment.speaker:
+            row["speaker"] = segment.speaker
         if segment.characters:
             row["characters"] = [list(one) for one in segment.characters]
         rows.append(row)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from cantowhisper.contracts import ModelFacts, Segment
+from cantowhisper.serving.captions.turns import named_turns
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Result, Status
 from cantowhisper.serving.offline.transcription import friendly
@@ -106,7 +107,8 @@ def _minutes(seconds: float) -> str:
 
 def text_of(results: Sequence[Result]) -> str:
     """The transcripts as plain text, under the recordings' names if there are several."""
-    texts = [(r.name, "\n".join(s.text for s in r.progress.segments)) for r in results if r.problem is None]
+    lines = lambda segments: "\n".join(s.text for s in named_turns(segments))
+    texts = [(r.name, lines(r.progress.segments)) for r in results if r.problem is None]
     if len(results) == 1:
         return "".join(text for _, text in texts)
     return "\n\n".join(f"— {name} —\n{text}" for name, text in texts)
@@ -142,17 +144,21 @@ def segments_table(segments: Sequence[Segment], *, before: Sequence[Segment] = (
     """The timed segments; with `before`, the base model's text beside them, matched by time."""
     if not segments and not before:
         return ""
-    columns = ["時間 Time", "文字 Text", *(["微調之前 Before"] if before else []), "把握 Sure"]
+    speakers = any(s.speaker for s in segments)
+    columns = ["時間 Time", "文字 Text", *(["微調之前 Before"] if before else [])]
+    columns += [*(["講者 Speaker"] if speakers else []), "把握 Sure"]
     head = "".join(f"<th scope='col'>{name}</th>" for name in columns)
     earlier = {round(s.start_s, 2): s for s in before}
     pairs = [(s, earlier.pop(round(s.start_s, 2), None)) for s in segments]
     pairs += [(Segment(s.start_s, s.end_s, "", 0.0), s) for s in earlier.values()]
-    rows = [_row(*pair, bool(before)) for pair in sorted(pairs, key=lambda pair: pair[0].start_s)]
+    rows = [
+        _row(*pair, both=bool(before), speakers=speakers) for pair in sorted(pairs, key=lambda pair: pair[0].start_s)
+    ]
     kind = "segments both" if before else "segments"
     return f"<table class='{kind}'><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _row(segment: Segment, before: Segment | None, both: bool) -> str:
+def _row(segment: Segment, before: Segment | None, *, both: bool, speakers: bool) -> str:
     unsure = " class='unsure'" if {"repetition", "low_confidence"} & set(segment.flags) else ""
     short = lambda seconds: clock(seconds)[3:-2] if seconds < 3600 else clock(seconds)[:-2]
     start, end = short(segment.start_s), short(segment.end_s)
@@ -160,6 +166,8 @@ def _row(segment: Segment, before: Segment | None, both: bool) -> str:
     cells = [f"<td>{play}</td>", f"<td class='text'>{html.escape(segment.text)}</td>"]
     if both:
         cells.append(f"<td class='before'>{html.escape(before.text) if before else ''}</td>")
+    if speakers:
+        cells.append(f"<td class='speaker'>{segment.speaker or ''}</td>")
     cells.append(f"<td>{f'{segment.confidence:.0%}' if segment.text else ''}</td>")
     times = f"data-start='{segment.start_s:.2f}' data-end='{segment.end_s:.2f}'"
     return f"<tr {times}{unsure}>{''.join(cells)}</tr>"
