@@ -159,7 +159,7 @@ def speakers(result: dict) -> str:
     lines += [
         "",
         f"(Stock whisper-base; clips joined with 0.6 s of silence, {result['minutes']:g} minutes. A row is right by "
-        f"the best one-to-one mapping of numbers to speakers; where their number is given, {known:.0%} of the "
+        f"the best one-to-one mapping of numbers to speakers; where their number is given, {known:.1%} of the "
         f"pieces are. CER is without speakers, and {result['all']['cer_with_speakers']:.1f} % with; cpCER minus CER "
         f"{low:+.1f} to {high:+.1f} points. Telling speakers apart takes **{result['cpu_s_a_second']:.2f} s** of one "
         f"core for a second of sound; {where(result['machine'])}.)",

@@ -89,6 +89,13 @@ def test_two_voices_are_told_apart(samples):
 
 
 @needs_model
+def test_people_are_told_apart_and_one_who_speaks_on_is_not(real_speech):
+    for name, numbers in (("multi-speaker_08", [1, 2, 3, 4, 5, 6]), ("same-speaker_00", [1, 1, 1, 1])):
+        sound = load_audio(real_speech / f"long_form/zh-HK_{name}.flac")
+        assert [span.speaker for span in labels.with_speakers(sound, find_segments(sound))] == numbers
+
+
+@needs_model
 def test_a_voice_is_the_same_louder_and_a_click_has_one_too(samples):
     sound = load_audio(samples.parent / "clips" / "two_people.mp3")[: 3 * SAMPLE_RATE]
     assert voices.voice_vector(sound) @ voices.voice_vector(sound / 4) > 0.95
