@@ -139,7 +139,8 @@ def read(text: str, name: str) -> list[SimpleNamespace]:
     if not text.strip().removeprefix("WEBVTT"):
         return []
     found = webvtt.from_buffer(io.StringIO(text), format=name)
-    time = lambda t: t.hours * 3600 + t.minutes * 60 + t.seconds + t.milliseconds / 1000
+    # Whole milliseconds, divided once: 2 + 688 / 1000 is not 2.688.
+    time = lambda t: ((t.hours * 60 + t.minutes) * 60_000 + t.seconds * 1000 + t.milliseconds) / 1000
     return [SimpleNamespace(start=time(c.start_time), end=time(c.end_time), lines=c.lines) for c in found]
 
 

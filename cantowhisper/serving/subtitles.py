@@ -102,6 +102,8 @@ def _ms(seconds: float) -> int:
 
 
 def _captions_with_names(segments: Sequence[Segment]) -> list[Cue]:
+    if not any(segment.speaker for segment in segments):
+        return captions(segments)
     # Names are part of the text, so that lines have room for them; how long lines may be is for the text alone to say.
     rules = RULES[script_of(join_texts(s.text for s in segments))]
     return captions(list(named_turns(segments)), rules)
