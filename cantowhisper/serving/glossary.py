@@ -11,8 +11,7 @@ sentences (162 words), greedy. Of the 176 places where a listed word was said, a
     0 (no list)     58             17.0 %, 27.3 %
     1               45             16.7 %, 27.5 %
     2               41             16.7 %, 27.5 %
-
-More than 2 finds hardly more, and writes more words that nobody said.
+    3               41             16.7 %, 27.8 %
 """
 
 import re
