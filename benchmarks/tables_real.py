@@ -204,9 +204,9 @@ def words(result: dict) -> str:
         f"and {len(result['distractors'])} others in one list. Missed words: "
         f"**{100 * result['listed_term_error_change']:+.0f} %** of what they were ({low} to {high} %); the rest: "
         f"**{result['other_text_points']:+.2f} points** ({least:+.2f} to {most:+.2f}). Listed words that nobody said: "
-        f"{before} without the list, {after} with it. Time: **{result['time_ratio']:.2f} times** that without a list "
-        f"({quickest:.2f}–{slowest:.2f} in {result['rounds']} rounds), {result['time_ratio_recordings']:.2f} for "
-        f"recordings of several sentences. Listed words in {result['noise_minutes']:g} minutes of noise and silence: "
+        f"{before} without the list, {after} with it. CPU time: **{result['time_ratio']:.2f} times** that without "
+        f"a list ({quickest:.2f}–{slowest:.2f} in {result['rounds']} rounds), {result['time_ratio_recordings']:.2f} "
+        f"for recordings of several sentences. Listed words in {result['noise_minutes']:g} minutes of noise: "
         f"**{result['terms_in_noise']}**, and {forced[1]} where noise is taken for speech "
         f"({forced[0]} without a list). {where(result['machine'])}.)",
     ]

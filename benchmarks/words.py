@@ -1,20 +1,20 @@
 """Listed words in real speech, and what a list costs the rest of the text: python -m benchmarks.words --json FILE
 
 The stock whisper-base hears the 100 zh-HK and the 100 zh-CN clips of REAL_SPEECH twice, without a list and with one of
-200 words: 100 that occur in their sentences, and 100 distractors that do not (from zh-TW sentences). The choice knows
+200 words: 100 that occur in their sentences, and 100 distractors that do not (of zh-TW sentences, two of each). The choice knows
 nothing of what the model writes: BudouX divides the sentences into phrases; of those of 2 to 5 characters each
 sentence gives its rarest one, and the rarest 50 of each language are listed. Rarest: in the fewest of the sentences,
 then by the mean logarithm of how many sentences have its characters, then by hash.
 
     listed_term_error_change   relative change of the share of the places with a listed word whose text lacks it
     other_text_points          change of the CER of all other characters, in points
-    time_ratio                 seconds with the list to seconds without, in alternating turns
+    time_ratio                 CPU seconds with the list to those without, in alternating turns
     terms_in_noise             listed words in 5 minutes of silence and noises
 
 Texts are compared in simplified characters, without punctuation. The CER of the rest is that of the characters that no
 listed word covers: an edit belongs to the character where it is made, and a listed word that was not said is an error
-there. --choose prints instead what several weights do on zh-TW and ja clips, with lists of their own words; the
-weight was chosen there, and no clip of the table was heard for it.
+there. --choose prints instead what several settings do on zh-TW and ja clips, with a list of their own words;
+serving/glossary.py says what was chosen there.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from rapidfuzz.distance import Levenshtein
 
 from benchmarks.machine import describe
 from benchmarks.real_clips import SETS, folder_of, paired_interval, read_clips
+from cantowhisper.serving.engines import rivals
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
@@ -43,16 +44,16 @@ from cantowhisper.speech.text import cer_view
 REPORTED, CHOSEN_ON = ("zh-HK", "zh-CN"), ("zh-TW", "ja")
 OTHER_SETS = {"ja": ("common_voice_6_layout/ja", "ja")}
 LISTED, DISTRACTORS = 100, 100
-ROUNDS, TIMED_CLIPS = 7, 30
+ROUNDS, TIMED_CLIPS, TIMED_RECORDINGS = 5, 20, 3
 NOISE_S = 50.0
-WEIGHTS = (0.0, 1.0, 2.0, 3.0)
+SETTINGS = ((0.0, 1.0), (1.0, 1.0), (2.0, 1.0), (3.0, 1.0), (2.0, 2.0))  # weight, rivals.NEAR
 Clips = list[tuple[np.ndarray, str]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/words.json"))
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--choose", action="store_true", help="print what weights do on zh-TW and ja clips, and end")
     options = parser.parse_args()
     speech = folder_of("REAL_SPEECH")
@@ -62,7 +63,8 @@ def main() -> None:
     sets = {name: clips_of(speech, name) for name in REPORTED}
     listed = [word for name, clips in sets.items() for word in rarest(_said(clips), name)[: LISTED // len(sets)]]
     said = "\n".join(_plain(sentence) for clips in sets.values() for _, sentence in clips)
-    absent = [word for word in rarest(_said(clips_of(speech, "zh-TW")), "zh-TW") if _plain(word) not in said]
+    others = rarest(_said(clips_of(speech, "zh-TW")), "zh-TW", of_each=2)
+    absent = [word for word in others if _plain(word) not in said]
     words = [*listed, *absent[:DISTRACTORS]]
     result = {
         "machine": describe(),
@@ -80,15 +82,16 @@ def main() -> None:
 
 
 def choose(recognizer: Recognizer, speech: Path) -> None:
-    """One list of the words of both sets, at several weights."""
+    """One list of the words of both sets, at several weights and distances of the first token."""
     sets = {name: clips_of(speech, name) for name in CHOSEN_ON}
     words = [word for name, clips in sets.items() for word in rarest(_said(clips), name)]
-    for weight in WEIGHTS:
+    for weight, rivals.NEAR in SETTINGS:
         recognizer.word_weight = weight
         for name, clips in sets.items():
-            began = time.perf_counter()
+            began = time.process_time()
             row = Counts(words, _said(clips), texts(recognizer, clips, name, words if weight else ()))
-            print(f"weight {weight:g}, {name}: {row} {time.perf_counter() - began:.1f} s", flush=True)
+            spent = time.process_time() - began
+            print(f"weight {weight:g}, near {rivals.NEAR:g}, {name}: {row} {spent:.1f} CPU s", flush=True)
 
 
 # -------------------------------------------------------------------------------------------------- clips and words
@@ -122,8 +125,8 @@ def phrases(sentence: str, name: str) -> list[str]:
     return [word for word in found if 2 <= len(word) <= 5]
 
 
-def rarest(sentences: Sequence[str], name: str) -> list[str]:
-    """The rarest word of each sentence, the rarest first."""
+def rarest(sentences: Sequence[str], name: str, *, of_each: int = 1) -> list[str]:
+    """The rarest word of each sentence, or several of each; the rarest first."""
     plain = [_plain(sentence) for sentence in sentences]
     having = Counter(character for sentence in plain for character in set(sentence))
 
@@ -133,8 +136,8 @@ def rarest(sentences: Sequence[str], name: str) -> list[str]:
         characters = round(float(np.mean([np.log(having[character]) for character in own])), 6)
         return sum(own in sentence for sentence in plain), characters, hashlib.sha256(word.encode()).hexdigest()
 
-    each = (min(found, key=rarity) for sentence in sentences if (found := phrases(sentence, name)))
-    return sorted(dict.fromkeys(each), key=rarity)
+    each = (sorted(phrases(sentence, name), key=rarity)[:of_each] for sentence in sentences)
+    return sorted({word for words in each for word in words}, key=rarity)
 
 
 # ------------------------------------------------------------------------------------------------------ error rates
@@ -189,6 +192,7 @@ def compare(recognizer: Recognizer, sets: dict[str, Clips], words: Sequence[str]
         for given in ((), words)
     )
     rows = {name: _row([without[name]], [having[name]]) for name in sets}
+    print(json.dumps(rows), flush=True)
     return {"clips": sum(map(len, sets.values())), "sets": rows, **_row(without.values(), having.values())}
 
 
@@ -220,11 +224,11 @@ def _change_interval(without: np.ndarray, having: np.ndarray, *, draws: int = 20
 
 
 def times(recognizer: Recognizer, sets: dict[str, Clips], words: Sequence[str], speech: Path) -> dict:
-    """Seconds with the list to seconds without: of single clips, and of recordings of several sentences."""
-    clips = [waveform for each in sets.values() for waveform, _ in each[:: max(1, 2 * len(each) // TIMED_CLIPS)]]
+    """CPU seconds with the list to those without: of single clips, and of recordings of several sentences."""
+    clips = [waveform for each in sets.values() for waveform, _ in each[:: len(sets) * len(each) // TIMED_CLIPS]]
     with (speech / "long_form" / "segments.tsv").open(encoding="utf-8") as file:
         names = sorted({row["path"] for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)})
-    recordings = [load_audio(speech / "long_form" / name) for name in names[:6]]
+    recordings = [load_audio(speech / "long_form" / name) for name in names[:TIMED_RECORDINGS]]
     found = {}
     for name, waveforms in (("time_ratio", clips), ("time_ratio_recordings", recordings)):
         each = _ratios(recognizer, waveforms, words)
@@ -240,9 +244,9 @@ def _ratios(recognizer: Recognizer, waveforms: Sequence[np.ndarray], words: Sequ
         spent = {True: 0.0, False: 0.0}
         for i, waveform in enumerate(waveforms):
             for listed in (True, False) if (i + number) % 2 else (False, True):
-                began = time.perf_counter()
+                began = time.process_time()
                 recognizer.transcribe(waveform, language="zh", words=words if listed else ())
-                spent[listed] += time.perf_counter() - began
+                spent[listed] += time.process_time() - began
         ratios.append(spent[True] / spent[False])
     return ratios
 

@@ -20,8 +20,8 @@ from cantowhisper.serving.engines.engine import Decoded
 from cantowhisper.serving.engines.search import Decoding, Row, Rules, decoded
 from cantowhisper.serving.engines.words import START, Words
 
-# Nats by which the first token of a rival is less likely than the likeliest one, at the most. On the clips on which the
-# weight was chosen (glossary.py) 6 % of all steps had a rival, and 13 % with 2 nats, which found a few more words.
+# Nats by which the first token of a rival is less likely than the likeliest one, at the most; glossary.py has what was
+# measured. On those clips 6 % of all steps had a rival, and 13 % with 2 nats.
 NEAR = 1.0
 MAX_RIVALS = 2  # of a text at a time
 READ_ON = 1  # tokens after a word, before it is judged: a word that was not said leaves the model at a loss
