@@ -1,7 +1,7 @@
 """Listed words in real speech, and what a list costs the rest of the text: python -m benchmarks.words --json FILE
 
 The stock whisper-base hears the 100 zh-HK and the 100 zh-CN clips of REAL_SPEECH twice, without a list and with one of
-200 words: 100 that occur in their sentences, and 100 distractors that do not (two of each zh-TW sentence). The choice knows
+200 words: 100 that occur in their sentences, and 100 distractors that do not (from zh-TW sentences). The choice knows
 nothing of what the model writes: BudouX divides the sentences into phrases; of those of 2 to 5 characters each
 sentence gives its rarest one, and the rarest 50 of each language are listed. Rarest: in the fewest of the sentences,
 then by the mean logarithm of how many sentences have its characters, then by hash.
