@@ -38,9 +38,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: $(VENV)/.ready ## the whole path on samples/, then the page on http://127.0.0.1:7860 (OPEN=0 ends instead)
 	$(RUN)/cantowhisper demo --open $(OPEN) --source $(SOURCE) --out $(DEMO) $(if $(MODEL),--model $(MODEL))
 
-# Files side by side, since the fixtures of a file are dear; in order, so that the longest is not begun last.
+# Files side by side, since the fixtures of a file are dear; in order, so that the longest is not begun last. The
+# same random examples each time, so that a change fails by its own fault; plain pytest looks for new ones.
 test: $(VENV)/.ready ## all tests but the slow ones, in WORKERS processes
-	$(RUN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(RUN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --hypothesis-profile=ci
 
 test-slow: $(VENV)/.ready ## longer proofs: real weights and recordings (REAL_WEIGHTS, REAL_SPEECH), minutes each
 	$(RUN)/python -m pytest -m slow

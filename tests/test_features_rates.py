@@ -59,7 +59,7 @@ def test_a_languages_clips_tell_that_two_letters_are_not_twenty_seconds(language
         seconds = chance.uniform(2, 8)
         clips.append((max(1, round(median * seconds * chance.lognormvariate(0, spread))), seconds))
     rate = speech_rate(language, clips)
-    assert not rate.believes(2, 20.0) and not rate.believes(400, 10.0)
+    assert not rate.believes(2, 20.0) and not rate.believes(401, 10.0)
     assert not implausible_speed("E?", 3.3, language, {language: rate})
     assert implausible_speed("E?", 20.0, language, {language: rate})
 

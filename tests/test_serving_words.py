@@ -13,6 +13,8 @@ from cantowhisper.serving.engines.rivals import greedy_with_words
 from cantowhisper.serving.engines.search import Rules, beam_search, greedy
 from cantowhisper.serving.engines.words import START, Words
 from cantowhisper.serving.glossary import MAX_CHARACTERS, MAX_WORDS, favoured, read_words, tokenisations
+from cantowhisper.serving.recognizer import Recognizer
+from cantowhisper.speech.audio import load_audio
 from tests.serving_model import inputs, random_model
 
 END, VOCABULARY = 7, 8
@@ -246,3 +248,21 @@ def test_an_engine_without_words_says_so(opened):
     with pytest.raises(UsageError, match="needs the model's export"):
         other.transcribe(np.zeros(16000, np.float32), words=["深水埗"])
     assert other.transcribe(np.zeros(16000, np.float32)) == []
+
+
+def test_a_listed_word_is_heard_in_real_speech_and_confidence_stays_the_models(real_speech, stock_model):
+    """Beside words that nobody says; and in noise none is heard."""
+    whisper = Recognizer.open(stock_model, threads=1)
+    speech = load_audio(real_speech / "common_voice_6_layout/zh-TW/clips/common_voice_zh-TW_17433248.mp3")
+
+    def heard(sound, *words: str):
+        return whisper.transcribe(sound, language="zh", script="traditional", words=words)
+
+    (plain,) = heard(speech)
+    assert "救星" not in plain.text and heard(speech, "深水埗", "屯門") == [plain]
+    (listed,) = heard(speech, "深水埗", "救星", "屯門")
+    assert "救星" in listed.text and listed.confidence < plain.confidence
+    noise = np.random.default_rng(0).normal(size=80_000).astype(np.float32) * 0.1
+    assert (
+        heard(noise, "救星", "屯門") == [] and "救星" not in whisper.decode(noise, language="zh", words=["救星"]).text
+    )

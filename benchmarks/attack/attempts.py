@@ -1,5 +1,6 @@
 """What is tried, and what was answered."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,11 +67,11 @@ class Notes:
 
 
 def said(answer) -> str:
-    """One line, not too long."""
+    """One line, not too long, without this machine's folders."""
     if isinstance(answer, httpx.Response):
         after = f" (Retry-After {answer.headers['retry-after']})" if "retry-after" in answer.headers else ""
         answer = f"{answer.status_code}{after} {answer.text}"
-    return " ".join(str(answer).split())[:240]
+    return " ".join(str(answer).replace(f"{tempfile.gettempdir()}/", "").split())[:240]
 
 
 Trial = Callable[[World], Iterator[Notes]]

@@ -8,6 +8,7 @@ elsewhere. What lies between two such pauses and is too long, or has little to d
 
 import os
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -78,7 +79,7 @@ def cut(
     spaced = usual_script(language) not in UNSPACED_SENTENCES
     cuts = [(0.0, 0, 0)]
     for pause in pauses:
-        n_heard = int(np.searchsorted([one.place for one in heard], pause))
+        n_heard = bisect_left(heard, pause, key=lambda one: one.place)
         at = _agreed(place, n_heard, AGREED_LETTERS if spaced else AGREED)
         if at is None or min(pause - cuts[-1][0], seconds - pause) < LEAST_SECONDS or at <= cuts[-1][1]:
             continue

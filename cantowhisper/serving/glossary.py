@@ -45,9 +45,9 @@ def read_words(text: str) -> tuple[str, ...]:
     >>> read_words("深水埗、陳大文\\n# people\\nAlice Wong, 陳大文,")
     ('深水埗', '陳大文', 'Alice Wong')
     """
-    lines = (line.partition("#")[0] if line.lstrip().startswith("#") else line for line in text.splitlines())
     if len(text) > MAX_LIST_CHARACTERS:
         raise UsageError(f"the list of words has {len(text):,} characters; at most {MAX_LIST_CHARACTERS:,} are taken")
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     words = dict.fromkeys(" ".join(word.split()) for line in lines for word in re.split("[,，、;；\t]", line))
     words.pop("", None)
     if len(words) > MAX_WORDS:

@@ -60,8 +60,8 @@ class CommonVoice:
     def _validated_for_training(self, tables: dict[str, str], seconds: dict[str, float]) -> Iterator[Clip]:
         """Every validated clip that is not itself in dev or test (those are counted there)."""
         if not self.files.has(VALIDATED):
-            others = "--split-policy official uses the splits that it has" if tables else "and no other table of clips"
-            raise UsageError(f"{self.name} has no {VALIDATED}; {others}")
+            remedy = "; --split-policy official uses the splits that it has" if tables else ", and no table of splits"
+            raise UsageError(f"{self.name} has no {VALIDATED}{remedy}")
         held_out = {
             row["path"] for split in ("validation", "test") if split in tables for row in self._rows(tables[split])
         }

@@ -32,5 +32,9 @@ class LiveLimits(Options):
 
     @property
     def max_request_bytes(self) -> int:
-        """Of one push as JSON: 16-bit samples as base64, and room for what stands around them."""
-        return int(self.max_push_s * SAMPLE_RATE) * 2 * 4 // 3 + 10_000
+        """Of one push as JSON."""
+        return self.bytes_at(SAMPLE_RATE)
+
+    def bytes_at(self, rate_hz: int) -> int:
+        """Of `max_push_s` at another rate: 16-bit samples as base64, and room for what stands around them."""
+        return int(self.max_push_s * rate_hz) * 2 * 4 // 3 + 10_000

@@ -19,7 +19,7 @@ from cantowhisper.serving.web.visitors import UnderWay, visitor_address
 PATH = "/v1/realtime"
 POLL_S = 0.1  # how often new text is looked for
 PAUSE_S = 0.005  # after each message, so that a flood of them keeps nobody else waiting
-UNREADABLE, NOT_ALLOWED, FAILED, GOING_AWAY, TRY_LATER = 1003, 1008, 1011, 1001, 1013  # RFC 6455's close codes
+NOT_ALLOWED, FAILED, GOING_AWAY, TRY_LATER = 1008, 1011, 1001, 1013  # RFC 6455's close codes
 log = logging.getLogger(__name__)
 
 
@@ -42,8 +42,7 @@ class Realtime:
 
         Without this it takes 16 MB of each connection before anybody may look at them.
         """
-        longest = int(self._engine.limits.max_push_s * max(RATES)) * 2
-        server.config.ws_max_size = longest * 4 // 3 + 10_000  # base64, and what stands around it
+        server.config.ws_max_size = self._engine.limits.bytes_at(max(RATES))
 
     def routes(self) -> list[WebSocketRoute]:
         """To be put before those of the page."""
@@ -57,22 +56,22 @@ class Realtime:
         visitor = visitor_address(websocket)
         session = RealtimeSession(self._engine, visitor=visitor, model=self._model)
         offered = websocket.scope.get("subprotocols") or []
+        code, reason = GOING_AWAY, ""
         try:
             with self.connections.one(visitor) as place:
                 await websocket.accept("realtime" if "realtime" in offered else None)
                 await self._converse(websocket, session, place.look)
-                await websocket.close(GOING_AWAY)
+        except WebSocketDisconnect:
+            return
         except Refusal as refusal:
-            with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-                await websocket.close(TRY_LATER, str(refusal)[:40])  # 123 bytes at most
-        except (WebSocketDisconnect, RuntimeError):  # it has gone, perhaps while it was told something
-            pass
+            code, reason = TRY_LATER, str(refusal)[:40]  # 123 bytes at most
         except Exception as error:
             log.error("a realtime connection failed: %s", type(error).__name__)  # never what was said
-            with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-                await websocket.close(FAILED)
+            code = FAILED
         finally:
             session.close()
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):  # it has gone meanwhile
+            await websocket.close(code, reason)
 
     async def _converse(self, websocket: WebSocket, session: RealtimeSession, look: Callable[[], None]) -> None:
         """Until the client leaves (WebSocketDisconnect), or the page is stopped."""

