@@ -5,11 +5,12 @@ import copy
 import datasets
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.real_cantonese.folds import N_FOLDS, assign_folds, split_of
-from benchmarks.real_cantonese.recipes import RECIPES, edits_of, fit
+from benchmarks.real_cantonese.recipes import RECIPES, averaged, edits_of, fit, interpolated
 from benchmarks.real_cantonese.tables import compared, difference, real_cantonese, real_cantonese_table
 from cantowhisper.training.results.scoring import transcribe_split
 
@@ -56,13 +57,22 @@ def test_a_recipe_takes_its_steps_and_ends_with_its_best_weights(name, tmp_path)
         .with_overrides(max_steps=2, warmup_steps=0, evaluate_every_steps=1, save_every_steps=9, model="miniature")
     )
     model, processor = build_miniature(rows["text"], language="yue")
-    curve = fit(RECIPES[name], model, processor, config, splits, tmp_path)
+    keeper = fit(RECIPES[name], model, processor, config, splits, tmp_path)
+    curve = keeper.curve
     assert [point["step"] for point in curve] == [0, 1, 2]
     for seconds in ("train_s", "train_cpu_s"):
         assert 0 == curve[0][seconds] < curve[1][seconds] < curve[2][seconds]
     written = transcribe_split(model, processor, splits["validation"], config=config, context=RECIPES[name].context)
     best = min(curve, key=lambda point: (point["validation"][0] / point["validation"][1], point["step"]))
     assert np.sum(edits_of(written), axis=0).tolist() == best["validation"]
+    mean = averaged(keeper)
+    assert mean.keys() == model.state_dict().keys()
+    for name_of, weights in mean.items():  # of steps 0, 1, 2 only the last is in the second half
+        torch.testing.assert_close(weights, keeper.weights(2)[name_of])
+    share = interpolated(RECIPES[name], model, processor, config, splits, keeper)
+    stock, tuned = keeper.weights(0), keeper.weights(best["step"])
+    for name_of, weights in model.state_dict().items():
+        torch.testing.assert_close(weights, stock[name_of] + share * (tuned[name_of] - stock[name_of]))
 
 
 def row(recipe: str, fold: int, edits: int, *, speed: float = 1.0) -> dict:

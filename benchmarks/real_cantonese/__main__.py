@@ -19,8 +19,7 @@ from pathlib import Path
 from benchmarks.machine import describe
 from benchmarks.real_cantonese.folds import N_FOLDS
 from benchmarks.real_cantonese.recipes import BATCH, EVALUATE_EVERY, RECIPES, STEPS
-from benchmarks.real_cantonese.run import STOCK
-from benchmarks.real_cantonese.tables import compared
+from benchmarks.real_cantonese.tables import STOCK, compared
 from benchmarks.real_clips import folder_of
 from cantowhisper.files import write_json
 
@@ -43,7 +42,7 @@ def main() -> int:
             if any((row["recipe"], row["fold"], row["seed"]) == (name, fold, seed) for row in result["rows"]):
                 continue
             print(f"{name}, fold {fold}, seed {seed}", flush=True)
-            result["rows"].append(one_run(name, fold, seed, options.work or Path(folder)))
+            result["rows"] += one_run(name, fold, seed, options.work or Path(folder))
             result |= {"machine": describe(), "steps": STEPS, "clips_a_step": BATCH, "evaluated_every": EVALUATE_EVERY}
             write_json(result | compared(result["rows"]), options.json)
     result |= compared(result["rows"])
@@ -61,7 +60,7 @@ def runs(options) -> list[tuple[str, int, int]]:
     return planned
 
 
-def one_run(name: str, fold: int, seed: int, work: Path) -> dict:
+def one_run(name: str, fold: int, seed: int, work: Path) -> list[dict]:
     """A run in a process of its own, whose peak memory is its own."""
     work.mkdir(parents=True, exist_ok=True)
     out = work / "row.json"

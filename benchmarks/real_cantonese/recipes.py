@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.results.scoring import transcribe_split
 from cantowhisper.training.trainer import WhisperTrainer
 
-BATCH, STEPS, EVALUATE_EVERY = 4, 80, 10  # five epochs of 60 clips
+BATCH, STEPS, EVALUATE_EVERY = 4, 48, 8  # three epochs of 60 clips
 FULL = Context(kind="full")
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of tuned weights, the rest is the stock model's
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Recipe:
 
     padded: bool = False
     mandarin: bool = False  # clips of the related language are mixed in
+    blended: bool = False  # its weights are averaged and interpolated, too
     options: dict = field(default_factory=dict)
 
     @property
@@ -44,7 +47,7 @@ class Recipe:
             "max_steps": STEPS,
             "warmup_steps": STEPS // 10,
             "evaluate_every_steps": EVALUATE_EVERY,
-            "save_every_steps": 10 * STEPS,  # KeepBest keeps what is chosen
+            "save_every_steps": 10 * STEPS,  # KeepWeights keeps what is chosen
             "log_every_steps": EVALUATE_EVERY,
             "data_workers": 0,
             "seed": seed,
@@ -54,7 +57,7 @@ class Recipe:
 
 RECIPES = {
     "usual": Recipe(padded=True, options={"learning_rate": 1e-5}),  # the blog post's learning rate
-    "ours": Recipe(options={"learning_rate": 1.5e-5, "packed_share": 0.2}),
+    "ours": Recipe(options={"learning_rate": 1.5e-5, "packed_share": 0.2}, blended=True),
     "lora": Recipe(options={"lora_rank": 32, "packed_share": 0.2}),
     "frozen encoder": Recipe(options={"learning_rate": 1.5e-5, "packed_share": 0.2, "freeze_encoder": True}),
     "with Mandarin": Recipe(mandarin=True, options={"learning_rate": 1.5e-5, "packed_share": 0.2}),
@@ -84,26 +87,24 @@ class Clock(TrainerCallback):
     on_save = on_evaluate
 
 
-class KeepBest(TrainerCallback):
-    """The weights with the lowest validation CER, in a file; and the curve: step, seconds, [edits, characters]."""
+class KeepWeights(TrainerCallback):
+    """The weights of each validation, in a folder; and the curve: step, seconds, [edits, characters]."""
 
-    def __init__(self, path: Path, clock: Clock, unchanged: list[int]):
-        self.path, self.clock = path, clock
+    def __init__(self, folder: Path, clock: Clock):
+        self.folder, self.clock = folder, clock
         self.curve: list[dict] = []
-        self._add(0, unchanged)
 
     @property
     def best(self) -> dict:
         return min(self.curve, key=lambda one: (one["validation"][0] / one["validation"][1], one["step"]))
 
-    def _add(self, step: int, edits: list[int]) -> None:
+    def add(self, step: int, edits: list[int], model) -> None:
         wall_s, cpu_s = self.clock.train_s.round(2).tolist()
         self.curve.append({"step": step, "train_s": wall_s, "train_cpu_s": cpu_s, "validation": edits})
+        torch.save(model.state_dict(), self.folder / f"{step}.pt")
 
-    def add(self, step: int, edits: list[int], model) -> None:
-        self._add(step, edits)
-        if self.best["step"] == step:
-            torch.save(model.state_dict(), self.path)
+    def weights(self, step: int) -> dict[str, torch.Tensor]:
+        return torch.load(self.folder / f"{step}.pt", weights_only=True)
 
 
 def edits_of(transcripts) -> list[list[int]]:
@@ -111,26 +112,58 @@ def edits_of(transcripts) -> list[list[int]]:
     return [list(cer_edits(t.prediction, t.reference) or (0, 0)) for t in transcripts]
 
 
-def fit(recipe: Recipe, model, processor, config: TrainConfig, splits: dict, folder: Path) -> list[dict]:
-    """Train `model` in place and leave the weights of the best validation in it; returns the curve."""
-
-    def validate() -> list[int]:
-        written = transcribe_split(model, processor, splits["validation"], config=config, context=recipe.context)
-        return np.sum(edits_of(written), axis=0).tolist()
-
+def fit(recipe: Recipe, model, processor, config: TrainConfig, splits: dict, folder: Path) -> KeepWeights:
+    """Train `model` in place and leave the weights of the best validation in it."""
     clock = Clock()
-    keeper = KeepBest(folder / "best.pt", clock, validate())
-    torch.save(model.state_dict(), keeper.path)
+    keeper = KeepWeights(folder, clock)
+    keeper.add(0, validate(recipe, model, processor, config, splits), model)
     make = _usual_trainer if recipe.padded else _our_trainer
     trainer = make(model, processor, config, splits["train"], splits["validation"], folder)
-    trainer.evaluate = lambda *args, **kwargs: _evaluated(trainer, keeper, validate(), model)
+    trainer.evaluate = lambda *args, **kwargs: _evaluated(
+        trainer, keeper, validate(recipe, model, processor, config, splits), model
+    )
     trainer.add_callback(clock)
     trainer.train()
-    model.load_state_dict(torch.load(keeper.path, weights_only=True))
-    return keeper.curve
+    model.load_state_dict(keeper.weights(keeper.best["step"]))
+    return keeper
 
 
-def _evaluated(trainer, keeper: KeepBest, edits: list[int], model) -> dict:
+def validate(recipe: Recipe, model, processor, config: TrainConfig, splits: dict) -> list[int]:
+    """[edits, characters] of the validation split."""
+    written = transcribe_split(model, processor, splits["validation"], config=config, context=recipe.context)
+    return np.sum(edits_of(written), axis=0).tolist()
+
+
+def averaged(keeper: KeepWeights) -> dict[str, torch.Tensor]:
+    """The mean of the weights of the second half of a run."""
+    steps = [point["step"] for point in keeper.curve]
+    return mean_of([keeper.weights(step) for step in steps if 2 * step > steps[-1]])
+
+
+def mean_of(states: Sequence[dict], shares: Sequence[float] | None = None) -> dict[str, torch.Tensor]:
+    """A weighted mean of weights; without shares all count the same."""
+    shares = shares or [1 / len(states)] * len(states)
+    return {name: sum(share * state[name] for share, state in zip(shares, states, strict=True)) for name in states[0]}
+
+
+def interpolated(recipe: Recipe, model, processor, config: TrainConfig, splits: dict, keeper: KeepWeights) -> float:
+    """Put the best mixture of stock and tuned weights into `model`; returns the share of tuned ones.
+
+    The share is chosen on the validation split (WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903).
+    """
+    stock, tuned = keeper.weights(0), keeper.weights(keeper.best["step"])
+
+    def error(share: float) -> float:
+        model.load_state_dict(mean_of([stock, tuned], [1 - share, share]))
+        edits, characters = validate(recipe, model, processor, config, splits)
+        return edits / characters
+
+    share = min(SHARES, key=error)
+    model.load_state_dict(mean_of([stock, tuned], [1 - share, share]))
+    return share
+
+
+def _evaluated(trainer, keeper: KeepWeights, edits: list[int], model) -> dict:
     keeper.add(trainer.state.global_step, edits, model)
     rate = edits[0] / edits[1]
     print(f"  step {trainer.state.global_step}: {keeper.clock.train_s[0]:.0f} s, validation CER {rate:.1%}", flush=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.real_cantonese import folds
-from benchmarks.real_cantonese.recipes import RECIPES, Recipe, described, edits_of, fit, mixed
+from benchmarks.real_cantonese.recipes import RECIPES, Recipe, averaged, described, edits_of, fit, interpolated, mixed
+from benchmarks.real_cantonese.tables import AVERAGED, INTERPOLATED, STOCK
 from benchmarks.real_clips import folder_of
 from cantowhisper.files import write_json
 from cantowhisper.training.data.sampling import frame_counts
@@ -17,11 +18,12 @@ from cantowhisper.training.results.analysis import is_loop
 from cantowhisper.training.results.scoring import SCORED_CONTEXTS, transcribe_split
 from cantowhisper.training.trainer import prepare_model
 
-STOCK = "stock"  # nothing is trained
 
+def run(name: str, fold: int, seed: int, work: Path) -> list[dict]:
+    """The rows of one run: its curve, and how it writes the clips of its test fold and of other languages.
 
-def run(name: str, fold: int, seed: int, work: Path) -> dict:
-    """The row of one run: its curve, and how it writes the clips of its test fold and of other languages."""
+    A recipe whose weights are blended gives a row for each blend, too.
+    """
     speech, weights = folder_of("REAL_SPEECH"), folder_of("REAL_WEIGHTS")
     recipe = RECIPES.get(name, Recipe())
     config = recipe.config(weights / "whisper-base", seed)
@@ -29,28 +31,45 @@ def run(name: str, fold: int, seed: int, work: Path) -> dict:
     scored, others = folds.mandarin(speech, work)
     if recipe.mandarin:
         splits["train"] = mixed(splits["train"], others)
-    row = {"recipe": name, "fold": fold, "seed": seed}
-    torch.manual_seed(seed)
-    model, processor = prepare_model(config, splits["train"]["text"])
-    if name != STOCK:
-        started = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="cantowhisper-bench-") as folder:
-            row["curve"] = fit(recipe, model, processor, config, splits, Path(folder))
-        row |= {"wall_s": round(time.perf_counter() - started, 1), "options": described(config)}
-        row |= {"n_train": len(splits["train"]), "train_minutes": round(sum(frame_counts(splits["train"])) / 6000, 2)}
-        row["peak_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     tested = {f"test_{context}": (splits["test"], context) for context in SCORED_CONTEXTS}
     tested |= {"mandarin": (scored, "variable"), "english": (folds.english(speech), "variable")}
+    torch.manual_seed(seed)
+    model, processor = prepare_model(config, splits["train"]["text"])
+
+    def row(called: str, **more) -> dict:
+        return {"recipe": called, "fold": fold, "seed": seed, **more, **scores(model, processor, config, tested)}
+
+    if name == STOCK:
+        return [row(STOCK)]
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="cantowhisper-bench-") as folder:
+        keeper = fit(recipe, model, processor, config, splits, Path(folder))
+        spent = {"wall_s": round(time.perf_counter() - started, 1)}
+        spent["peak_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        minutes = round(sum(frame_counts(splits["train"])) / 6000, 2)
+        said = {"options": described(config), "n_train": len(splits["train"]), "train_minutes": minutes}
+        rows = [row(name, curve=keeper.curve, **spent, **said)]
+        if recipe.blended:
+            model.load_state_dict(averaged(keeper))
+            rows.append(row(AVERAGED))
+            share = interpolated(recipe, model, processor, config, splits, keeper)
+            rows.append(row(INTERPOLATED, share=share))
+    return rows
+
+
+def scores(model, processor, config, tested: dict) -> dict:
+    """Of each split: the clips' ids and speakers, [edits, characters] of each, and how many loop."""
+    found = {}
     for kind, (split, context) in tested.items():
         written = transcribe_split(model, processor, split, config=config, context=context)
-        row[kind] = {
+        speakers = split["speaker"] if "speaker" in split.column_names else [t.id for t in written]
+        found[kind] = {
             "ids": [t.id for t in written],
-            "speakers": split["speaker"] if "speaker" in split.column_names else [t.id for t in written],
+            "speakers": [str(speaker) for speaker in speakers],
             "edits": edits_of(written),
             "loops": sum(map(is_loop, written)),
         }
-        row[kind] = {k: list(map(str, v)) if k == "speakers" else v for k, v in row[kind].items()}
-    return row
+    return found
 
 
 if __name__ == "__main__":

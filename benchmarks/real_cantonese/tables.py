@@ -7,10 +7,13 @@ import numpy as np
 from benchmarks.tables_real import where
 
 STOCK, USUAL, OURS = "stock", "usual", "ours"
+AVERAGED, INTERPOLATED = "averaged", "interpolated"  # weights of OURS
 NAMES = {
     STOCK: "stock whisper-base",
     USUAL: "the usual recipe (padded to 30 s)",
     OURS: "**this project**",
+    AVERAGED: "its later checkpoints averaged",
+    INTERPOLATED: "interpolated with the stock model",
     "lora": "LoRA, rank 32",
     "frozen encoder": "frozen encoder",
     "with Mandarin": "Mandarin clips mixed in",
