@@ -165,27 +165,6 @@ def _windows(shares: dict[str, float]) -> str:
     return " and ".join(f"{share:.0%} of the steps with {kinds[name]}" for name, share in shares.items())
 
 
-def real_speech(result: dict) -> str:
-    """Real speech in a sentence, from results/real_speech.json."""
-    row = result["variants"]["mixed"]
-    any_row = row["variable"]
-    return (
-        f"**Real voices:** tuned on spoken English digits, an encoder of whisper-base reads two speakers it has never "
-        f"heard with **{any_row['error']:.1%}** errors at clip length and {row['full']['error']:.1%} in 30 s windows "
-        f"(n={any_row['digits']} digits)."
-    )
-
-
-def real_speech_chinese(result: dict) -> str:
-    """The same in Chinese."""
-    row = result["variants"]["mixed"]
-    return (
-        f"**真人語音**：whisper-base 的編碼器以英文數字錄音微調後，聽兩位從未聽過的講者，按片段長度計錯誤率 "
-        f"**{row['variable']['error']:.1%}**，用 30 秒窗口則為 {row['full']['error']:.1%}"
-        f"（n={row['variable']['digits']} 個數字）。"
-    )
-
-
 def real_speech_table(result: dict) -> str:
     """What training makes of a real encoder and real speech, from results/real_speech.json."""
     machine, variants = result["machine"], result["variants"]
@@ -229,8 +208,6 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "real_cantonese": real_cantonese,
     "real_cantonese.chinese": real_cantonese_chinese,
     "real_cantonese.table": real_cantonese_table,
-    "real_speech": real_speech,
-    "real_speech.chinese": real_speech_chinese,
     "real_speech.table": real_speech_table,
 }
 

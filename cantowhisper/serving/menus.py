@@ -13,12 +13,12 @@ def language_choices(facts: ModelFacts, known: Sequence[str]) -> dict[str, str]:
     """{value: label} of a menu of languages, the default first: what the model was trained for, or what it hears.
 
     >>> language_choices(ModelFacts(language="yue", language_token="<|zh|>"), ["en", "zh"])
-    {'': '粵語 Cantonese (預設 default)', 'auto': '自動 Detect', 'zh': '中文 Chinese', 'en': 'English'}
+    {'': '粵語 Cantonese', 'auto': '自動 Detect', 'zh': '中文 Chinese', 'en': 'English'}
     >>> language_choices(ModelFacts(), ["en", "zh", "jw"])
     {'': '自動 Detect', 'yue': '粵語 Cantonese', 'zh': '中文 Chinese', 'en': 'English', 'jw': 'Jawa Javanese'}
     """
     trained = facts.language or facts.language_token
-    choices = {"": f"{both_names(trained)} (預設 default)", "auto": DETECT} if trained else {"": DETECT}
+    choices = {"": both_names(trained), "auto": DETECT} if trained else {"": DETECT}
     offered = {*known, "yue"} if "zh" in known else set(known)  # Cantonese has the token of Chinese where it has none
     others = sorted(offered - set(FIRST), key=language_name)
     codes = [code for code in FIRST if code in offered] + others
