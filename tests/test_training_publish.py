@@ -21,8 +21,9 @@ from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.files import write_json
 from cantowhisper.training.presets import PRESETS
 from cantowhisper.training.results.analysis import Transcript, measure
+from cantowhisper.training.results.card import model_card
 from cantowhisper.training.results.export import export_model
-from cantowhisper.training.results.publish import model_card
+from cantowhisper.training.results.facts import model_origin
 from cantowhisper.training.results.scoring import record, record_test_scores
 
 SAID = [Transcript("a", "食咗飯未呀？", "食左飯未", 1.5), Transcript("b", "你好", "你好", 1.0)]
@@ -70,6 +71,21 @@ def test_a_card_says_that_no_step_was_better(folder):
     write_json({**metrics, "best_step": 0}, folder / "metrics.json")
     card = " ".join(model_card(folder, repo="me/model").split())
     assert "None of 7 steps was better than the model as it was, and these are its weights, chosen by CER" in card
+
+
+def test_a_card_names_no_folder_as_its_base_model(folder, monkeypatch):
+    """Not even one that looks like an id of the Hub where it no longer is."""
+    (folder.parent / "weights" / "whisper-base").mkdir(parents=True)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["data"]["train"] = {"clips": 60, "hours": 0.065}
+    for name in ("weights/whisper-base", str(folder.parent / "weights" / "whisper-base"), "./weights/whisper-base"):
+        monkeypatch.chdir(folder.parent)
+        metrics["config"]["model"], metrics["model_origin"] = name, model_origin(name)
+        write_json(metrics, folder / "metrics.json")
+        monkeypatch.chdir(folder)
+        card = model_card(folder, repo="me/mine")
+        assert "base_model" not in card.split("---")[1] and "weights" not in card
+        assert "fine-tuned from a local copy of `whisper-base`" in card and "on 3.9 minutes (60 clips) of" in card
 
 
 def test_a_push_makes_a_private_repository_with_the_model_and_its_card(hub, folder, capsys):
@@ -149,7 +165,7 @@ def test_the_card_says_what_metrics_say(folder):
     record_test_scores(folder, scores, [], before=worse)
     record(folder, export_parity={"n": 16, "identical": 15, "cer": 0.013})
     card = model_card(folder, repo="me/mine")
-    assert "on 9.7 h (8,450 clips) of `cv-22/yue` (revision `0123abc`)" in " ".join(card.split())
+    assert "on 9.7 hours (8,450 clips) of `cv-22/yue` (revision `0123abc`)" in " ".join(card.split())
     table = [line.split(" | ")[0] for line in card.splitlines() if line.startswith("| ")]
     assert table[1:] == [
         "| before, test, full context",

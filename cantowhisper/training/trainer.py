@@ -23,7 +23,7 @@ from cantowhisper.training.data.streaming import training_rows
 from cantowhisper.training.lora import add_lora, merge_lora
 from cantowhisper.training.miniature import build_miniature
 from cantowhisper.training.model import load_model, save_model, set_dropout
-from cantowhisper.training.results.facts import model_facts
+from cantowhisper.training.results.facts import model_facts, model_origin
 from cantowhisper.training.results.scoring import METRICS_FILE, spelling_of, summarize, transcribe_split
 from cantowhisper.training.run import callbacks, processes
 from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER, checkpoint_steps, drop_optimizer_states
@@ -208,11 +208,7 @@ class WhisperTrainer(PartwiseTrainer):
     def _save_checkpoint(self, model, trial):
         try:
             super()._save_checkpoint(model, trial)
-        except (
-            OSError,
-            RuntimeError,
-            SafetensorError,
-        ) as error:  # torch and safetensors have their own for a full disk
+        except (OSError, RuntimeError, SafetensorError) as error:  # for a full disk, libraries have errors of their own
             raise self._not_written(error) from error
 
     def _not_written(self, error: Exception) -> CantowhisperError:
@@ -281,6 +277,7 @@ def _finish(trainer: WhisperTrainer, out: Path, features, *, best: dict, data: d
     curve = [entry for entry in trainer.state.log_history if "loss" in entry or "eval_cer_raw" in entry]
     metrics = {
         "config": dataclasses.asdict(config),
+        "model_origin": model_origin(config.model),  # asked here: elsewhere a folder may look like an id of the Hub
         "features": str(features),
         "data": data,
         "steps": trainer.state.global_step,

@@ -9,6 +9,7 @@ from cantowhisper.contracts import ModelFacts
 from cantowhisper.speech.language import language_code, usual_script
 from cantowhisper.speech.text import cer_view
 from cantowhisper.training.config import TrainConfig
+from cantowhisper.training.data.load import HUB_ID
 
 
 def model_facts(config: TrainConfig, model, features, *, texts) -> ModelFacts:
@@ -35,6 +36,13 @@ def script_of(language: str, texts) -> str:
         return "other"
     written = "".join(texts)
     return "simplified" if cer_view(written, "simplified") == cer_view(written) else "traditional"
+
+
+def model_origin(name: str) -> str:
+    """Where a run's model came from: "scratch" (the miniature), "folder" (of this machine), or "hub"."""
+    if name == "miniature":
+        return "scratch"
+    return "hub" if HUB_ID.fullmatch(name) and not Path(name).exists() else "folder"
 
 
 def feature_origin(features: str | os.PathLike) -> tuple[str, str]:
