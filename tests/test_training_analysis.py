@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cantowhisper.speech.metric import bootstrap_interval
 from cantowhisper.speech.text import CER_VIEWS, cer
-from cantowhisper.training.results.analysis import Transcript, confusions, is_loop, measure, worst_clips
+from cantowhisper.training.results.analysis import Transcript, confusions, drawn_over, is_loop, measure, worst_clips
 from cantowhisper.training.results.scoring import score_table
 
 CHARACTERS = "我你佢食飯呀，。"
@@ -77,6 +77,38 @@ def test_an_interval_narrows_with_the_root_of_the_clips():
         low, high = bootstrap_interval(rng.binomial(characters, 0.3), characters)
         widths.append(high - low)
     assert widths[0] / widths[1] == pytest.approx(4, rel=0.25)
+
+
+def spoken_by(n_speakers: int, n_clips: int, spread: float, seed: int):
+    """(edits, characters, speakers): each speaker has an error rate of his own, 0.3 ± spread."""
+    rng = np.random.default_rng(seed)
+    rates = np.repeat(np.clip(rng.normal(0.3, spread, n_speakers), 0, 1), n_clips)
+    characters = np.full(rates.size, 10)
+    return rng.binomial(characters, rates), characters, [f"s{i // n_clips}" for i in range(rates.size)]
+
+
+def test_95_of_100_intervals_over_speakers_hold_the_truth_and_those_over_clips_do_not():
+    by_speaker = by_clip = 0
+    for trial in range(100):
+        edits, characters, who = spoken_by(30, 12, 0.12, trial)
+        low, high = bootstrap_interval(edits, characters, who, n_resamples=200)
+        by_speaker += low <= 0.3 <= high
+        low, high = bootstrap_interval(edits, characters, n_resamples=200)
+        by_clip += low <= 0.3 <= high
+    assert by_speaker >= 88 and by_clip < 75
+
+
+def test_clips_of_unknown_speakers_are_drawn_one_by_one():
+    edits, characters, who = spoken_by(20, 1, 0.2, 1)
+    over_clips = bootstrap_interval(edits, characters)
+    assert over_clips == bootstrap_interval(edits, characters, who) == bootstrap_interval(edits, characters, [""] * 20)
+    assert over_clips == bootstrap_interval(edits, characters, [*who[:7], *[""] * 13])
+    assert over_clips == bootstrap_interval(edits, characters, ["one"] * 20), "who says nothing about other speakers"
+    clips = [Transcript(str(i), "你好", "你", 1.0, speaker=who) for i, who in enumerate(["a", "a", "b", "", ""])]
+    assert measure(clips)["speakers"] == 4 and drawn_over(measure(clips)) == "4 speakers"
+    for few in (clips[:2], clips[3:]):
+        assert measure(few)["speakers"] == 0 and drawn_over(measure(few)) == "clips"
+    assert "interval over 4 speakers" in score_table({"after": {"all": measure(clips)}})
 
 
 @pytest.mark.parametrize(

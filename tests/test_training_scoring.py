@@ -141,7 +141,7 @@ def test_groups_have_rows_of_their_own():
     assert report["known"]["n"] == 2 and report["known"]["cer_no_punctuation"] == pytest.approx(2 / 7, abs=1e-6)
     assert report["unseen"]["cer_no_punctuation"] == 1.0
     table = score_table({"before": report, "after": report}).splitlines()
-    assert [line.split()[0] for line in table[1:]] == ["known", "unseen", "all", "loops", "empty"]
+    assert [line.split()[0] for line in table[1:]] == ["known", "unseen", "all", "loops", "empty", "in"]
     low, high = report["all"]["cer_no_punctuation_interval"]
     assert table[3].count(f"37.5% ({low:.1%}–{high:.1%})") == 2
 

@@ -6,7 +6,7 @@ second or two, which the web pages should not pay: import it where it is used.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import datasets
 import evaluate
@@ -19,7 +19,10 @@ N_RESAMPLES = 1000  # the ends of a 95 % interval then vary by a few hundredths 
 
 
 class ErrorRate(evaluate.Metric, ABC):
-    """A corpus-level error rate in several views, each with its 95 % bootstrap interval over sentences.
+    """A corpus-level error rate in several views, each with its 95 % bootstrap interval over speakers or sentences.
+
+    `compute(predictions=…, references=…, speakers=…)`: where who speaks is known ("" of those of whom it is not), the
+    interval draws speakers, and `speakers` is how many; else it draws sentences, and `speakers` is 0.
 
     A subclass says what it counts: `short` begins the names of its results, `unit` names what edits are divided by,
     `views` are the ways to compare, `main_view` is the one that n and the number of units are of.
@@ -43,18 +46,20 @@ class ErrorRate(evaluate.Metric, ABC):
             features=datasets.Features({"predictions": text, "references": text}),
         )
 
-    def _compute(self, *, predictions=None, references=None, **_) -> dict:
-        results = {}
+    def _compute(self, *, predictions=None, references=None, speakers=None, **_) -> dict:
+        results, predictions = {}, predictions or []
+        speakers = [""] * len(predictions) if speakers is None else speakers
         for view in self.views:
-            pairs = zip(predictions or [], references or [], strict=True)
-            counted = [counts for said, reference in pairs if (counts := self.edits(said, reference, view))]
+            rows = zip(predictions, references or [], speakers, strict=True)
+            counted = [(*counts, who) for said, meant, who in rows if (counts := self.edits(said, meant, view))]
             if not counted:
                 raise CantowhisperError(f"no reference has {self.unit} to compare; check the text column")
-            edits, units = np.array(counted, dtype=np.int64).T
+            edits, units = np.array([row[:2] for row in counted], dtype=np.int64).T
+            drawn = [row[2] for row in counted]
             if view == self.main_view:
-                results |= {"n": len(counted), self.unit: int(units.sum())}
+                results |= {"n": len(counted), self.unit: int(units.sum()), "speakers": speakers_drawn(drawn)}
             results[f"{self.short}_{view}"] = float(edits.sum() / units.sum())
-            results[f"{self.short}_{view}_interval"] = bootstrap_interval(edits, units)
+            results[f"{self.short}_{view}_interval"] = bootstrap_interval(edits, units, drawn)
         return results
 
 
@@ -88,15 +93,35 @@ class WordErrorRate(ErrorRate):
         return word_edits(prediction, reference, view=view)
 
 
+def speakers_drawn(speakers: Sequence[str]) -> int:
+    """Speakers that an interval draws from: a sentence of an unknown one ("") has its own. 0: it draws sentences,
+    because no speaker is known, or there is only one, who says nothing about others."""
+    n = len(set(speakers) - {""}) + list(speakers).count("")
+    return n if any(speakers) and n > 1 else 0
+
+
 def bootstrap_interval(
-    edits: np.ndarray, units: np.ndarray, *, n_resamples: int = N_RESAMPLES, seed: int = 20
+    edits: np.ndarray,
+    units: np.ndarray,
+    speakers: Sequence[str] = (),
+    *,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 20,
 ) -> tuple[float, float]:
-    """The 95 % percentile interval of a corpus error rate, drawing clips with replacement (Bisani and Ney 2004).
+    """The 95 % percentile interval of a corpus error rate, drawing with replacement (Bisani and Ney 2004).
 
-    Clips are drawn, not speakers: where few speakers read many clips each, the truth is wider than this says.
+    Drawn are speakers with all their clips, where they are known: clips of one speaker are alike, so that an interval
+    over clips would be too narrow for other speakers. Without them, clips are drawn.
 
-    edits, units : int64, shape (n_clips,): of each clip its edits, and the characters (or words) of its reference
+    edits, units : int64, shape (n_clips,): of each clip its edits, and the characters (or words) of its reference.
+        With differences of edits (after − before) this is the interval of the paired difference.
+    speakers : of each clip, "" where it is not known
     """
+    if speakers_drawn(speakers):
+        names = [who or index for index, who in enumerate(speakers)]
+        number = {name: i for i, name in enumerate(dict.fromkeys(names))}
+        of_clip = [number[name] for name in names]
+        edits, units = (np.bincount(of_clip, counts).astype(np.int64) for counts in (edits, units))
     rng = np.random.default_rng(seed)
     rates = np.empty(n_resamples)
     for i in range(n_resamples):

@@ -21,14 +21,16 @@ class Transcript:
     prediction: str
     duration_s: float
     language: str = ""  # the clip's tag
+    speaker: str = ""  # "" if unknown
 
 
 def measure(transcripts: Sequence[Transcript], *, spelling: Mapping[str, str] | None = None) -> dict:
     """What `metrics.json` keeps of a list of transcripts.
 
     n and characters (those with a reference), empty_outputs, loops, and for each view cer_VIEW with
-    cer_VIEW_interval: the 95 % bootstrap interval [low, high] over clips. Where there are clips in a language that is
-    written with spaces, of those words and wer_VIEW with its interval besides, and wer_whisper: after the normaliser
+    cer_VIEW_interval: the 95 % bootstrap interval [low, high] over speakers; `speakers` is how many there are, or 0
+    where they are not known (or only one is) and the interval is over clips. Where there are clips in a language that
+    is written with spaces, of those words and wer_VIEW with its interval besides, and wer_whisper: after the normaliser
     that Whisper's own figures use, for English with `spelling` {British: American}, which comes with its tokenizer.
     """
     from cantowhisper.speech.metric import CharacterErrorRate, WordErrorRate  # a second to import; needed late
@@ -36,13 +38,15 @@ def measure(transcripts: Sequence[Transcript], *, spelling: Mapping[str, str] | 
     found = _computed(CharacterErrorRate, transcripts)
     spaced = [t for t in transcripts if t.language and written_with_spaces(t.language)]
     words = _computed(WordErrorRate, spaced) if any(cer_view(t.reference) for t in spaced) else {}
-    words.pop("n", None)
+    for name in ("n", "speakers"):
+        words.pop(name, None)
     normal = _as_whisper_counts(spaced, spelling or {}) if words else []
     if any(t.reference for t in normal):
         whisper = _computed(WordErrorRate, normal)
         words |= {name.replace("raw", "whisper"): value for name, value in whisper.items() if "wer_raw" in name}
     return {
         "n": found.pop("n"),
+        "speakers": found.pop("speakers"),
         "characters": found.pop("characters"),
         "empty_outputs": sum(not t.prediction for t in transcripts),
         "loops": sum(is_loop(t) for t in transcripts),
@@ -65,8 +69,15 @@ def _as_whisper_counts(transcripts: Sequence[Transcript], spelling: Mapping[str,
 
 def _computed(metric, transcripts: Sequence[Transcript]) -> dict:
     return metric(keep_in_memory=True).compute(
-        predictions=[t.prediction for t in transcripts], references=[t.reference for t in transcripts]
+        predictions=[t.prediction for t in transcripts],
+        references=[t.reference for t in transcripts],
+        speakers=[t.speaker for t in transcripts],
     )
+
+
+def drawn_over(row: Mapping) -> str:
+    """What the interval of a row of scores draws, in words."""
+    return f"{row['speakers']} speakers" if row.get("speakers") else "clips"
 
 
 def _rounded(value: float | Sequence[float]) -> float | list[float]:

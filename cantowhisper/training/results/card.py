@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cantowhisper.contracts import CT2_FOLDER, CantowhisperError, ModelFacts
 from cantowhisper.speech.language import language_code, language_name
+from cantowhisper.training.results.analysis import drawn_over
 from cantowhisper.training.results.facts import model_origin
 from cantowhisper.training.results.scoring import METRICS_FILE
 
@@ -184,7 +185,10 @@ def _scores(metrics: dict) -> str:
             + (f"; Whisper's normaliser {_percent(row, 'wer_whisper')}" if "wer_whisper" in row else "")
             for name, row in spaced.items()
         ]
-    lines += ["", "In brackets: 95 % bootstrap interval over clips."]
+    over = {drawn_over(row): name for name, row in rows.items()}
+    if len(over) > 1:
+        over = {f"{drawn} ({name.split(',')[1].split()[0]})": name for drawn, name in over.items()}
+    lines += ["", f"In brackets: 95 % bootstrap interval over {', over '.join(over)}."]
     if not spaced:
         lines[-1] += " WER means nothing for a language without spaces."
     reads = f"The test split was read {test['reads']} time(s) for this model." if test else "Test was not read."

@@ -21,7 +21,7 @@ from cantowhisper.training.data.languages import main_language, token_of
 from cantowhisper.training.data.load import load_split
 from cantowhisper.training.data.sampling import frame_counts
 from cantowhisper.training.model import load_model
-from cantowhisper.training.results.analysis import Transcript, confusions, measure, worst_clips
+from cantowhisper.training.results.analysis import Transcript, confusions, drawn_over, measure, worst_clips
 
 SCORED_CONTEXTS = ("variable", "full")
 METRICS_FILE = "metrics.json"
@@ -60,7 +60,7 @@ def transcribe_split(
     bar.close()
     model.train(was_training)
     languages = [tag or config.language for tag in split["language"]]
-    columns = zip(split["id"], split["text"], split["duration_s"], languages, strict=True)
+    columns = zip(split["id"], split["text"], split["duration_s"], languages, split["speaker"], strict=True)
     return [Transcript(i, text, texts[row], *more) for row, (i, text, *more) in enumerate(columns)]
 
 
@@ -260,6 +260,10 @@ def score_table(columns: Mapping[str, Mapping[str, Mapping]]) -> str:
     for name, label in (("loops", "loops"), ("empty_outputs", "empty outputs")):
         counts = "".join(str(column["all"][name]).rjust(24) for column in columns.values())
         lines.append(label.ljust(28) + counts)
+    first = next(iter(columns.values()))
+    lines.append(f"in brackets: 95 % bootstrap interval over {drawn_over(first['all'])}")
+    if first["all"].get("speakers") and (single := [name for name in groups if not first[name].get("speakers")]):
+        lines[-1] += f", over clips for {', '.join(single)}"
     return "\n".join(lines)
 
 
