@@ -30,7 +30,6 @@ class Recipe:
 
     padded: bool = False
     mandarin: bool = False  # clips of the related language are mixed in
-    blended: bool = False  # its weights are averaged and interpolated, too
     options: dict = field(default_factory=dict)
 
     @property
@@ -57,7 +56,7 @@ class Recipe:
 
 RECIPES = {
     "usual": Recipe(padded=True, options={"learning_rate": 1e-5}),  # the blog post's learning rate
-    "ours": Recipe(options={"learning_rate": 1.5e-5, "packed_share": 0.2}, blended=True),
+    "ours": Recipe(options={"learning_rate": 1.5e-5, "packed_share": 0.2}),
     "lora": Recipe(options={"lora_rank": 32, "packed_share": 0.2}),
     "frozen encoder": Recipe(options={"learning_rate": 1.5e-5, "packed_share": 0.2, "freeze_encoder": True}),
     "with Mandarin": Recipe(mandarin=True, options={"learning_rate": 1.5e-5, "packed_share": 0.2}),

@@ -1,4 +1,4 @@
-"""One run in a process of its own: python -m benchmarks.real_cantonese.run RECIPE FOLD SEED WORK OUT"""
+"""One run in a process of its own: python -m benchmarks.real_cantonese.run RECIPE FOLD SEED WORK OUT [--blends]"""
 
 import resource
 import sys
@@ -19,10 +19,10 @@ from cantowhisper.training.results.scoring import SCORED_CONTEXTS, transcribe_sp
 from cantowhisper.training.trainer import prepare_model
 
 
-def run(name: str, fold: int, seed: int, work: Path) -> list[dict]:
+def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) -> list[dict]:
     """The rows of one run: its curve, and how it writes the clips of its test fold and of other languages.
 
-    A recipe whose weights are blended gives a row for each blend, too.
+    With blends there is a row for the averaged weights and one for the interpolated ones, too.
     """
     speech, weights = folder_of("REAL_SPEECH"), folder_of("REAL_WEIGHTS")
     recipe = RECIPES.get(name, Recipe())
@@ -49,7 +49,7 @@ def run(name: str, fold: int, seed: int, work: Path) -> list[dict]:
         minutes = round(sum(frame_counts(splits["train"])) / 6000, 2)
         said = {"options": described(config), "n_train": len(splits["train"]), "train_minutes": minutes}
         rows = [row(name, curve=keeper.curve, **spent, **said)]
-        if recipe.blended:
+        if blends:
             model.load_state_dict(averaged(keeper))
             rows.append(row(AVERAGED))
             share = interpolated(recipe, model, processor, config, splits, keeper)
@@ -73,4 +73,6 @@ def scores(model, processor, config, tested: dict) -> dict:
 
 
 if __name__ == "__main__":
-    write_json(run(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])), Path(sys.argv[5]))
+    recipe, at_fold, at_seed, folder, out = sys.argv[1:6]
+    rows = run(recipe, int(at_fold), int(at_seed), Path(folder), blends="--blends" in sys.argv[6:])
+    write_json(rows, Path(out))
