@@ -106,9 +106,9 @@ class KeepWeights(TrainerCallback):
         return torch.load(self.folder / f"{step}.pt", weights_only=True)
 
 
-def edits_of(transcripts) -> list[list[int]]:
-    """[edits, characters] of each clip, without punctuation."""
-    return [list(cer_edits(t.prediction, t.reference) or (0, 0)) for t in transcripts]
+def edits_of(transcripts, *, view: str = "no_punctuation") -> list[list[int]]:
+    """[edits, characters] of each clip in a view of the CER."""
+    return [list(cer_edits(t.prediction, t.reference, view=view) or (0, 0)) for t in transcripts]
 
 
 def fit(recipe: Recipe, model, processor, config: TrainConfig, splits: dict, folder: Path) -> KeepWeights:

@@ -58,7 +58,10 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
 
 
 def scores(model, processor, config, tested: dict) -> dict:
-    """Of each split: the clips' ids and speakers, [edits, characters] of each, and how many loop."""
+    """Of each split: ids and speakers of its clips, what was written, [edits, characters] of each, how many loop.
+
+    A model that has learned to write traditional characters has not forgotten Mandarin: that is compared simplified.
+    """
     found = {}
     for kind, (split, context) in tested.items():
         written = transcribe_split(model, processor, split, config=config, context=context)
@@ -66,7 +69,8 @@ def scores(model, processor, config, tested: dict) -> dict:
         found[kind] = {
             "ids": [t.id for t in written],
             "speakers": [str(speaker) for speaker in speakers],
-            "edits": edits_of(written),
+            "written": [t.prediction for t in written],
+            "edits": edits_of(written, view="simplified" if kind == "mandarin" else "no_punctuation"),
             "loops": sum(map(is_loop, written)),
         }
     return found
