@@ -35,7 +35,9 @@ def english(speech: Path) -> datasets.Dataset:
         waveform = load_audio(speech / "fixtures" / name)
         features = log_mel(waveform, n_mels=80, engine="numpy").T.astype(np.float16)
         seconds = np.float32(waveform.size / SAMPLE_RATE)
-        rows.append({"id": name, "features": features, "text": said, "duration_s": seconds, "language": "en"})
+        rows.append(
+            {"id": name, "features": features, "text": said, "duration_s": seconds, "language": "en", "speaker": name}
+        )
     return datasets.Dataset.from_list(rows).with_format("numpy")
 
 

@@ -65,10 +65,9 @@ def scores(model, processor, config, tested: dict) -> dict:
     found = {}
     for kind, (split, context) in tested.items():
         written = transcribe_split(model, processor, split, config=config, context=context)
-        speakers = split["speaker"] if "speaker" in split.column_names else [t.id for t in written]
         found[kind] = {
             "ids": [t.id for t in written],
-            "speakers": [str(speaker) for speaker in speakers],
+            "speakers": [str(speaker) for speaker in split["speaker"]],
             "written": [t.prediction for t in written],
             "edits": edits_of(written, view="simplified" if kind == "mandarin" else "no_punctuation"),
             "loops": sum(map(is_loop, written)),
