@@ -2,7 +2,9 @@
 
 import json
 import random
+from dataclasses import replace
 from itertools import accumulate, pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from serving_model import random_model
 from test_features_release import rejected
 
 from cantowhisper.cli.main import main
-from cantowhisper.curation.align import cut
+from cantowhisper.curation.align import LEAST_SECONDS, aligned, cut
+from cantowhisper.features.config import FeatureConfig
+from cantowhisper.features.sources.clip import FileRecording
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.text import cer_view
 
@@ -50,7 +54,7 @@ def misheard(
 @st.composite
 def talks(draw) -> list[str]:
     """Sentences of which no two characters are the same, so that it is known where each belongs."""
-    lengths = draw(st.lists(st.integers(6, 40), min_size=2, max_size=9))
+    lengths = draw(st.lists(st.integers(3, 40), min_size=2, max_size=9))
     characters = [chr(code) for code in draw(st.permutations(range(0x4E00, 0x4E00 + 10 * 40)))]
     characters = [each for each in characters if cer_view(each, "simplified") == each]
     ends = list(accumulate(lengths))
@@ -67,6 +71,7 @@ def test_pieces_hold_what_is_said_in_them_however_much_is_misheard(sentences, sh
     assert all(a.end_s == b.start_s for a, b in pairwise(found)) and all(
         piece.end_s in (*pauses, seconds) for piece in found
     )
+    assert len(found) == 1 or all(piece.end_s - piece.start_s >= LEAST_SECONDS for piece in found)
     for piece in found:
         truth = "".join(character for character, start, end in said if piece.start_s <= start and end <= piece.end_s)
         assert piece.text in ("", truth)
@@ -128,6 +133,12 @@ def test_a_model_that_hears_nothing_right_costs_the_seconds_and_no_more(tmp_path
     assert stats["n_kept"] == 1 and stats["hours_too_long"] == pytest.approx(0.01, abs=1e-3)
     kept = (tmp_path / "out.aligned" / "pieces.jsonl").read_text(encoding="utf-8")
     assert len(kept.splitlines()) == 2, "what was found once is kept"
+    source = aligned(words[1], tmp_path / "out", model=str(random_model()), config=FeatureConfig())
+    (long,) = (clip for clip in source.source.clips(split_policy="official") if clip.id == "long")
+    gone = replace(long, recording=FileRecording(str(tmp_path), "gone.wav"), seconds=36.0)  # nothing can be found anew
+    source.source = SimpleNamespace(clips=lambda split_policy: [gone, replace(gone, sentence="改正")])
+    ids = [clip.id for clip in source.clips(split_policy="official")]
+    assert ids[0] == "long-01" and ids[-1] == "long", "a text that was corrected does not get the old one's pieces"
     assert main([*map(str, words), "--align-with", "no/such/model"]) == 1
     assert "pieces.jsonl was made with model" in capsys.readouterr().err
 

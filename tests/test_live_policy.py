@@ -12,9 +12,11 @@ from cantowhisper.contracts import CantowhisperError
 from cantowhisper.serving.live.agreement import (
     BETWEEN_LINES,
     MAX_CHARACTERS_PER_SECOND,
+    SPARE_CHARACTERS,
     DecodeRequest,
     Hypothesis,
     agreed,
+    implausible,
 )
 from cantowhisper.serving.live.options import LiveOptions
 from cantowhisper.serving.live.policy import LivePolicy
@@ -345,3 +347,34 @@ def test_a_line_begins_without_the_comma_after_the_one_before():
     listen = lambda wanted: Hypothesis(said(wanted), 3)
     run(policy, windows((2.0, SPEECH), (1.5, PAUSE), (2.0, SPEECH), (1.5, PAUSE)), listen)
     assert [line.text for line in policy.lines] == ["前面", "後面"]
+
+
+def test_the_comma_before_a_line_counts_as_no_character_that_is_sure():
+    policy = LivePolicy()
+    run(policy, windows((2.0, SPEECH), (1.5, PAUSE)), lambda _: Hypothesis("前面"))
+    for _ in range(2):
+        policy.insert(windows((0.5, SPEECH)))
+        assert policy.process(lambda _: Hypothesis("，後面", 2), step_s=0.4)
+    assert (policy.open_line.text, policy.tentative) == ("後", "面")
+
+
+@given(st.integers(1, 4), st.integers(0, 10))
+def test_the_time_of_the_lines_before_it_makes_no_text_believable(seconds, before_s):
+    start = before_s * SAMPLE_RATE
+    wanted = DecodeRequest(start, start + seconds * SAMPLE_RATE, "", False, 0, "前面" if before_s else "")
+    most = "".join(chr(0x4E00 + i) for i in range(seconds * MAX_CHARACTERS_PER_SECOND + SPARE_CHARACTERS))
+    assert not implausible(most, wanted) and implausible(most + "多", wanted)
+
+
+def test_the_sound_of_the_lines_before_is_there_until_an_utterance_that_has_ended_is_heard():
+    met = set()
+    for gap_s in np.arange(0.8, 2.2, 0.1):  # the first line leaves the 3 s somewhere in between
+        policy = LivePolicy(LiveOptions(context_s=3.0))
+
+        def listen(wanted: DecodeRequest, policy=policy) -> Hypothesis:
+            assert policy.sound_from <= wanted.heard_from
+            met.add(bool(wanted.heard))
+            return Hypothesis("你好")
+
+        run(policy, windows((0.5, SPEECH), (gap_s, PAUSE), (0.5, SPEECH), (1.5, PAUSE)), listen, step_s=math.inf)
+    assert met == {True, False}

@@ -79,6 +79,11 @@ def test_without_the_packages_one_line_says_what_to_install(monkeypatch):
             ask()
 
 
+def test_work_that_is_stopped_gives_no_piece(monkeypatch):
+    monkeypatch.setattr(voices, "PACKAGES", ())  # it ends before any of them is needed
+    assert labels.with_speakers(np.zeros(9000, np.float32), [Span(0, 9000)], should_stop=lambda: True) == []
+
+
 @needs_model
 def test_two_voices_are_told_apart(samples):
     """Two espeak-ng voices that take turns."""

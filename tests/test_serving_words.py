@@ -45,15 +45,17 @@ def test_what_a_beginning_was_given_is_taken_back(terms, text):
     assert words.gain(state, 99) == pytest.approx(-words.held(state)) and words.step(state, 99) == START
 
 
+@settings(max_examples=30)
 @given(term_lists, texts)
 def test_all_scores_at_once_are_those_of_each_token(terms, text):
     words = Words(terms, weight=1.5)
-    state = words.after(text)
-    at_once = words.encourage(np.zeros((1, 6)), [state])[0]
-    assert at_once == pytest.approx([words.gain(state, token) for token in range(6)])
-    opened, states = words.openings(state)
-    assert [words.step(state, token) for token in opened.tolist()] == states
-    assert set(words.continuations(state)[0].tolist()) <= set(opened.tolist())
+    beginnings = {ids[:n] for term in terms for ids in term for n in range(len(ids) + 1)}  # that is, in all states
+    for state in {words.after(beginning) for beginning in (*beginnings, text)}:
+        at_once = words.encourage(np.zeros((1, 6)), [state])[0]
+        assert at_once == pytest.approx([words.gain(state, token) for token in range(6)])
+        opened, states = words.openings(state)
+        assert [words.step(state, token) for token in opened.tolist()] == states
+        assert set(words.continuations(state)[0].tolist()) <= set(opened.tolist())
 
 
 class Table:
@@ -150,6 +152,25 @@ def test_a_word_is_written_where_it_is_nearly_as_likely_and_not_where_it_is_not(
     assert 5 < written[1.0] < written[6.0] - 10
 
 
+class AtALoss(Table):
+    """Token 1 is nearly as likely as 0 in the beginning; in clip 0 nothing is likely any more two tokens after it."""
+
+    @staticmethod
+    def logits(clip, text):
+        said = text[len(PROMPT) :]
+        if not said:
+            return np.log(np.array([0.55, 0.40, *[0.01] * 5, 1e-9], np.float32))
+        if said[0] == 1 and len(said) == 2 and not clip:
+            return np.zeros(VOCABULARY, np.float32)
+        return np.where(np.arange(VOCABULARY) == 1 + len(said), 5, 0).astype(np.float32)
+
+
+def test_a_word_that_leaves_the_model_at_a_loss_is_not_written():
+    words, prompts = Words([[(1,)]], weight=2.0), np.array([PROMPT] * 2)
+    lost, sure = greedy_with_words(AtALoss([0, 1]), prompts, replace(RULES, max_new_tokens=4), words)
+    assert (lost.token_ids, sure.token_ids) == ([0, 2, 3, 4], [1, 2, 3, 4])
+
+
 def test_a_word_goes_on_from_text_that_was_written_before(monkeypatch):
     monkeypatch.setattr(rivals, "NEAR", 50.0)
     words = Words([[(1, 2, 3)]], weight=50.0)
@@ -162,7 +183,7 @@ def test_a_word_goes_on_from_text_that_was_written_before(monkeypatch):
 
 
 def test_a_list_is_read_as_people_write_it():
-    text = "\ufeff\n深水埗，屯門、 陳大文 ,\r\n# 朋友, 同事\n\nAlice   Wong;屯門\n C# \n"
+    text = "\ufeff\n深水埗，屯門、 陳大文 ,\r\n# 朋友, 同事\n \t# 鄰居\n\nAlice   Wong;屯門\n C# \n"
     assert read_words(text.lstrip("\ufeff")) == ("深水埗", "屯門", "陳大文", "Alice Wong", "C#")
     assert read_words("") == read_words("# nothing\n ,、\n") == ()
 

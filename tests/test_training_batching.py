@@ -13,7 +13,8 @@ from training_data import made_up_rows, small_split, tiny_whisper
 from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperTokenizer
 
 from cantowhisper.contracts import CantowhisperError
-from cantowhisper.speech.context import stack
+from cantowhisper.features.limits import too_many_tokens
+from cantowhisper.speech.context import MAX_DECODER_TOKENS, stack
 from cantowhisper.speech.mel import N_FRAMES, n_frames, pad_to
 from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.collator import IGNORED, Collator, FeatureRows, check_mels
@@ -112,6 +113,16 @@ def test_a_text_beyond_the_decoder_is_refused_in_one_line():
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
     ids = collator(*miniature()).label_ids("呀" * 444)
     assert len(ids) == 448
+
+
+def test_a_dataset_holds_no_text_beyond_the_decoder(tmp_path):
+    """What features let through, measured at the limit: training refuses none of it."""
+    model, processor = miniature()
+    processor.tokenizer.save_pretrained(tmp_path)
+    written = collator(model, processor)
+    kept = [n for n in range(440, 449) if not too_many_tokens("呀" * n, str(tmp_path))]
+    assert kept == list(range(440, 444)), "443, the prompt of 4 and the end are 448"
+    assert max(len(written.label_ids("呀" * n)) for n in kept) <= MAX_DECODER_TOKENS
 
 
 def test_control_tokens_written_in_a_sentence_are_spelt():

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from cantowhisper.training.run.checkpoints import (
     seal,
 )
 from cantowhisper.training.run.folder import PLACES, claim, finished, resume_point, run_config
-from cantowhisper.training.run.hub_checkpoints import HubCheckpoints
+from cantowhisper.training.run.hub_checkpoints import HubCheckpoints, Uploads
 
 REPO = "me/run"
 # A run has a number for everything that its options leave to the data.
@@ -222,3 +223,24 @@ def test_the_repository_follows_the_folder(hub):
     other = run_folder()
     assert HubCheckpoints.open(REPO, other).config() == {"seed": 20}
     shutil.rmtree(run)
+
+
+def test_what_is_being_sent_is_in_use_and_what_was_offered_last_is_sent_before_the_end(hub):
+    begun, go_on = threading.Event(), threading.Event()
+
+    class SlowNetwork(HubCheckpoints):
+        def put(self, steps):
+            begun.set()
+            go_on.wait(20)
+            return super().put(steps)
+
+    run = run_folder(whole=(3, 6))
+    (run / CONFIG_FILE).write_text("{}")
+    with Uploads(SlowNetwork.open(REPO, run)) as uploads:
+        uploads.offer(frozenset({3}))
+        assert begun.wait(20) and uploads.in_use == {3}, "its folder is being read"
+        uploads.offer(frozenset({3, 6}))
+        assert uploads.in_use == {3, 6}
+        threading.Timer(0.1, go_on.set).start()  # the training has ended by then
+    assert uploads.in_use == set()
+    assert {int(path.split("/")[0].split("-")[1]) for path in hub.repos[REPO].files if "/" in path} == {3, 6}

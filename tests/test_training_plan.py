@@ -182,6 +182,11 @@ def test_a_disk_with_less_than_the_run_takes_is_said_or_refused(tmp_path):
         room_line(tmp_path, model(free / 2), config)
     assert "\n" not in str(caught.value)
     assert "may be full" not in room_line(tmp_path, model(free / 3 / 2.5), config.with_overrides(max_steps=500))
+    # A run that goes on has its own checkpoints there already, and replaces them.
+    (tmp_path / "checkpoints" / "checkpoint-500").mkdir(parents=True)
+    with (tmp_path / "checkpoints" / "checkpoint-500" / "optimizer.pt").open("wb") as file:
+        file.truncate(2 * free)  # takes no room by itself
+    assert "; set keep_checkpoints=1" not in room_line(tmp_path, model(free / 2), config.with_overrides(max_steps=500))
 
 
 def test_the_end_is_told_by_steps_and_validations():

@@ -165,6 +165,17 @@ def test_no_event_may_name_a_file_that_was_not_uploaded(page, other, door):
     assert other.asked == []
 
 
+def test_no_path_leaves_the_folder_of_uploads(tmp_path, monkeypatch):
+    uploads = tmp_path / "uploads"
+    (uploads / "a").mkdir(parents=True)
+    (tmp_path / "secret").write_text("x")
+    (uploads / "link").symlink_to(tmp_path / "secret")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(uploads))
+    assert is_own_file(f"{uploads}/a/x.wav") and is_own_file(f"{uploads}/a/../x.wav")
+    for path in ("../secret", "a/../../secret", "a/../../uploads2/x", "link", "../uploads2"):
+        assert not is_own_file(f"{uploads}/{path}"), path
+
+
 def test_no_url_is_relayed(page, other):
     for named in [*URLS, *(o for o in OTHERS if isinstance(o, str))]:
         path = named.format(other.host).replace("\0", "%00")
