@@ -221,7 +221,8 @@ print(f"CER {cer([written], [said]).cer:.0%}, WER {wer([written], [said]).wer:.0
 from cantowhisper.files import write_json
 from cantowhisper.repository import sample_voices
 from cantowhisper.training.model import load_model
-from cantowhisper.training.results.scoring import SCORED_CONTEXTS, score_model, score_table, write_transcripts
+from cantowhisper.training.results.scoring import SCORED_CONTEXTS, score_model, write_transcripts
+from cantowhisper.training.results.tables import score_table
 
 test = load_split(FEATURES, "test")
 tuned, _ = load_model(MODEL_FOLDER, language=config.language_token or config.language)
@@ -242,7 +243,7 @@ print(score_table(scores))
 
 # %%
 from cantowhisper.training.results.analysis import confusions
-from cantowhisper.training.results.scoring import record_test_scores
+from cantowhisper.training.results.report import record_test_scores
 
 mistakes = confusions(transcripts["variable"])
 reads = record_test_scores(MODEL_FOLDER, after, mistakes, before=before)

@@ -26,7 +26,7 @@ from benchmarks.tables_real import (
     where,
     words,
 )
-from cantowhisper.training.results.scoring import score_table
+from cantowhisper.training.results.tables import score_table
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "README.zh-HK.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -13,7 +13,7 @@ from cantowhisper.contracts import ModelFacts, UsageError
 from cantowhisper.features.pipeline import FeatureConfig, build_features
 from cantowhisper.speech.language import language_code, usual_script, written_with_spaces
 from cantowhisper.speech.mel import SAMPLE_RATE
-from cantowhisper.training.results.scoring import score_folder
+from cantowhisper.training.results.report import score_folder
 from cantowhisper.training.trainer import train
 
 

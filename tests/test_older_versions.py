@@ -52,7 +52,7 @@ def test_facts_keep_the_context_that_the_model_was_trained_with(old):
 
 
 def test_a_model_folder_is_scored(old):
-    from cantowhisper.training.results.scoring import score_folder
+    from cantowhisper.training.results.report import score_folder
 
     report = score_folder(old / "model", old / "features", split="validation")
     assert [scores["all"]["n"] for scores in report["scores"].values()] == [1]

@@ -24,7 +24,7 @@ from cantowhisper.training.data.load import load_split
 from cantowhisper.training.data.sampling import clip_context
 from cantowhisper.training.model import save_model, set_language
 from cantowhisper.training.results.export import export_ctranslate2, export_model
-from cantowhisper.training.results.scoring import score_folder
+from cantowhisper.training.results.report import score_folder
 from cantowhisper.training.trainer import train
 
 N_CLIPS = 8

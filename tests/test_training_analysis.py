@@ -1,14 +1,26 @@
 """What scores say beyond one number: intervals that hold what they promise, loops, and the mistakes by name."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cantowhisper.contracts import CantowhisperError
 from cantowhisper.speech.metric import bootstrap_interval
 from cantowhisper.speech.text import CER_VIEWS, cer
-from cantowhisper.training.results.analysis import Transcript, confusions, drawn_over, is_loop, measure, worst_clips
-from cantowhisper.training.results.scoring import score_table
+from cantowhisper.training.results.analysis import (
+    Transcript,
+    confusions,
+    drawn_over,
+    is_loop,
+    measure,
+    measure_groups,
+    paired_difference,
+    worst_clips,
+)
+from cantowhisper.training.results.tables import difference_lines, group_lines, score_table
 
 CHARACTERS = "我你佢食飯呀，。"
 texts = st.text(CHARACTERS, max_size=8)
@@ -96,6 +108,47 @@ def test_95_of_100_intervals_over_speakers_hold_the_truth_and_those_over_clips_d
         low, high = bootstrap_interval(edits, characters, n_resamples=200)
         by_clip += low <= 0.3 <= high
     assert by_speaker >= 88 and by_clip < 75
+
+
+@settings(deadline=None, max_examples=20)  # a thousand resamples
+@given(clips, st.randoms())
+def test_the_paired_difference_is_that_of_the_corpus(pairs, random):
+    before = transcripts(pairs)
+    itself = paired_difference(before, before)
+    assert (itself["points"], itself["interval"], itself["speakers"]) == (0, [0, 0], 0)
+    after = [replace(t, prediction=random.choice([t.reference, t.prediction, ""])) for t in before]
+    told, back = paired_difference(before, after), paired_difference(after, before)
+    rates = [measure(one)["cer_no_punctuation"] for one in (before, after)]
+    assert told["points"] == pytest.approx(100 * (rates[1] - rates[0]), abs=0.01) == -back["points"]
+    low, high = told["interval"]
+    assert low <= high and back["interval"] == pytest.approx([-high, -low], abs=0.011)
+
+
+def test_a_difference_is_surer_than_two_rates():
+    """Hard clips are hard for both models."""
+    rng = np.random.default_rng(4)
+    sentence = "我你佢食飯呀好早晨啦"
+    hard = rng.integers(0, 9, 60)
+    before = [Transcript(str(i), sentence, sentence[: 9 - n], 1.0, speaker=str(i // 2)) for i, n in enumerate(hard)]
+    after = [replace(t, prediction=sentence[: 10 - n]) for t, n in zip(before, hard, strict=True)]
+    told = paired_difference(before, after)
+    assert (told["points"], told["interval"], told["speakers"]) == (-10, [-10, -10], 30)
+    rows = [measure(one)["cer_no_punctuation_interval"] for one in (before, after)]
+    assert rows[0][0] < rows[1][1], "the two intervals overlap"
+    (said,) = difference_lines({"context": "full", **told})
+    assert said.startswith("after − before at full context: −10.0 points of CER, −10.0 to −10.0 (n=60; ")
+    with pytest.raises(CantowhisperError, match="not the same clip"):
+        paired_difference(before, after[::-1])
+
+
+def test_speakers_are_grouped_by_what_they_say_of_themselves():
+    told = ["female"] * 6 + ["male"] * 5 + ["intersex"] * 2 + [""] * 3
+    said = [Transcript(str(i), "你好", "你", 1.0, gender=gender) for i, gender in enumerate(told)]
+    groups = measure_groups(said)
+    assert {name: row["n"] for name, row in groups["gender"].items()} == {"female": 6, "male": 5, "other": 5}
+    assert list(groups) == ["gender"], "nobody told an age"
+    assert next(group_lines(groups)).split()[:3] == ["gender,", "female", "6"]
+    assert measure_groups(said[13:]) == {}
 
 
 def test_clips_of_unknown_speakers_are_drawn_one_by_one():

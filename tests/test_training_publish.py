@@ -24,7 +24,7 @@ from cantowhisper.training.results.analysis import Transcript, measure
 from cantowhisper.training.results.card import model_card
 from cantowhisper.training.results.export import export_model
 from cantowhisper.training.results.facts import model_origin
-from cantowhisper.training.results.scoring import record, record_test_scores
+from cantowhisper.training.results.report import record, record_test_scores
 
 SAID = [Transcript("a", "食咗飯未呀？", "食左飯未", 1.5), Transcript("b", "你好", "你好", 1.0)]
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from training_data import small_features, small_split, with_texts
 
+from cantowhisper.cli.main import main
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.files import write_json
 from cantowhisper.speech.context import Context, plain_window, stack, token_budget
@@ -23,14 +24,14 @@ from cantowhisper.training.model import load_model, save_model
 from cantowhisper.training.presets import PRESETS
 from cantowhisper.training.results.analysis import Transcript
 from cantowhisper.training.results.export import export_ctranslate2, export_model, export_onnx
+from cantowhisper.training.results.report import score_folder
 from cantowhisper.training.results.scoring import (
-    score_folder,
     score_model,
-    score_table,
     summarize,
     transcribe_split,
     write_transcripts,
 )
+from cantowhisper.training.results.tables import score_table
 
 CONFIG = PRESETS["demo"].with_overrides(
     max_batch_frames=4000,
@@ -191,6 +192,40 @@ def test_the_model_before_is_scored_beside_it(model_folder, tmp_path):
     score_folder(folder, small_features(), split="test")
     kept = json.loads((folder / "metrics.json").read_text())["test"]
     assert kept["reads"] == 2 and kept["before"] == report["before"], "a reading without it leaves it"
+
+
+@pytest.fixture(scope="module")
+def english_features(tmp_path_factory):
+    """The validation clips of the samples, said to be English: the model knows <|en|>, too."""
+    folder = tmp_path_factory.mktemp("canary") / "features"
+    split = small_split("validation").map(lambda row: {"language": "en"})
+    (folder / "data").mkdir(parents=True)
+    split.to_parquet(folder / "data" / "validation-00000-of-00001.parquet")
+    return folder
+
+
+def test_a_score_beside_the_model_before_says_how_sure_the_difference_is(
+    model_folder, english_features, tmp_path, capsys
+):
+    folder = shutil.copytree(model_folder, tmp_path / "tuned")
+    write_json({}, folder / "metrics.json")
+    asked = ["score", str(folder), str(small_features()), "--before", str(model_folder)]
+    assert main([*asked, "--canary", str(english_features)]) == 0
+    told = capsys.readouterr().out
+    kept = json.loads((folder / "metrics.json").read_text())
+    difference = kept["test"]["difference"]
+    assert (difference["points"], difference["interval"], difference["n"]) == (0, [0, 0], 4), "the model and itself"
+    assert "+0.0 points of CER, +0.0 to +0.0" in told and "The interval includes 0" in told
+    (other,) = kept["elsewhere"]
+    assert (other["language"], other["split"], other["source"]) == ("en", "validation", "features")
+    assert other["before"] == other["after"] and other["difference"]["interval"] == [0, 0]
+    own = score_folder(folder, small_features(), split="validation")["scores"]["variable"]["all"]
+    assert other["after"]["cer_raw"] != own["cer_raw"], "the same clips under another token"
+    assert "features (English, validation, n=5)" in told
+    speed = kept["test"]["speed"]
+    assert speed["sound_seconds_a_second"]["variable"] > 0 and speed["threads"] == torch.get_num_threads()
+    assert main(["score", str(folder), str(small_features()), "--canary", str(english_features)]) == 2
+    assert "--before" in capsys.readouterr().err
 
 
 def test_each_context_has_its_own_table_of_transcripts(model_folder, tmp_path):

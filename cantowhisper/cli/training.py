@@ -75,6 +75,13 @@ def add_score(subparsers) -> argparse.ArgumentParser:
         "--context", choices=("full", "variable", "both"), help="default: what the model was trained for"
     )
     command.add_argument("--before", metavar="MODEL", help="also score the model that it was tuned from")
+    command.add_argument(
+        "--canary",
+        metavar="FEATURES",
+        action="append",
+        default=[],
+        help="also score both models on this dataset, of another language or subject: what was forgotten (repeatable)",
+    )
     command.add_argument("--json", type=Path, metavar="FILE", help="also write the report here")
     command.add_argument("--transcripts", type=Path, metavar="FILE", help="also write every clip, worst first (TSV)")
     command.set_defaults(run=run_score)
@@ -83,7 +90,8 @@ def add_score(subparsers) -> argparse.ArgumentParser:
 
 def run_score(arguments) -> None:
     from cantowhisper.files import write_json
-    from cantowhisper.training.results.scoring import score_folder, score_table
+    from cantowhisper.training.results.report import score_folder
+    from cantowhisper.training.results.tables import report_lines
 
     context = arguments.context
     contexts = None if context is None else ("variable", "full") if context == "both" else (context,)
@@ -94,16 +102,10 @@ def run_score(arguments) -> None:
         contexts=contexts,
         transcripts=arguments.transcripts,
         before=arguments.before,
+        canaries=arguments.canary,
         progress=True,
     )
-    for context, rows in report["scores"].items():
-        row = rows["all"]
-        views = ", ".join(f"{view} {row['cer_' + view]:.2%}" for view in ("raw", "no_punctuation", "simplified"))
-        print(f"{arguments.split} CER at {context} context (n={row['n']}): {views}")
-    columns = {f"before, {context} context": rows for context, rows in report.get("before", {}).items()}
-    print(score_table(columns | {f"{context} context": rows for context, rows in report["scores"].items()}))
-    mistakes = (f"{said or '∅'}→{written or '∅'} {times}×" for said, written, times in report["confusions"][:10])
-    print(f"most frequent mistakes: {', '.join(mistakes) or 'none'}")
+    print(*report_lines(report), sep="\n")
     if report.get("test_reads", 1) > 1:
         print(
             f"the test split was read {report['test_reads']} times for this model: choose between models on validation",

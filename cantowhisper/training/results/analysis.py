@@ -5,10 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import jiwer
+import numpy as np
 
+from cantowhisper.contracts import CantowhisperError
 from cantowhisper.speech.language import language_code, written_with_spaces
 from cantowhisper.speech.text import cer_edits, cer_view, has_loop
 
+TRAITS = ("gender", "age")  # of speakers, in the order of Transcript's fields
+FEWEST_CLIPS = 5  # in a group with a row of its own
 NOTHING = ""  # stands for the character that is not there, in an insertion or a deletion
 
 
@@ -22,6 +26,8 @@ class Transcript:
     duration_s: float
     language: str = ""  # the clip's tag
     speaker: str = ""  # "" if unknown
+    gender: str = ""  # as the speaker says, "" if unknown
+    age: str = ""
 
 
 def measure(transcripts: Sequence[Transcript], *, spelling: Mapping[str, str] | None = None) -> dict:
@@ -73,6 +79,54 @@ def _computed(metric, transcripts: Sequence[Transcript]) -> dict:
         references=[t.reference for t in transcripts],
         speakers=[t.speaker for t in transcripts],
     )
+
+
+def paired_difference(before: Sequence[Transcript], after: Sequence[Transcript]) -> dict:
+    """CER after − before of the same clips, without punctuation: {"points", "interval", "n", "speakers"}.
+
+    points and the 95 % bootstrap interval [low, high] in percentage points, both models on the same draws of speakers
+    (or clips, where `speakers` is 0). How easy a clip is, which both have in common, does not widen it.
+    """
+    from cantowhisper.speech.metric import bootstrap_interval, speakers_drawn
+
+    counted = []
+    for old, new in zip(before, after, strict=True):
+        if (old.id, old.reference) != (new.id, new.reference):
+            raise CantowhisperError(f"{old.id} and {new.id} are not the same clip; score both models on the same split")
+        if edits := cer_edits(new.prediction, new.reference):
+            counted.append((edits[0] - cer_edits(old.prediction, old.reference)[0], edits[1]))
+    spoken_by = [t.speaker for t in after if cer_edits(t.prediction, t.reference)]
+    edits, characters = np.array(counted, dtype=np.int64).T
+    return {
+        "points": _points(edits.sum() / characters.sum()),
+        "interval": [_points(end) for end in bootstrap_interval(edits, characters, spoken_by)],
+        "n": len(counted),
+        "speakers": speakers_drawn(spoken_by),
+    }
+
+
+def _points(rate: float) -> float:
+    return round(100 * float(rate), 2) + 0.0  # no -0.0
+
+
+def measure_groups(transcripts: Sequence[Transcript], *, spelling: Mapping[str, str] | None = None) -> dict:
+    """Scores by what speakers say of themselves, {trait: {value: `measure`}}, for the traits that some clips have.
+
+    "not said" are the clips without it; groups of fewer than FEWEST_CLIPS clips are together as "other".
+    """
+    report = {}
+    for trait in TRAITS:
+        groups: dict[str, list[Transcript]] = {}
+        for t in transcripts:
+            if cer_view(t.reference):
+                groups.setdefault(getattr(t, trait) or "not said", []).append(t)
+        if groups.keys() <= {"not said"}:
+            continue
+        kept = {name: groups[name] for name in sorted(groups) if len(groups[name]) >= FEWEST_CLIPS}
+        if rest := [t for name, clips in groups.items() if name not in kept for t in clips]:
+            kept["other"] = [*kept.get("other", []), *rest]
+        report[trait] = {name: measure(clips, spelling=spelling) for name, clips in kept.items()}
+    return report
 
 
 def drawn_over(row: Mapping) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from cantowhisper.contracts import CT2_FOLDER, CantowhisperError, ModelFacts
@@ -9,6 +10,7 @@ from cantowhisper.speech.language import language_code, language_name
 from cantowhisper.training.results.analysis import drawn_over
 from cantowhisper.training.results.facts import model_origin
 from cantowhisper.training.results.scoring import METRICS_FILE
+from cantowhisper.training.results.tables import difference_lines, elsewhere_line, speed_line
 
 CURVE_FILE = "learning_curve.png"
 VIEWS = {"cer_raw": "raw", "cer_no_punctuation": "no punctuation", "cer_simplified": "simplified"}
@@ -70,13 +72,15 @@ def _length(hours: float) -> str:
 
 def _results(metrics: dict, facts: ModelFacts) -> list[dict]:
     """The model-index rows: test scores where the test split was read, else validation."""
-    rows = [("test", context, groups["all"]) for context, groups in metrics.get("test", {}).get("scores", {}).items()]
+    test = metrics.get("test", {})
+    rows = [("test", context, groups["all"]) for context, groups in test.get("scores", {}).items()]
     rows = rows or [("validation", "variable", metrics["validation"])]
-    dataset = {"name": _name(facts.feature_source) or "features", "type": "cantowhisper-features"}
+    read = test.get("dataset") or {"source": facts.feature_source, "revision": facts.feature_revision}
+    dataset = {"name": _name(read["source"]) or "features", "type": "cantowhisper-features"}
     return [
         {
             "task": {"type": "automatic-speech-recognition"},
-            "dataset": {**dataset, "split": split, "revision": facts.feature_revision},
+            "dataset": {**dataset, "split": split, "revision": read["revision"]},
             "metrics": [
                 {"type": "cer", "name": f"CER, {name}, {context} context", "value": round(100 * row[key], 2)}
                 for key, name in VIEWS.items()
@@ -193,12 +197,37 @@ def _scores(metrics: dict) -> str:
         lines[-1] += " WER means nothing for a language without spaces."
     reads = f"The test split was read {test['reads']} time(s) for this model." if test else "Test was not read."
     lines.append(reads)
+    lines += _compared(test, metrics.get("elsewhere", []))
     if same := metrics.get("export_parity"):
         lines.append(
             f"The 8-bit export writes the same text as the model for {same['identical']} of "
             f"{same['n']} validation clips ({same['cer']:.1%} of the characters differ)."
         )
     return "\n".join(lines)
+
+
+def _compared(test: dict, others: list[dict]) -> Iterator[str]:
+    """What else was scored: the paired difference, groups of speakers, other data, speed."""
+    if difference := test.get("difference"):
+        yield f"The model before is `{test['before_model']}`; {' '.join(difference_lines(difference))}"
+    if groups := test.get("groups"):
+        yield from (
+            "",
+            "By what the speakers say of themselves (CER, no punctuation):",
+            "",
+            "| | n | CER |",
+            "|---|---|---|",
+        )
+        for trait, rows in groups.items():
+            yield from (
+                f"| {trait}, {name} | {row['n']} | {_percent(row, 'cer_no_punctuation')} |"
+                for name, row in rows.items()
+            )
+    if others:
+        yield from ("", "Elsewhere, before → after (CER, no punctuation):", "")
+        yield from (f"- {elsewhere_line(other)}" for other in others)
+    if speed := test.get("speed"):
+        yield from ("", speed_line(speed) + ".")
 
 
 def _percent(row: dict, key: str) -> str:

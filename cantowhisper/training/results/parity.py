@@ -12,7 +12,8 @@ from cantowhisper.speech.mel import pad_to
 from cantowhisper.speech.text import cer
 from cantowhisper.training.data.load import evenly, load_split
 from cantowhisper.training.model import load_model
-from cantowhisper.training.results.scoring import clip_tokens, record, scoring_config, transcribe_split
+from cantowhisper.training.results.report import record
+from cantowhisper.training.results.scoring import clip_tokens, scoring_config, transcribe_split
 
 
 def export_parity(model: str | os.PathLike, features: str | os.PathLike, engine, *, n_clips: int = 16) -> dict:

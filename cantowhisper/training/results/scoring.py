@@ -1,10 +1,8 @@
-"""How well a model transcribes a split: greedy decoding by length buckets, every clip kept, the test split counted."""
+"""How well a model transcribes a split: greedy decoding by length buckets, every clip kept."""
 
 import csv
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,16 +10,14 @@ from tqdm.auto import tqdm
 from transformers import GenerationMixin
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
-from cantowhisper.files import write_aside, write_json
+from cantowhisper.files import write_aside
 from cantowhisper.speech.context import Context, context_of, stack, token_budget
 from cantowhisper.speech.mel import FRAMES_PER_POSITION, pad_to
 from cantowhisper.speech.torch_context import ContextSeam
 from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.languages import main_language, token_of
-from cantowhisper.training.data.load import load_split
 from cantowhisper.training.data.sampling import frame_counts
-from cantowhisper.training.model import load_model
-from cantowhisper.training.results.analysis import Transcript, confusions, drawn_over, measure, worst_clips
+from cantowhisper.training.results.analysis import TRAITS, Transcript, measure, worst_clips
 
 SCORED_CONTEXTS = ("variable", "full")
 METRICS_FILE = "metrics.json"
@@ -60,7 +56,8 @@ def transcribe_split(
     bar.close()
     model.train(was_training)
     languages = [tag or config.language for tag in split["language"]]
-    columns = zip(split["id"], split["text"], split["duration_s"], languages, split["speaker"], strict=True)
+    traits = [split[name] if name in split.column_names else [""] * len(split) for name in TRAITS]
+    columns = zip(split["id"], split["text"], split["duration_s"], languages, split["speaker"], *traits, strict=True)
     return [Transcript(i, text, texts[row], *more) for row, (i, text, *more) in enumerate(columns)]
 
 
@@ -147,63 +144,6 @@ def score_model(
     return report
 
 
-def score_folder(
-    model: str | os.PathLike,
-    features: str | os.PathLike,
-    *,
-    split: str = "test",
-    contexts: Sequence[str] | None = None,
-    groups: Mapping[str, str] | None = None,
-    transcripts: str | os.PathLike | None = None,
-    before: str | os.PathLike | None = None,
-    progress: bool = False,
-) -> dict:
-    """Score a model folder (or Hub id) on a split of a feature dataset, and the model that it was tuned from.
-
-    `contexts` is by default the clip's own length, as the model was trained for it, or for a stock Whisper and one
-    trained on 30 s windows with the silence merged; `transcripts` names a table to write, and where
-    there are several contexts, each has its own: `clips.tsv` becomes `clips.variable.tsv` and `clips.full.tsv`.
-    `before` is a folder or Hub id, scored at the first of the contexts.
-    Returns {"model", "features", "split", "scores": {context: {group: scores}}, "before" (the same, where asked for),
-    "confusions": [[said, written, times], …] at the first context}. Scores on the test split are also kept in the
-    folder's `metrics.json`, and "test_reads" says how often that has happened for this model.
-    """
-    facts = ModelFacts.load(model)
-    contexts = contexts or ("variable",)
-    found: list[tuple[str, str, int]] = []
-
-    def keep(context: str, clips: list[Transcript]) -> None:
-        if context == contexts[0]:
-            found.extend(confusions(clips))
-        if transcripts is not None:
-            path = Path(transcripts)
-            write_transcripts(clips, path if len(contexts) == 1 else path.with_suffix(f".{context}{path.suffix}"))
-
-    rows = load_split(features, split)
-    spoken = scoring_config(facts, rows)
-    tuned = load_model(model, language=spoken.language_token or spoken.language)
-
-    def scores_of(model_and_processor, facts: ModelFacts, contexts, keep=None) -> dict:
-        loaded, processor = model_and_processor
-        config = spoken.with_context(context_of(facts))
-        loaded.to("cuda" if torch.cuda.is_available() else "cpu")
-        return score_model(
-            loaded, processor, rows, config=config, contexts=contexts, groups=groups, progress=progress, keep=keep
-        )
-
-    report = {"model": str(model), "features": str(features), "split": split}
-    if before is not None:
-        untuned = load_model(before, language=spoken.language_token or spoken.language)
-        report["before"] = scores_of(untuned, ModelFacts.load(before), contexts[:1])
-    report["scores"] = scores_of(tuned, facts, contexts, keep)
-    report["confusions"] = [list(row) for row in found]
-    if split == "test":
-        report["test_reads"] = record_test_scores(
-            model, report["scores"], report["confusions"], before=report.get("before")
-        )
-    return report
-
-
 def scoring_config(facts: ModelFacts, rows) -> TrainConfig:
     """How a model is to hear a split: with the contexts it was trained for, and in the split's languages.
 
@@ -214,59 +154,3 @@ def scoring_config(facts: ModelFacts, rows) -> TrainConfig:
         raise UsageError("neither the model nor the features say what language they are; make the features again")
     config = TrainConfig(language=language or facts.language_token, language_token=facts.language_token)
     return config.with_context(context_of(facts))
-
-
-def record_test_scores(
-    model: str | os.PathLike, contexts: Mapping, mistakes: Sequence, *, before: Mapping | None = None
-) -> int:
-    """Keep test scores in a model folder's `metrics.json`, and how often the split was read for this model.
-
-    `before` are the scores of the model that it was tuned from, {context: {group: scores}}; those of an earlier
-    reading stay where none are given. Who scores on test, changes something and scores again selects on test. The
-    reads are counted so that a reader of the model card can see it. Returns the count; 1 where the model is no folder
-    that `train` wrote.
-    """
-    path = Path(model) / METRICS_FILE
-    if not path.is_file():
-        return 1
-    kept = json.loads(path.read_text(encoding="utf-8")).get("test", {})
-    reads = kept.get("reads", 0) + 1
-    test = {"reads": reads, "scores": contexts, "confusions": [list(row) for row in mistakes]}
-    before = before or kept.get("before")
-    record(model, test=test | ({"before": before} if before else {}))
-    return reads
-
-
-def record(model: str | os.PathLike, **facts) -> None:
-    """Keep more in the `metrics.json` of a model folder, if it is one that `train` wrote."""
-    path = Path(model) / METRICS_FILE
-    if path.is_file():
-        write_json(json.loads(path.read_text(encoding="utf-8")) | facts, path)
-
-
-def score_table(columns: Mapping[str, Mapping[str, Mapping]]) -> str:
-    """A plain table of summaries {column: {group: scores}}: CER without punctuation and its 95 % interval."""
-    groups = list(next(iter(columns.values())))
-    lines = ["CER, no punctuation".ljust(22) + "n".rjust(6) + "".join(name.rjust(24) for name in columns)]
-    for group in [*groups[1:], groups[0]]:
-        n = next(iter(columns.values()))[group]["n"]
-        lines.append(group.ljust(22) + str(n).rjust(6) + "".join(_cell(c[group]).rjust(24) for c in columns.values()))
-    if all("wer_no_punctuation" in column["all"] for column in columns.values()):
-        cells = "".join(_cell(column["all"], "wer").rjust(24) for column in columns.values())
-        lines.append("WER, no punctuation".ljust(28) + cells)
-    if all("wer_whisper" in column["all"] for column in columns.values()):
-        cells = "".join(_cell(column["all"], "wer", "whisper").rjust(24) for column in columns.values())
-        lines.append("WER, Whisper's normaliser".ljust(28) + cells)
-    for name, label in (("loops", "loops"), ("empty_outputs", "empty outputs")):
-        counts = "".join(str(column["all"][name]).rjust(24) for column in columns.values())
-        lines.append(label.ljust(28) + counts)
-    first = next(iter(columns.values()))
-    lines.append(f"in brackets: 95 % bootstrap interval over {drawn_over(first['all'])}")
-    if first["all"].get("speakers") and (single := [name for name in groups if not first[name].get("speakers")]):
-        lines[-1] += f", over clips for {', '.join(single)}"
-    return "\n".join(lines)
-
-
-def _cell(row: Mapping, short: str = "cer", view: str = "no_punctuation") -> str:
-    low, high = row[f"{short}_{view}_interval"]
-    return f"{row[f'{short}_{view}']:.1%} ({low:.1%}–{high:.1%})"

@@ -2,8 +2,10 @@
 
 import contextlib
 import ctypes
+import platform
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -70,3 +72,14 @@ def memory_is_kept() -> Iterator[None]:
         for parameter, value in USUAL.items():
             libc.mallopt(parameter, value)
         libc.malloc_trim(0)
+
+
+def device_name() -> str:
+    """What computes, without whose machine it is: "NVIDIA H100 80GB HBM3", "Intel(R) Xeon(R) CPU @ 2.20GHz"."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
