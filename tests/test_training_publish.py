@@ -20,7 +20,7 @@ from cantowhisper.cli.main import main
 from cantowhisper.contracts import CantowhisperError, ModelFacts
 from cantowhisper.files import write_json
 from cantowhisper.training.presets import PRESETS
-from cantowhisper.training.results.analysis import Transcript, measure
+from cantowhisper.training.results.analysis import Transcript, measure, paired_difference
 from cantowhisper.training.results.card import model_card
 from cantowhisper.training.results.export import export_model
 from cantowhisper.training.results.facts import model_origin
@@ -86,6 +86,50 @@ def test_a_card_names_no_folder_as_its_base_model(folder, monkeypatch):
         card = model_card(folder, repo="me/mine")
         assert "base_model" not in card.split("---")[1] and "weights" not in card
         assert "fine-tuned from a local copy of `whisper-base`" in card and "on 3.9 minutes (60 clips) of" in card
+
+
+def test_a_card_warns_of_little_data(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    enough = {"train": {"clips": 1000, "hours": 1.0}, "validation": {"clips": 30, "hours": 0.1, "speakers": 5}}
+    few = {"train": {"clips": 60, "hours": 0.065}, "validation": {"clips": 20, "hours": 0.1, "speakers": 4}}
+    for data, n, said in (
+        (enough, 30, []),
+        (few, 20, ["3.9 minutes of training speech", "20 validation clips", "4 validation speakers"]),
+        (enough | {"validation": few["validation"]}, 30, ["4 validation speakers"]),
+    ):
+        write_json({**metrics, "data": data, "validation": {**metrics["validation"], "n": n}}, folder / "metrics.json")
+        (warning,) = [line for line in model_card(folder, repo="me/mine").splitlines() if "Little data" in line] or [""]
+        assert all(what in warning for what in said) and warning.count("below") == len(said)
+
+
+def test_a_card_tells_what_else_was_scored(folder):
+    """The paired difference, groups, other data and speed; all of the dataset that was scored last."""
+    gone = [dataclasses.replace(t, prediction="") for t in SAID]
+    difference = {"context": "full", **paired_difference(gone, SAID)}
+    other = {"source": "cv-22/en", "language": "en", "split": "test", "context": "full", "difference": difference}
+    scores = {"full": {"all": measure(SAID)}}
+    told = {
+        "before": {"full": {"all": measure(gone)}},
+        "before_model": "whisper-base",
+        "difference": difference,
+        "groups": {"gender": {"female": measure(SAID), "other": measure(gone)}},
+        "speed": {"device": "a processor", "threads": 2, "sound_seconds_a_second": {"full": 12.34}},
+        "dataset": {"source": "cv-22/zh-HK", "revision": "4567"},
+    }
+    record_test_scores(folder, scores, [], **told)
+    record(folder, elsewhere=[other | {"before": measure(gone), "after": measure(SAID)}])
+    card = model_card(folder, repo="me/mine")
+    assert "The model before is `whisper-base`; after − before at full context: −71.4 points of CER" in card
+    assert "| gender, other | 2 | 100.00% (100.00%–100.00%) |" in card
+    assert "- cv-22/en (English, test, n=2): 100.0% → 28.6%, −71.4 points (" in card
+    assert "12.3 at full context (PyTorch, greedy, in batches; a processor, 2 threads)." in card
+    (result,) = yaml.safe_load(card.split("---")[1])["model-index"][0]["results"]
+    assert result["dataset"]["name"] == "cv-22/zh-HK" and result["dataset"]["revision"] == "4567"
+    record_test_scores(folder, scores, [], dataset=told["dataset"])
+    assert "−71.4 points of CER" in model_card(folder, repo="me/mine")
+    record_test_scores(folder, scores, [], dataset={"source": "cv-23/zh-HK", "revision": "89"})
+    card = model_card(folder, repo="me/mine")
+    assert "points of CER" not in card and "| before" not in card, "those were of other clips"
 
 
 def test_a_push_makes_a_private_repository_with_the_model_and_its_card(hub, folder, capsys):

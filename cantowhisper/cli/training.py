@@ -31,6 +31,7 @@ def run_train(arguments) -> None:
     preset = _preset(arguments.preset)
     config = preset.with_overrides(**preset.read(arguments.set))
     from cantowhisper.training.run import processes
+    from cantowhisper.training.run.plan import little_data
     from cantowhisper.training.trainer import train
 
     metrics = train(arguments.features, arguments.out, config=config)
@@ -40,6 +41,8 @@ def run_train(arguments) -> None:
     print(
         f"validation {name[:3].upper()} {best[name]:.2%} at step {metrics['best_step']} (no punctuation, n={best['n']})"
     )
+    if few := little_data(metrics["data"], best["n"]):
+        print(few)
     print(f"next: cantowhisper score {arguments.out} {arguments.features}")
 
 

@@ -59,10 +59,13 @@ def _open(features: str | os.PathLike, split: str, streaming: bool):
 
 
 def amounts(**splits) -> dict[str, dict]:
-    """Clips and hours of each split, and how many of the clips are pseudo-labelled, where some are."""
+    """Clips and hours of each split, and how many speakers are known and clips pseudo-labelled, where any are."""
     found = {}
     for name, split in splits.items():
         found[name] = {"clips": len(split), "hours": round(float(sum(split["duration_s"])) / 3600, 3)}
+        streamed = isinstance(split, StreamedSplit)  # whose speakers would have to be fetched
+        if not streamed and (n := len(set(split["speaker"]) - {""})):
+            found[name]["speakers"] = n
         if n := sum(map(bool, split["labelled_by"])):
             found[name]["pseudo_labelled"] = n
     return found

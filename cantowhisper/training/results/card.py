@@ -11,6 +11,7 @@ from cantowhisper.training.results.analysis import drawn_over
 from cantowhisper.training.results.facts import model_origin
 from cantowhisper.training.results.scoring import METRICS_FILE
 from cantowhisper.training.results.tables import difference_lines, elsewhere_line, speed_line
+from cantowhisper.training.run.plan import little_data, spoken_length
 
 CURVE_FILE = "learning_curve.png"
 VIEWS = {"cer_raw": "raw", "cer_no_punctuation": "no punctuation", "cer_simplified": "simplified"}
@@ -45,7 +46,14 @@ def model_card(model: str | os.PathLike, *, repo: str) -> str:
         head["base_model"] = metrics["config"]["model"]
     exported = (Path(model) / CT2_FOLDER / "model.bin").exists()
     faster = _how_faster(repo, facts, timed=_timed(metrics)) if exported else ""
-    parts = [_what(metrics, facts), _how(repo, faster), _scores(metrics), _run(metrics), _limits(metrics, facts)]
+    parts = [
+        _what(metrics, facts),
+        *_warning(metrics),
+        _how(repo, faster),
+        _scores(metrics),
+        _run(metrics),
+        _limits(metrics, facts),
+    ]
     return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n" + "\n\n".join(
         [f"# {repo.split('/')[-1]}", *parts, ""]
     )
@@ -64,10 +72,6 @@ def _begun(metrics: dict) -> str:
     """The name of the model that the run began from, without the folders above it."""
     name = metrics["config"]["model"]
     return Path(name).resolve().name if _origin(metrics) == "folder" else name
-
-
-def _length(hours: float) -> str:
-    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
 
 
 def _results(metrics: dict, facts: ModelFacts) -> list[dict]:
@@ -108,12 +112,17 @@ def _what(metrics: dict, facts: ModelFacts) -> str:
     clips = (
         f"{amounts['clips']:,} clips" + (f", {pseudo:,} of them pseudo-labelled" if pseudo else "") if amounts else ""
     )
-    data = f"{_length(amounts['hours'])} ({clips}) of " if amounts else ""
+    data = f"{spoken_length(amounts['hours'])} ({clips}) of " if amounts else ""
     return (
         f"A stock Whisper of {metrics['parameters'] / 1e6:.1f} M parameters, {source} for {metrics['steps']} steps on "
         f"{data}`{_name(facts.feature_source or metrics['features'])}` (revision "
         f"`{facts.feature_revision or 'unknown'}`); it writes {_written(metrics, facts)}. {contexts}"
     )
+
+
+def _warning(metrics: dict) -> list[str]:
+    said = little_data(metrics["data"], metrics["validation"]["n"]) if "data" in metrics else ""
+    return [f"> {said}"] if said else []
 
 
 def _language(metrics: dict, facts: ModelFacts) -> str:

@@ -20,6 +20,8 @@ EVALUATIONS = 8  # a run
 MOST_STEPS_BETWEEN = 500  # evaluations
 LOSSES = 40  # a run
 MOST_STEPS_A_LOSS = 25
+ENOUGH_HOURS = 1.0  # of training speech
+ENOUGH_SPEAKERS = 5  # for validation
 ENOUGH_CLIPS = 30  # for validation: of fewer, the error rate changes by points with a handful of characters
 
 
@@ -84,6 +86,28 @@ def validation_line(config: TrainConfig, n_clips: int) -> str:
     return (
         f"{n_clips} validation clips are too few to choose between checkpoints{stop}; {ENOUGH_CLIPS} begin to be enough"
     )
+
+
+def little_data(data: dict[str, dict], n_validation: int) -> str:
+    """A warning where results rest on little; "" where they do not. data : clips, hours, … of each split (see amounts)
+
+    n_validation : clips that the checkpoint was chosen by
+    """
+    few = []
+    if (hours := data["train"]["hours"]) < ENOUGH_HOURS:
+        few.append(f"{spoken_length(hours)} of training speech (below {ENOUGH_HOURS:g} hour)")
+    if n_validation < ENOUGH_CLIPS:
+        few.append(f"{n_validation} validation clips (below {ENOUGH_CLIPS})")
+    if (speakers := data["validation"].get("speakers", ENOUGH_SPEAKERS)) < ENOUGH_SPEAKERS:
+        few.append(f"{speakers} validation speaker{'s' * (speakers > 1)} (below {ENOUGH_SPEAKERS})")
+    if not few:
+        return ""
+    return f"Little data: {', '.join(few)}. The choice of the checkpoint and the intervals of its scores are weak."
+
+
+def spoken_length(hours: float) -> str:
+    """Hours, below one in minutes."""
+    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
 
 
 def checkpoint_bytes(model: torch.nn.Module, config: TrainConfig) -> tuple[int, int]:
