@@ -24,8 +24,10 @@ FEATURE_COLUMNS = {
     "source": "string",
     "language": "string",  # of what is said, a tag such as yue, zh-HK or de; older datasets lack the column
     "labelled_by": "string",  # the model that wrote the text (a pseudo-label); "": people did. Older ones lack it, too
+    "gender": "string",  # as the source says: female, male, …; "" if it does not, and missing from older ones
+    "age": "string",  # likewise: teens, twenties, …
 }
-LATER_COLUMNS = ("language", "labelled_by")  # which older datasets lack
+LATER_COLUMNS = ("language", "labelled_by", "gender", "age")  # which older datasets lack
 SPLITS = ("train", "validation", "test")
 STATS_FILE = "stats.json"  # of a feature dataset
 CARD_FILE = "README.md"  # of a dataset or a model, as the Hub shows it

@@ -14,6 +14,7 @@ from cantowhisper.contracts import CantowhisperError, UsageError
 from cantowhisper.features.pipeline import build_features
 from cantowhisper.features.sources.combined import BEYOND, within_hours
 from cantowhisper.features.sources.open import open_source, parse
+from cantowhisper.features.sources.rows import traits_told
 
 V6 = "client_id path sentence up_votes down_votes age gender accent locale segment".split()  # noqa: SIM905
 V11 = [*V6[:7], "accents", *V6[8:]]
@@ -45,6 +46,25 @@ def test_an_archive_is_read_as_its_folder_is(tmp_path, columns):
     assert rejected(tmp_path / "out") == [("clip_0", "train", "more down- than up-votes")]
     assert stats["source"] == "cv-corpus-99.0-2030-01-01/yue" and stats["n_kept"] == 3
     assert {path.name for path in tmp_path.iterdir()} == {"cv-corpus-99.0-2030-01-01", "release.tar.gz", "out"}
+
+
+def test_gender_and_age_are_stored_as_the_source_tells_them(tmp_path):
+    release = Release(tmp_path / "cv-corpus-99.0-2030-01-01" / "yue", V17)
+    for i, (gender, age) in enumerate([("male_masculine", "fourties"), ("", ""), ("do_not_wish_to_say", "teens")]):
+        release.add(f"clip_{i}", f"第{i}句", audio=sound(1, pitch_hz=200 + 50 * i))
+        release.rows["train"][i] |= {"gender": gender, "age": age}
+    made = [release.write(), str(table_folder(tmp_path / "mine", "jsonl")) + ",text=words"]
+    table = Path(tmp_path / "mine" / "metadata.jsonl")
+    rows = [json.loads(line) | {"sex": "F", "age": 34, "split": "train"} for line in table.read_text().splitlines()]
+    table.write_text("\n".join(map(json.dumps, rows)))
+    build_features("+".join(made), tmp_path / "out", config=ONE, progress=False)
+    found = [
+        (row["gender"], row["age"])
+        for split in ("train", "validation", "test")
+        for row in stored(tmp_path / "out", split, columns=["gender", "age"])
+    ]
+    assert sorted(found) == sorted([("male", "forties"), ("", ""), ("", "teens"), *[("female", "thirties")] * 4])
+    assert traits_told("man", "7") == ("male", "under ten") and traits_told("2", "nan") == ("", "")
 
 
 def test_an_archive_that_is_cut_is_refused(tmp_path):

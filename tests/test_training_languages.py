@@ -68,7 +68,10 @@ def test_older_features_have_the_language_of_their_card(tmp_path):
     folder = tmp_path / "old"
     shutil.copytree(small_features(), folder)
     (shard,) = (folder / "data").glob("validation-*.parquet")
-    pq.write_table(pq.read_table(shard).drop_columns("language").replace_schema_metadata(None), shard)
+    pq.write_table(
+        pq.read_table(shard).drop_columns(["language", "gender", "age"]).replace_schema_metadata(None), shard
+    )
     stats = json.loads((folder / "stats.json").read_text(encoding="utf-8"))
     (folder / "stats.json").write_text(json.dumps(stats | {"language": "zh-TW"}), encoding="utf-8")
-    assert set(load_split(folder, "validation")["language"]) == {"zh-TW"}
+    old = load_split(folder, "validation")
+    assert set(old["language"]) == {"zh-TW"} and set(old["gender"]) == set(old["age"]) == {""}

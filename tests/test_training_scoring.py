@@ -222,6 +222,7 @@ def test_a_score_beside_the_model_before_says_how_sure_the_difference_is(
     own = score_folder(folder, small_features(), split="validation")["scores"]["variable"]["all"]
     assert other["after"]["cer_raw"] != own["cer_raw"], "the same clips under another token"
     assert "features (English, validation, n=5)" in told
+    assert kept["test"]["groups"]["gender"]["other"]["n"] == 4 and "gender, other" in told, "few are not told apart"
     speed = kept["test"]["speed"]
     assert speed["sound_seconds_a_second"]["variable"] > 0 and speed["threads"] == torch.get_num_threads()
     assert main(["score", str(folder), str(small_features()), "--canary", str(english_features)]) == 2

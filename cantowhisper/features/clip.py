@@ -107,6 +107,8 @@ def process_chunk(
         "source": pa.array([clip.source for clip in kept], pa.string()),
         "language": pa.array([clip.language for clip in kept], pa.string()),
         "labelled_by": pa.array([clip.labelled_by for clip in kept], pa.string()),
+        "gender": pa.array([clip.traits[0] for clip in kept], pa.string()),
+        "age": pa.array([clip.traits[1] for clip in kept], pa.string()),
     }
     digests = [xxhash.xxh3_128_digest(features.mel)[:DIGEST_BYTES] for features in found]
     return Chunk(pa.RecordBatch.from_pydict(columns), digests, rejects)

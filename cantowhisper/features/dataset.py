@@ -20,7 +20,7 @@ from cantowhisper.files import write_aside
 FEATURES_LEAF = "features.list.element.list.element"
 ENCODING = {
     "compression": "zstd",
-    "use_dictionary": ["speaker", "source", "language", "labelled_by"],
+    "use_dictionary": ["speaker", "source", "language", "labelled_by", "gender", "age"],
     "use_byte_stream_split": [FEATURES_LEAF],
     # Values that are encoded at a time, a row group of most clips at once: in Arrow's usual thousand, a fifth of the
     # time of writing goes into beginning again.

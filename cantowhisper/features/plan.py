@@ -26,6 +26,7 @@ from cantowhisper.features.limits import (
 )
 from cantowhisper.features.sources.clip import Clip, FileRecording, Recording, Source, seconds_of, seconds_told
 from cantowhisper.features.sources.combined import BEYOND, within_hours
+from cantowhisper.features.sources.rows import traits_told
 from cantowhisper.speech.language import language_code, language_tag
 from cantowhisper.speech.mel import FRAMES_PER_SECOND
 from cantowhisper.speech.text import cer_view, normalize
@@ -44,6 +45,7 @@ class PlannedClip:
     language: str
     recording: Recording
     labelled_by: str = ""
+    traits: tuple[str, str] = ("", "")  # gender and age
 
 
 TOO_LONG, NOT_ALIGNED = "too long", "not aligned"  # kinds of rejects; their seconds follow
@@ -105,10 +107,7 @@ def make_plan(source: Source, config: FeatureConfig) -> Plan:
     by_split: dict[str, list[_Candidate]] = {split: [] for split in SPLITS}
     digest = hashlib.sha256()
     for clip in source.clips(split_policy=config.split_policy):
-        said = [clip.id, clip.split, clip.sentence, clip.speaker, clip.source, clip.language]
-        if clip.labelled_by:  # and whether it was confident enough
-            said += [clip.labelled_by, clip.objection or ""]
-        digest.update("\t".join(said).encode() + b"\n")
+        digest.update(clip.said())
         by_split[clip.split].append(_candidate(clip, config))  # the row itself, five times as large, is let go
     plan = Plan(n_source_clips=sum(map(len, by_split.values())), checksum=digest.hexdigest())
     _hold_out(by_split, config, plan)
@@ -208,7 +207,8 @@ def _candidate(clip: Clip, config: FeatureConfig) -> _Candidate:
     speaker = sys.intern(hash_speaker(clip.speaker, config.salt))
     seconds = clip.seconds or (seconds_of(clip) if config.max_hours else None)
     language = _tag(clip.language or config.language)
-    planned = PlannedClip(clip.id, text, speaker, clip.source, language, clip.recording, clip.labelled_by)
+    traits = traits_told(clip.gender, clip.age)
+    planned = PlannedClip(clip.id, text, speaker, clip.source, language, clip.recording, clip.labelled_by, traits)
     return planned, seconds, clip.objection or _fault(text, clip.votes, language, config)
 
 

@@ -225,6 +225,7 @@ padded = np.pad(mel, ((0, 3000 - len(mel)), (0, 0)), constant_values=fill).T
 | `source` | which release it is from |
 | `language` | what is spoken: a language tag, such as `yue`, `zh-HK` or `de` |
 | `labelled_by` | the model that wrote `text` (a pseudo-label); empty where people did |
+| `gender`, `age` | of the speaker, as the source says (`female`, `twenties`); empty where it does not |
 
 ## What was left out
 

@@ -67,7 +67,17 @@ class Clip:
     source: str = ""  # name of the source, for the `source` column
     language: str = ""
     labelled_by: str = ""  # the model that wrote the sentence; "" if people did
+    gender: str = ""  # of the speaker, in the source's words, "" if it does not say
+    age: str = ""  # likewise, or in years
     objection: str | None = None  # why the source itself leaves this clip out; it is listed among the rejects
+
+    def said(self) -> bytes:
+        """A line with all that the source says of the clip and its features depend on: for the checksum of a source."""
+        cells = [self.id, self.split, self.sentence, self.speaker, self.source, self.language]
+        if self.labelled_by:  # and whether it was confident enough
+            cells += [self.labelled_by, self.objection or ""]
+        cells += filter(None, (self.gender, self.age))
+        return "\t".join(cells).encode() + b"\n"
 
 
 def seconds_of(clip: Clip) -> float:

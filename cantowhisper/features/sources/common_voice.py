@@ -86,6 +86,8 @@ class CommonVoice:
             votes=_count(row.get("up_votes")) - _count(row.get("down_votes")),
             source=self.name,
             language=self.language,
+            gender=row.get("gender") or "",
+            age=row.get("age") or "",
         )
 
     def _locale(self) -> str | None:

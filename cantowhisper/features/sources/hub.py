@@ -104,6 +104,8 @@ class HubDataset:
             seconds=seconds if seconds and seconds > 0 else None,
             source=self.name,
             labelled_by=as_text(cell.get("labelled_by")),
+            gender=as_text(cell.get("gender")),
+            age=as_text(cell.get("age")),
             language=self.language,
         )
 

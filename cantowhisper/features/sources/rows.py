@@ -11,11 +11,21 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError
 
 ENDINGS = (".tsv", ".csv", ".jsonl", ".ndjson", ".json")
+DECADES = ("under ten", "teens", "twenties", "thirties", "forties")
+DECADES += ("fifties", "sixties", "seventies", "eighties", "nineties")
+ONE_SPELLING = {
+    **dict.fromkeys(("f", "female_feminine", "feminine", "woman"), "female"),
+    **dict.fromkeys(("m", "male_masculine", "masculine", "man"), "male"),
+    "fourties": "forties",  # Common Voice's
+}
+WORDS = re.compile(r"[a-z][a-z _-]{1,30}")  # a number for a class, whose names are elsewhere, says nothing
+NOT_SAID = ("other", "unknown", "do_not_wish_to_say", "none", "nan", "null", "na")
 EXTRA = "\0extra"  # key of what a row has beyond its header's columns
 DELIMITERS = {".tsv": "\t,;", ".csv": ",;\t"}  # the usual one first
 ENCODINGS = ("big5hkscs", "gb18030", "cp1252")  # tried in this order, to name the likely one
@@ -167,3 +177,19 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+@cache
+def traits_told(gender: str, age: str) -> tuple[str, str]:
+    """What a source says of a speaker, in one spelling and ages in decades; "" where it says nothing that can be read.
+
+    >>> traits_told("male_masculine", "fourties"), traits_told("F", "34.0"), traits_told("1", "?")
+    (('male', 'forties'), ('female', 'thirties'), ('', ''))
+    """
+    years = as_number(age)
+    if years is not None and 0 < years < 100:
+        return traits_told(gender, DECADES[int(years // 10)])
+    said = [text.strip().lower() for text in (gender, age)]
+    said = [ONE_SPELLING.get(text, text) for text in said]
+    gender, age = (text if WORDS.fullmatch(text) and text not in NOT_SAID else "" for text in said)
+    return gender, age

@@ -32,6 +32,8 @@ USUAL = {
     "up_votes": ["up_votes"],
     "down_votes": ["down_votes"],
     "labelled_by": ["labelled_by"],
+    "gender": ["gender", "sex"],
+    "age": ["age", "age_group"],
     "confidence": ["confidence"],
 }
 NAMED = ("audio", "text", "speaker")  # columns that an option of the source may name
@@ -55,6 +57,8 @@ class Row:
     base: str = ""  # folder, in the source's, that its file names begin from
     labelled_by: str = ""  # the model that wrote the text
     confidence: float | None = None  # of that model, 0 to 1
+    gender: str = ""
+    age: str = ""
     objection: str | None = None
 
 
@@ -96,6 +100,8 @@ def table_row(cells: dict, columns: dict[str, str], *, base: str = "", split: st
         base=base,
         labelled_by=cell.get("labelled_by", ""),
         confidence=number("confidence"),
+        gender=cell.get("gender", ""),
+        age=cell.get("age", ""),
         objection="more cells than columns: an unquoted comma or tab?" if EXTRA in cells else None,
     )
 
@@ -171,6 +177,8 @@ class RowFolder:
             source=self.name,
             language=row.language or self.language,
             labelled_by=printable(row.labelled_by),
+            gender=printable(row.gender),
+            age=printable(row.age),
             objection=wrong,
         )
 

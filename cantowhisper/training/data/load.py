@@ -36,8 +36,9 @@ def load_split(features: str | os.PathLike, split: str, *, streaming: bool = Fal
         raise CantowhisperError(f"{features} is no feature dataset: it has no column {', '.join(sorted(missing))}")
     if "language" not in found.column_names:  # of an older dataset: all of it is what its card says
         found = found.add_column("language", [card_language(features)] * len(found))
-    if "labelled_by" not in found.column_names:
-        found = found.add_column("labelled_by", [""] * len(found))
+    for later in LATER_COLUMNS:
+        if later not in found.column_names:
+            found = found.add_column(later, [""] * len(found))
     return found
 
 
