@@ -107,6 +107,7 @@ def test_a_card_tells_what_else_was_scored(folder):
     gone = [dataclasses.replace(t, prediction="") for t in SAID]
     difference = {"context": "full", **paired_difference(gone, SAID)}
     other = {"source": "cv-22/en", "language": "en", "split": "test", "context": "full", "difference": difference}
+    other |= {"before": measure(gone), "after": measure(SAID), "before_model": "whisper-base"}
     scores = {"full": {"all": measure(SAID)}}
     told = {
         "before": {"full": {"all": measure(gone)}},
@@ -117,10 +118,11 @@ def test_a_card_tells_what_else_was_scored(folder):
         "dataset": {"source": "cv-22/zh-HK", "revision": "4567"},
     }
     record_test_scores(folder, scores, [], **told)
-    record(folder, elsewhere=[other | {"before": measure(gone), "after": measure(SAID)}])
+    record(folder, elsewhere=[other])
     card = model_card(folder, repo="me/mine")
     assert "The model before is `whisper-base`; after − before at full context: −71.4 points of CER" in card
-    assert "| gender, other | 2 | 100.00% (100.00%–100.00%) |" in card
+    assert "| gender, other | 2 | 100.00% (100.00%–100.00%) | clips |" in card
+    assert "Elsewhere, before (`whisper-base`) → after (CER, no punctuation, full context)" in card
     assert "- cv-22/en (English, test, n=2): 100.0% → 28.6%, −71.4 points (" in card
     assert "12.3 at full context (PyTorch, greedy, in batches; a processor, 2 threads)." in card
     (result,) = yaml.safe_load(card.split("---")[1])["model-index"][0]["results"]

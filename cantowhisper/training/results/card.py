@@ -206,12 +206,12 @@ def _scores(metrics: dict) -> str:
         lines[-1] += " WER means nothing for a language without spaces."
     reads = f"The test split was read {test['reads']} time(s) for this model." if test else "Test was not read."
     lines.append(reads)
-    lines += _compared(test, metrics.get("elsewhere", []))
     if same := metrics.get("export_parity"):
         lines.append(
             f"The 8-bit export writes the same text as the model for {same['identical']} of "
             f"{same['n']} validation clips ({same['cer']:.1%} of the characters differ)."
         )
+    lines += _compared(test, metrics.get("elsewhere", []))
     return "\n".join(lines)
 
 
@@ -220,20 +220,16 @@ def _compared(test: dict, others: list[dict]) -> Iterator[str]:
     if difference := test.get("difference"):
         yield f"The model before is `{test['before_model']}`; {' '.join(difference_lines(difference))}"
     if groups := test.get("groups"):
-        yield from (
-            "",
-            "By what the speakers say of themselves (CER, no punctuation):",
-            "",
-            "| | n | CER |",
-            "|---|---|---|",
-        )
+        context = next(iter(test["scores"]))
+        yield from ("", f"By what the speakers say of themselves (CER, no punctuation, {context} context):", "")
+        yield from ("| | n | CER | interval over |", "|---|---|---|---|")
         for trait, rows in groups.items():
-            yield from (
-                f"| {trait}, {name} | {row['n']} | {_percent(row, 'cer_no_punctuation')} |"
-                for name, row in rows.items()
-            )
+            for name, row in rows.items():
+                rate = _percent(row, "cer_no_punctuation")
+                yield f"| {trait}, {name} | {row['n']} | {rate} | {drawn_over(row)} |"
     if others:
-        yield from ("", "Elsewhere, before → after (CER, no punctuation):", "")
+        known, context = others[0]["before_model"], others[0]["context"]
+        yield from ("", f"Elsewhere, before (`{known}`) → after (CER, no punctuation, {context} context):", "")
         yield from (f"- {elsewhere_line(other)}" for other in others)
     if speed := test.get("speed"):
         yield from ("", speed_line(speed) + ".")
@@ -252,7 +248,7 @@ def _run(metrics: dict) -> str:
     if metrics["best_step"] == 0:
         best = f"None of {metrics['steps']} steps was better than the model as it was, and these are its weights"
     return (
-        f"## Training\n\n{best}, chosen by CER on validation; "
+        f"## Training\n\n{best}, chosen by {metrics.get('selected_by', 'cer')[:3].upper()} on validation; "
         f"{metrics['train_seconds'] / 60:.1f} minutes in the process that finished it.\n\n"
         f"![loss and validation error rate]({CURVE_FILE})\n\n```json\n{config}\n```"
     )

@@ -74,7 +74,9 @@ def group_lines(groups: Mapping[str, Mapping[str, Mapping]]) -> Iterator[str]:
     """A line for each group of analysis.measure_groups."""
     for trait, rows in groups.items():
         for name, row in rows.items():
-            yield f"{trait}, {name}".ljust(22) + str(row["n"]).rjust(6) + _cell(row).rjust(24)
+            yield (
+                f"{trait}, {name}".ljust(22) + str(row["n"]).rjust(6) + f"{_cell(row).rjust(24)} over {drawn_over(row)}"
+            )
 
 
 def elsewhere_line(other: Mapping) -> str:
