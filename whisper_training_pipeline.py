@@ -254,8 +254,7 @@ print(f"the test split was read {reads} time(s) for this model")
 # %%
 import pandas as pd
 
-worst = pd.read_csv(MODEL_FOLDER / "test_transcripts.tsv", sep="\t", quoting=3).head(5)
-display(worst)
+display(worst := pd.read_csv(MODEL_FOLDER / "test_transcripts.tsv", sep="\t", quoting=3).head(5))
 for clip in worst["id"].head(3):
     play(find_recording(clip, CLIPS) or f"{clip} is not here: set CLIPS in the parameters to hear it")
 

@@ -110,7 +110,7 @@ def test_95_of_100_intervals_over_speakers_hold_the_truth_and_those_over_clips_d
     assert by_speaker >= 88 and by_clip < 75
 
 
-@settings(deadline=None, max_examples=20)  # a thousand resamples
+@settings(deadline=None, max_examples=8)  # a thousand resamples
 @given(clips, st.randoms())
 def test_the_paired_difference_is_that_of_the_corpus(pairs, random):
     before = transcripts(pairs)

@@ -44,10 +44,9 @@ def score_folder(
     """Score a model folder (or Hub id) on a split of a feature dataset, and the model that it was tuned from.
 
     `contexts` is by default the clip's own length, as the model was trained for it, or for a stock Whisper and one
-    trained on 30 s windows with the silence merged; `transcripts` names a table to write, and where
-    there are several contexts, each has its own: `clips.tsv` becomes `clips.variable.tsv` and `clips.full.tsv`.
-    `before` is a folder or Hub id, scored at the first of the contexts. `canaries` are feature datasets of other
-    languages or subjects, whose test (else validation) clips both models hear at the first context, too.
+    trained on 30 s windows with the silence merged; `transcripts` names a table to write, with several contexts one
+    for each: `clips.variable.tsv` and `clips.full.tsv`. `before` is a folder or Hub id, scored at the first of the
+    contexts; so are both models on `canaries`, the test (else validation) clips of other feature datasets.
 
     Returns
     -------
@@ -70,7 +69,7 @@ def score_folder(
     if before is not None:
         stock = _Ear(before, ModelFacts.load(before), config, (), progress)
         known = stock.hear(rows, contexts[0])
-        report |= {"before": {contexts[0]: summarize(known, groups=groups, spelling=stock.spelling)}}
+        report["before"] = {contexts[0]: summarize(known, groups=groups, spelling=stock.spelling)}
         report["before_model"] = _shown(before)
     heard = {context: ear.hear(rows, context) for context in contexts}
     report["scores"] = {c: summarize(clips, groups=groups, spelling=ear.spelling) for c, clips in heard.items()}
