@@ -187,9 +187,9 @@ def _notes(result: Mapping) -> str:
     told = (
         f"(n={ours['n']} clips, each tested once, by a model that heard neither its speaker nor its sentence; "
         f"{result['steps']} steps of {result['clips_a_step']} clips, checkpoint chosen on a fourth fold; greedy, "
-        "without guards; Mandarin compared in simplified characters. The usual recipe and the stock model are "
-        "compared in the 30 s windows that they were trained "
-        f"on. CPU-minutes are of training alone, all cores together. {where(result['machine'])}.)"
+        "without guards; Mandarin compared in simplified characters. The stock model, and the usual recipe where it "
+        "was run, are compared in the 30 s windows that they were trained on. CPU-minutes are of training alone, all "
+        f"cores together. {where(result['machine'])}.)"
     )
     if "time_to_usual_best_ratio" in result:
         best, own = result["usual_best"], result["ours_reaches_it"]
