@@ -131,4 +131,4 @@ class Segment:
     flags: tuple[str, ...] = ()  # e.g. "repetition", "low_confidence"
     characters: tuple[tuple[str, float, float], ...] = ()  # (character, start_s, end_s), where they were asked for
     language: str = ""  # the code of what it was decoded as
-    speaker: int = 0  # who speaks, counted from 1 in the order of appearance; 0 where it was not asked for
+    speaker: int | str = 0  # who speaks: counted from 1 in the order of appearance, 0 if not asked for; or a name

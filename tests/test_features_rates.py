@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from test_features_release import ONE, rejected, sound, stored
 
 from cantowhisper.features.config import FeatureConfig
-from cantowhisper.features.limits import ENOUGH_CLIPS, fixed_rate, implausible_speed, speech_rate
 from cantowhisper.features.pipeline import build_features
 from cantowhisper.features.plan import make_plan
 from cantowhisper.features.sources.open import open_source
+from cantowhisper.speech.rates import ENOUGH_CLIPS, fixed_rate, implausible_speed, speech_rate
 
 LANGUAGES = ("yue", "zh", "ja", "ko", "ka", "en")
 

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_features_release import rejected, sound, stored
 
-from cantowhisper.features.limits import implausible_speed
 from cantowhisper.features.pipeline import FeatureConfig, build_features
+from cantowhisper.speech.rates import implausible_speed
 from cantowhisper.speech.text import normalize
 
 # Blocks of the scripts of Common Voice's locales: letters of each, as (first, last) code points.

@@ -11,10 +11,10 @@ import pyarrow as pa
 import xxhash
 
 from cantowhisper.features.config import FeatureConfig
-from cantowhisper.features.limits import SpeechRate, implausible_speed
 from cantowhisper.features.plan import TOO_LONG, PlannedClip, Reject
 from cantowhisper.speech.audio import AudioError, header_seconds, read_sound
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel
+from cantowhisper.speech.rates import SpeechRate, implausible_speed
 
 STEPS = 128  # of storage "uint8" in one unit of log-Mel
 DIGEST_BYTES = 10  # two of 10 million different recordings agree by chance once in 10^10 datasets

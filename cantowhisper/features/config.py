@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cantowhisper.contracts import UsageError
 from cantowhisper.options import Options, option
+from cantowhisper.speech.rates import MIN_PEAK, MIN_SECONDS
 
 SPLIT_POLICIES = ("official", "validated")
 ENGINES = ("local", "ray")
@@ -48,7 +49,10 @@ class FeatureConfig(Options):
         None, "of clips of which the source does not say it; null: the source says it", unit="a language code"
     )
     min_seconds: float = option(
-        0.3, "shorter than a spoken syllable with its onset: a slip of the record button", unit="seconds", above=0
+        MIN_SECONDS,
+        "shorter than a spoken syllable with its onset: a slip of the record button",
+        unit="seconds",
+        above=0,
     )
     max_seconds: float = option(
         30.0, "Whisper's window; what lies beyond it could never be heard", unit="seconds", above=0, most=30
@@ -61,7 +65,7 @@ class FeatureConfig(Options):
         most=1,
     )
     min_peak: float = option(
-        1e-3,
+        MIN_PEAK,
         "quieter clips are silence: below -60 dBFS a 16-bit recording has 33 levels left",
         unit="of full scale",
         least=0,

@@ -20,7 +20,6 @@ from cantowhisper.features.clip import Chunk, process_chunk, start_worker
 from cantowhisper.features.config import RANDOM_SALT, FeatureConfig
 from cantowhisper.features.dataset import ShardWriter
 from cantowhisper.features.journal import Journal, existing_stats, private_salt
-from cantowhisper.features.limits import SpeechRate
 from cantowhisper.features.parallel import cpu_cores, in_order
 from cantowhisper.features.plan import CLIPS_PER_CHUNK, Plan, Reject, Shard, make_plan
 from cantowhisper.features.ray_engine import in_order_on_ray
@@ -29,6 +28,7 @@ from cantowhisper.features.sources.clip import Source
 from cantowhisper.features.sources.combined import BEYOND
 from cantowhisper.features.sources.open import open_source
 from cantowhisper.speech.language import language_code, language_name, language_tag
+from cantowhisper.speech.rates import SpeechRate
 
 __all__ = ["FeatureConfig", "build_features"]
 

@@ -6,7 +6,6 @@ workers or on which of them was faster, and an interrupted build knows what is l
 """
 
 import hashlib
-import heapq
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,23 +15,16 @@ from itertools import chain
 
 from cantowhisper.contracts import SPLITS, UsageError
 from cantowhisper.features.config import FeatureConfig
-from cantowhisper.features.limits import (
-    ENOUGH_CLIPS,
-    TOO_MANY_TOKENS,
-    SpeechRate,
-    n_characters,
-    speech_rate,
-    too_many_tokens,
-)
+from cantowhisper.features.limits import TOO_MANY_TOKENS, too_many_tokens
 from cantowhisper.features.sources.clip import Clip, FileRecording, Recording, Source, seconds_of, seconds_told
 from cantowhisper.features.sources.combined import BEYOND, within_hours
 from cantowhisper.features.sources.rows import traits_told
 from cantowhisper.speech.language import language_code, language_tag
 from cantowhisper.speech.mel import FRAMES_PER_SECOND
+from cantowhisper.speech.rates import ENOUGH_CLIPS, SpeechRate, drawn, n_characters, speech_rate
 from cantowhisper.speech.text import cer_view, normalize
 
 USUAL_SECONDS = 5.0  # of a clip whose duration the source does not tell
-RATED_CLIPS = 400  # of a language, whose lengths say how quickly it is spoken: its median within 2-3 %
 CLIPS_PER_CHUNK = 32  # what a worker gets at a time and one Parquet row group: 2 MB of features, a fifth of a second
 
 
@@ -111,27 +103,26 @@ def make_plan(source: Source, config: FeatureConfig) -> Plan:
         by_split[clip.split].append(_candidate(clip, config))  # the row itself, five times as large, is let go
     plan = Plan(n_source_clips=sum(map(len, by_split.values())), checksum=digest.hexdigest())
     _hold_out(by_split, config, plan)
-    seen, drawn = _Seen(), {}
+    seen, rated = _Seen(), {}
     for split in HARDEST_TO_REPLACE_FIRST:
         kept = _settled(by_split.pop(split), split, seen, plan.rejects)
         if split == "train" and config.max_hours is not None:
             kept = _capped(kept, config.max_hours, plan.rejects)
         plan.shards += _shards(split, kept, config)
         plan.languages.update(clip.language for clip, _ in kept)
-        _draw(kept, drawn)
-    plan.rates = {code: speech_rate(code, _lengths(clips)) for code, clips in sorted(drawn.items())}
+        _draw(kept, rated)
+    plan.rates = {code: speech_rate(code, _lengths(clips)) for code, clips in sorted(rated.items())}
     assert plan.n_planned + len(plan.rejects) == plan.n_source_clips
     return plan
 
 
-def _draw(kept: list["_Settled"], drawn: dict[str, list["_Settled"]]) -> None:
-    """Add clips to the RATED_CLIPS of each language: those whose id's hash is smallest, so any order draws the same."""
+def _draw(kept: list["_Settled"], rated: dict[str, list["_Settled"]]) -> None:
+    """Add clips to those of each language that say how quickly it is spoken."""
     by_code: dict[str, list[_Settled]] = {}
     for pair in kept:
         by_code.setdefault(language_code(pair[0].language), []).append(pair)
-    by_hash = lambda pair: hashlib.sha256(f"rate/{pair[0].id}".encode()).digest()
     for code, clips in by_code.items():
-        drawn[code] = heapq.nsmallest(RATED_CLIPS, chain(drawn.get(code, ()), clips), key=by_hash)
+        rated[code] = drawn(chain(rated.get(code, ()), clips), lambda pair: pair[0].id)
 
 
 def _lengths(clips: list["_Settled"]) -> list[tuple[int, float]]:

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 from cantowhisper import __version__
 from cantowhisper.contracts import CARD_FILE, SPLITS, STATS_FILE
 from cantowhisper.features.dataset import hf_features
-from cantowhisper.features.limits import SILENCE_SECONDS
 from cantowhisper.features.plan import Reject, sentence_key
 from cantowhisper.features.sources.clip import Source
 from cantowhisper.files import write_json, write_text
 from cantowhisper.speech.language import language_code
+from cantowhisper.speech.rates import SILENCE_SECONDS
 
 REJECTED_FILE = "rejected.tsv"
 # What a restored value may be away from WhisperFeatureExtractor's, and what the card says of the column.

@@ -47,7 +47,7 @@ def to_vtt(segments: Sequence[Segment]) -> str:
 def to_tsv(segments: Sequence[Segment]) -> str:
     """start and end in whole milliseconds, and the text without tabs (the layout of openai-whisper's writer).
 
-    Then the speaker's number, where segments have one.
+    Then the speaker's number or name, where segments have one.
     """
     rows = [[_ms(s.start_s), _ms(s.end_s), _one_line(s.text), s.speaker] for s in segments]
     n = 4 if any(s.speaker for s in segments) else 3
@@ -110,7 +110,7 @@ def _captions_with_names(segments: Sequence[Segment]) -> list[Cue]:
 
 
 def _voice(cue: Cue) -> str:
-    return f"<v {speaker_name(cue.speaker)}>" if cue.speaker else ""
+    return f"<v {html.escape(speaker_name(cue.speaker), quote=False)}>" if cue.speaker else ""
 
 
 def _lines(cue: Cue) -> str:

@@ -27,7 +27,7 @@ class Cue:
     start_s: float
     end_s: float
     lines: tuple[str, ...]
-    speaker: int = 0  # as in Segment
+    speaker: int | str = 0  # as in Segment
 
 
 def captions(segments: Sequence[Segment], rules: CaptionRules | None = None) -> list[Cue]:

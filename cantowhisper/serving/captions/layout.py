@@ -36,7 +36,7 @@ class Layout:
     pieces: Sequence[tuple[int, int]]
     rules: CaptionRules
     japanese: bool = False
-    speakers: Sequence[int] = ()
+    speakers: Sequence[int | str] = ()
     costs: list[float | None] = field(init=False)
 
     def __post_init__(self):
@@ -66,7 +66,7 @@ class Layout:
         """Where lines of a slice may begin and end, its own ends included."""
         return [first, *(k for k in range(first + 1, after) if self.costs[k] is not None), after]
 
-    def speaker(self, k: int) -> int:
+    def speaker(self, k: int) -> int | str:
         """Who says a character; 0 where that is not known."""
         return self.speakers[bisect_right(self.pieces, k, key=lambda piece: piece[0]) - 1] if self.speakers else 0
 

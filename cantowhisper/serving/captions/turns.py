@@ -6,13 +6,13 @@ from dataclasses import replace
 from cantowhisper.contracts import Segment
 
 
-def speaker_name(speaker: int) -> str:
-    """What a speaker is called in files; "" for 0.
+def speaker_name(speaker: int | str) -> str:
+    """What a speaker is called in files; "" for 0. People who correct a transcript give names.
 
-    >>> speaker_name(2), speaker_name(0)
-    ('Speaker 2', '')
+    >>> speaker_name(2), speaker_name(0), speaker_name("陳太")
+    ('Speaker 2', '', '陳太')
     """
-    return f"Speaker {speaker}" if speaker else ""
+    return speaker if isinstance(speaker, str) else f"Speaker {speaker}" if speaker else ""
 
 
 def named_turns(segments: Sequence[Segment]) -> Iterator[Segment]:
@@ -22,7 +22,7 @@ def named_turns(segments: Sequence[Segment]) -> Iterator[Segment]:
     >>> [segment.text for segment in named_turns(said)]
     ['Speaker 1: 食咗飯未', 'Speaker 2: 食咗']
     """
-    before = 0
+    before: int | str = 0
     for segment in segments:
         changes = segment.speaker and segment.speaker != before and segment.text.strip()
         if changes:

@@ -4,12 +4,14 @@ Text is recognised as the model writes it and shown in the script that the visit
 takes no other recognition.
 """
 
+import json
 import logging
+import secrets
 import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import gradio as gr
@@ -20,11 +22,16 @@ from starlette.concurrency import run_in_threadpool
 from cantowhisper.contracts import CantowhisperError, Segment
 from cantowhisper.serving.glossary import read_words
 from cantowhisper.serving.offline import view
+from cantowhisper.serving.offline.editing.results import as_results, as_rows
+from cantowhisper.serving.offline.editing.rows import read_rows
+from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Choices, Result, Service, Status
 from cantowhisper.serving.offline.transcription import friendly, write_files
+from cantowhisper.serving.web.refusal import Refusal
 from cantowhisper.speech.text import to_script
 
 DOWNLOADS = ("txt", "srt", "vtt", "tsv", "json")
+SCRIPTS = ("", "traditional", "simplified")
 NO_TEXT = {"player": "", "transcript": "", "segments": "", "shown": None}
 
 log = logging.getLogger(__name__)
@@ -34,9 +41,10 @@ log = logging.getLogger(__name__)
 class Shown:
     """What a visitor's page shows after the work, so that its script can be changed."""
 
-    results: tuple[Result, ...]  # as recognised
-    media: tuple[str, ...]  # where the browser finds each recording
+    results: tuple[Result, ...]  # as recognised, or as corrected
+    media: tuple[str, ...]  # where the browser finds each recording; "" where it is no longer there
     script: str
+    key: str = field(default_factory=lambda: secrets.token_hex(8))  # by which the browser keeps corrections
 
 
 class _Scripted:
@@ -102,8 +110,16 @@ async def updates(
         yield _refused(friendly(error))
 
 
-async def rewritten(shown: Shown | None, script: str) -> AsyncIterator[dict]:
-    """What changes on the page when another script is chosen after the work; nothing is recognised again."""
+async def rewritten(shown: Shown | None, script: str, kept: str = "", *, limits: Limits) -> AsyncIterator[dict]:
+    """What changes on the page when another script is chosen after the work; nothing is recognised again.
+
+    kept : what the browser has, where people corrected something: then that is written in the other script
+    """
+    try:
+        shown = await run_in_threadpool(_shown_by, kept, limits) if kept else shown
+    except Refusal as refusal:
+        yield {"state": view.problem(str(refusal))}
+        return
     if shown is None or shown.script == script:
         yield {"shown": gr.skip()}
         return
@@ -111,9 +127,46 @@ async def rewritten(shown: Shown | None, script: str) -> AsyncIterator[dict]:
         yield await run_in_threadpool(_rewrite, replace(shown, script=script), folder)
 
 
+async def restored(kept: str, *, limits: Limits) -> AsyncIterator[dict]:
+    """What changes on a page that is opened again in a tab with corrections. kept : as in `rewritten`"""
+    if not kept:
+        yield {"shown": gr.skip()}
+        return
+    try:
+        shown = await run_in_threadpool(_shown_by, kept, limits)
+    except Refusal as refusal:
+        yield {"state": view.problem(str(refusal))}
+        return
+    with tempfile.TemporaryDirectory(prefix="cantowhisper-") as folder:
+        changes = await run_in_threadpool(_rewrite, shown, folder)
+    first = next(filter(None, shown.media), "")
+    yield changes | {"state": view.status_line(view.RESTORED), "player": view.player(first)}
+
+
+def _shown_by(kept: str, limits: Limits) -> Shown:
+    """What a browser has: rows, the key of their transcript, and the script that they are shown in.
+
+    Raises
+    ------
+    Refusal : what `read_rows` says is wrong
+    """
+    found, value = read_rows(kept, limits), json.loads(kept)
+    media = tuple(one.path if one.path and Path(one.path).is_file() else "" for one in found)
+    script = value.get("script")
+    script = script if script in SCRIPTS else ""
+    return Shown(as_results(found, written=True), media, script, str(value.get("result", ""))[:40])
+
+
 def _rewrite(shown: Shown, folder: str) -> dict:
     results = _Scripted(shown.script)(shown.results)
-    return _text(results, shown.media) | _files(results, folder) | {"shown": shown}
+    return _finished(results, shown) | _files(results, folder) | {"shown": shown}
+
+
+def _finished(results: Sequence[Result], shown: Shown) -> dict:
+    """The text of a finished transcript, with what the page's editor takes."""
+    rows = [as_rows(*one) for one in zip(results, shown.results, shown.media, strict=True)]
+    table = view.sections(results, shown.media, key=shown.key, script=shown.script, rows=rows)
+    return {"transcript": view.text_of(results), "segments": table}
 
 
 def _changes(status: Status, media: dict[Path, str], folder: str, scripted: _Scripted) -> dict:
@@ -134,28 +187,26 @@ def _shown(status: Status, media: dict[Path, str], folder: str, scripted: _Scrip
         return state
     where = tuple(media[result.path] for result in results)
     texts = scripted(results)
-    text = _text(texts, where)
     if status.stage == "done":
         if not any(r.progress.segments or r.before or r.problem for r in results):
             return _refused(view.CUT_SHORT.get(results[-1].progress.cut_short, view.NO_SPEECH))
-        return state | text | _files(texts, folder) | {"shown": Shown(results, where, scripted.script)}
+        shown = Shown(results, where, scripted.script)
+        return state | _finished(texts, shown) | _files(texts, folder) | {"shown": shown}
     # The player is set once: a new one would begin again each time.
     begun = any(r.progress.segments or r.before for r in results)
+    text = {"transcript": view.text_of(texts), "segments": view.sections(texts, where)}
     return state | text | ({} if begun or len(where) > 1 else {"player": view.player(where[0])})
 
 
-def _text(results: Sequence[Result], media: Sequence[str]) -> dict:
-    return {"transcript": view.text_of(results), "segments": view.sections(results, media)}
-
-
 def _files(results: Sequence[Result], folder: str) -> dict:
-    paths = _downloads(results, folder)
+    paths = downloads(results, folder)
     if not paths:
         return _no_files()
-    return {name: gr.update(value=path, interactive=True) for name, path in zip(DOWNLOADS, paths, strict=True)}
+    files = {name: gr.update(value=path, interactive=True) for name, path in zip(DOWNLOADS, paths, strict=True)}
+    return files | {"clips": gr.update(interactive=True)}
 
 
-def _downloads(results: Sequence[Result], folder: str) -> list[str]:
+def downloads(results: Sequence[Result], folder: str, names: Sequence[str] = DOWNLOADS) -> list[str]:
     """One file a format; of several transcripts, an archive a format. What could not be read is in none of them.
 
     The base model's transcript is one more, NAME.before.
@@ -167,17 +218,18 @@ def _downloads(results: Sequence[Result], folder: str) -> list[str]:
             transcripts.append((name, result.progress.segments))
             transcripts += [(f"{name}.before", result.before)] if result.before else []
     if len(transcripts) <= 1 and len(results) == 1:
-        return [path for name, segments in transcripts for path in write_files(segments, folder, name, DOWNLOADS)]
-    archives = [Path(folder) / f"transcripts-{name}.zip" for name in DOWNLOADS]
+        return [path for name, segments in transcripts for path in write_files(segments, folder, name, names)]
+    archives = [Path(folder) / f"transcripts-{name}.zip" for name in names]
     for name, segments in transcripts:
-        for archive, file in zip(archives, write_files(segments, folder, name, DOWNLOADS), strict=True):
+        for archive, file in zip(archives, write_files(segments, folder, name, names), strict=True):
             with zipfile.ZipFile(archive, "a") as pack:
                 pack.write(file, Path(file).name)
     return [str(archive) for archive in archives] if transcripts else []
 
 
 def _no_files() -> dict:
-    return {name: gr.update(value=None, interactive=False) for name in DOWNLOADS}
+    files = {name: gr.update(value=None, interactive=False) for name in DOWNLOADS}
+    return files | {"clips": gr.update(interactive=False)}
 
 
 def _refused(message: str) -> dict:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from cantowhisper.contracts import ModelFacts, Segment
 from cantowhisper.serving.captions.turns import named_turns
+from cantowhisper.serving.offline.editing.rows import EDITED, is_doubtful
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Result, Status
 from cantowhisper.serving.offline.transcription import friendly
@@ -20,6 +21,19 @@ CUT_SHORT = {
     "time": "時間到，只轉咗前面部分。 The time allowed was used up: this is the first part only.",
     "stopped": "已停止，呢度係停之前嘅文字。 Stopped: this is the text until then.",
 }
+EDITING = (
+    "<div class='editing'><p>撳一行就可以改。<kbd>Ctrl</kbd>+<kbd>Enter</kbd> 播／停呢行 · <kbd>Enter</kbd> 下一行 · "
+    "<kbd>Ctrl</kbd>+<kbd>Z</kbd> 還原。改動只留喺呢個分頁，伺服器唔會保存。 <span lang='en'>Press a row to correct "
+    "it. <kbd>Ctrl</kbd>+<kbd>Enter</kbd> plays or pauses the row, <kbd>Enter</kbd> goes to the next, <kbd>Ctrl</kbd>+"
+    "<kbd>Z</kbd> undoes. Corrections stay in this tab; the server keeps none.</span></p>"
+    "<p class='status' role='status' id='told'></p></div>"
+)
+RESTORED = "你嘅改動返嚟喇。 Your corrections are back."
+GONE = (
+    "<p class='status gone'>錄音已經唔喺伺服器：要聽或者要訓練片段，就再揀一次個檔案。 The recording is no longer on "
+    "the server: to hear it, or for training clips, choose the file again. <input type='file' accept='audio/*,video/*' "
+    "aria-label='再揀錄音 Choose the recording again'></p>"
+)
 NO_SPEECH = "聽唔到有人講嘢。 No speech was heard in this recording."
 
 
@@ -114,28 +128,38 @@ def text_of(results: Sequence[Result]) -> str:
     return "\n\n".join(f"— {name} —\n{text}" for name, text in texts)
 
 
-def sections(results: Sequence[Result], media: Sequence[str]) -> str:
-    """One table a recording. media : where the browser finds each recording, as a path on this server."""
-    return "".join(_section(r, m, alone=len(results) == 1) for r, m in zip(results, media, strict=True))
+def sections(
+    results: Sequence[Result], media: Sequence[str], *, key: str = "", script: str = "", rows: Sequence[str] = ()
+) -> str:
+    """One table a recording.
+
+    media : where the browser finds each recording, as a path on this server; "" where it is no longer there
+    key, script, rows : of a transcript that can be edited: its name, and each recording's rows as JSON (see editing/)
+    """
+    of = f" data-result='{html.escape(key)}' data-script='{html.escape(script)}'"
+    edits = [f"{of} data-rows='{html.escape(one)}'" for one in rows] or [""] * len(results)
+    parts = [_section(*one, alone=len(results) == 1) for one in zip(results, media, edits, strict=True)]
+    return (EDITING if rows else "") + "".join(parts)
 
 
-def _section(result: Result, media: str, *, alone: bool) -> str:
+def _section(result: Result, media: str, edit: str, *, alone: bool) -> str:
     name = "" if alone else f"<h3>{html.escape(result.name)}</h3>"
     if result.problem is not None:
-        return f"<section>{name}{problem(friendly(result.problem))}</section>"
+        return f"<section{edit}>{name}{problem(friendly(result.problem))}</section>"
     source = html.escape(f"gradio_api/file={quote(media)}", quote=True) if media else ""
     notes = "".join(f"<p class='status'>{html.escape(f'留意 Note: {note}.')}</p>" for note in result.progress.notes)
     table = segments_table(result.progress.segments, before=result.before)
     if not table and result.progress.finished and not result.progress.cut_short:
         table = f"<p class='status'>{html.escape(NO_SPEECH)}</p>"
-    return f"<section data-media='{source}'>{name}{notes}{table}</section>"
+    gone = "" if media or not edit else GONE
+    return f"<section data-media='{source}'{edit}>{name}{notes}{gone}{table}</section>"
 
 
 def player(media: str) -> str:
-    """A video element for sound and pictures alike, because audio elements show no captions."""
-    source = html.escape(f"gradio_api/file={quote(media)}", quote=True)
+    """A video element for sound and pictures alike, because audio elements show no captions. media : "" for none yet"""
+    source = f"src='{html.escape(f'gradio_api/file={quote(media)}', quote=True)}'" if media else "hidden"
     return (
-        f"<video controls playsinline preload='metadata' src='{source}' aria-label='播放 Player'></video>"
+        f"<video controls playsinline preload='metadata' {source} aria-label='播放 Player'></video>"
         "<p class='status' hidden>呢個瀏覽器播唔到呢種檔案。 This browser cannot play this kind of file.</p>"
     )
 
@@ -159,7 +183,7 @@ def segments_table(segments: Sequence[Segment], *, before: Sequence[Segment] = (
 
 
 def _row(segment: Segment, before: Segment | None, *, both: bool, speakers: bool) -> str:
-    unsure = " class='unsure'" if {"repetition", "low_confidence"} & set(segment.flags) else ""
+    unsure = " class='unsure'" if is_doubtful(segment) else ""
     short = lambda seconds: clock(seconds)[3:-2] if seconds < 3600 else clock(seconds)[:-2]
     start, end = short(segment.start_s), short(segment.end_s)
     play = f"<button type='button' aria-label='由 {start} 播放 Play from {start}'>{start} – {end}</button>"
@@ -167,7 +191,15 @@ def _row(segment: Segment, before: Segment | None, *, both: bool, speakers: bool
     if both:
         cells.append(f"<td class='before'>{html.escape(before.text) if before else ''}</td>")
     if speakers:
-        cells.append(f"<td class='speaker'>{segment.speaker or ''}</td>")
-    cells.append(f"<td>{f'{segment.confidence:.0%}' if segment.text else ''}</td>")
+        cells.append(f"<td class='speaker'>{html.escape(str(segment.speaker or ''))}</td>")
+    cells.append(f"<td>{_sureness(segment)}</td>")
     times = f"data-start='{segment.start_s:.2f}' data-end='{segment.end_s:.2f}'"
     return f"<tr {times}{unsure}>{''.join(cells)}</tr>"
+
+
+def _sureness(segment: Segment) -> str:
+    """How sure the model was; a mark beside it where somebody should listen; a word where somebody has."""
+    if EDITED in segment.flags:
+        return "已改 edited"
+    mark = "<span class='doubt' role='img' aria-label='聽多次 Listen again' title='聽多次 Listen again'>?</span> "
+    return f"{mark if is_doubtful(segment) else ''}{segment.confidence:.0%}" if segment.text else ""

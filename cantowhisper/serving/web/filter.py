@@ -57,12 +57,14 @@ class Open:
     files : visitors upload files and get some back
     server_functions : the page's script calls functions of components
     websockets : paths of our own WebSockets; Gradio's are shut
+    posts : paths of our own routes that are sent JSON, which is looked at and counted like that of events
     max_json_bytes : of one event
     """
 
     files: bool = True
     server_functions: bool = False
     websockets: Collection[str] = ()
+    posts: Collection[str] = ()
     max_json_bytes: int = 1_000_000
 
     def lets_through(self, method: str, path: str) -> bool:
@@ -77,6 +79,8 @@ class Open:
 
     def takes_json(self, path: str) -> bool:
         """Whether a POST to this path has a body that is looked at."""
+        if path in self.posts:
+            return True
         return bool(re.fullmatch(EVENTS, path) or (self.server_functions and re.fullmatch(SERVER_FUNCTIONS, path)))
 
 

@@ -1,0 +1,193 @@
+"""Rows of a transcript as a browser sends them back after corrections: checked, and made segments again.
+
+    {"recordings": [{"name": …, "path": …, "duration_s": …, "rows": [{"start_s": …, "end_s": …, "text": …,
+        "confidence": …, "flags": […], "language": …, "speaker": …, "written": …}, …], "before": [rows of the
+        base model], "notes": […], "cut_short": …, "problem": …}, …]}
+
+`path` is where the recording lies among the uploads, "" where it does not any more; only who uploaded it knows the
+folder's name. `written` is the text in the script that the
+model wrote, where another one is shown and the row was not typed over.
+"""
+
+import json
+import math
+import unicodedata
+from dataclasses import dataclass, replace
+
+from cantowhisper.contracts import Segment, UsageError
+from cantowhisper.serving.offline.limits import Limits
+from cantowhisper.serving.web.filter import is_own_file
+from cantowhisper.serving.web.refusal import Refusal
+from cantowhisper.speech.language import language_tag
+
+FORMATS = ("txt", "srt", "vtt", "tsv", "json", "clips")
+ADDRESSES = {name: f"/edited/{name}" for name in FORMATS}  # our own routes
+EDITED, DOUBTFUL = "edited", ("low_confidence", "repetition")  # flags of a segment
+
+MAX_ROWS = 10_000  # of all recordings together: ten of half an hour have some 6,000
+MAX_ROWS_BYTES = 2_000_000
+MAX_TEXT, MAX_NAME, MAX_NOTE = 2_000, 255, 500  # characters
+MAX_SPEAKER, MAX_PATH = 40, 4096
+MAX_FLAGS = 10
+SLACK_S = 0.011  # times are told in hundredths of a second, and a recording's length is rounded once more
+
+
+class _Wrong(Refusal):
+    """A field that is wrong; of a row, `_rows` says which."""
+
+    def __init__(self, what: str, chinese: str, english: str):
+        self.chinese, self.english = f"{what} {chinese}", f"{what} {english}"
+        super().__init__(f"{self.chinese}。 {self.english}.")
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """One recording's rows and the base model's, as shown and in the script that they were written in."""
+
+    name: str
+    path: str
+    duration_s: float
+    segments: tuple[Segment, ...]
+    as_written: tuple[Segment, ...]
+    before: tuple[Segment, ...] = ()
+    before_as_written: tuple[Segment, ...] = ()
+    notes: tuple[str, ...] = ()
+    cut_short: str = ""
+    problem: str = ""
+
+
+def read_rows(value: object, limits: Limits) -> tuple[Corrected, ...]:
+    """What a browser sent, as JSON text or parsed.
+
+    Raises
+    ------
+    Refusal : one line, in Chinese and English, that says what is wrong with which row
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise Refusal("改過嘅文字唔係 JSON。 The corrected rows are no JSON.") from None
+    found = value.get("recordings") if isinstance(value, dict) else None
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found) or not found:
+        raise Refusal("改過嘅文字冇錄音。 The corrected rows name no recordings.")
+    if len(found) > limits.max_files:
+        raise Refusal(f"一次最多 {limits.max_files} 個錄音。 At most {limits.max_files} recordings at a time.")
+    if sum(len(_list(one, key)) for one in found for key in ("rows", "before")) > MAX_ROWS:
+        raise Refusal(f"太多行，上限係 {MAX_ROWS:,}。 There are more than {MAX_ROWS:,} rows.", status=413)
+    return tuple(_recording(one, limits) for one in found)
+
+
+def _recording(value: dict, limits: Limits) -> Corrected:
+    duration_s = _number(value.get("duration_s"), "duration_s", most=limits.max_audio_s + 1)
+    rows, before = (_rows(_list(value, key), duration_s) for key in ("rows", "before"))
+    cut_short = _text(value.get("cut_short", ""), "cut_short", 10)
+    if cut_short not in ("", "time", "stopped"):
+        raise _Wrong("cut_short", "係 time 或者 stopped", "is time or stopped")
+    return Corrected(
+        name=_text(value.get("name"), "name", MAX_NAME),
+        path=_path(value.get("path", "")),
+        duration_s=duration_s,
+        segments=tuple(shown for shown, _ in rows),
+        as_written=tuple(written for _, written in rows),
+        before=tuple(shown for shown, _ in before),
+        before_as_written=tuple(written for _, written in before),
+        notes=tuple(_text(note, "notes", MAX_NOTE) for note in _list(value, "notes", at_most=20)),
+        cut_short=cut_short,
+        problem=_text(value.get("problem", ""), "problem", MAX_NOTE),
+    )
+
+
+def _rows(values: list, duration_s: float) -> list[tuple[Segment, Segment]]:
+    """Each row as shown and as written."""
+    rows, ended_s = [], 0.0
+    for number, value in enumerate(values, start=1):
+        try:
+            shown, written = _row(value)
+            if shown.end_s < shown.start_s:
+                raise _Wrong("end_s", "喺開始之前", "is before the row begins")
+            if shown.start_s < ended_s - SLACK_S:
+                raise _Wrong("start_s", "喺上一行完之前", "is before the end of the row before")
+            if shown.end_s > duration_s + SLACK_S:
+                raise _Wrong("end_s", f"喺錄音完之後（{duration_s:g} s）", f"is after the recording's {duration_s:g} s")
+        except _Wrong as wrong:
+            raise Refusal(f"第 {number} 行：{wrong.chinese}。 Row {number}: {wrong.english}.") from None
+        ended_s = shown.end_s
+        rows.append((shown, written))
+    return rows
+
+
+def _row(value: object) -> tuple[Segment, Segment]:
+    if not isinstance(value, dict):
+        raise _Wrong("row", "唔係物件", "is no object")
+    text = _text(value.get("text"), "text", MAX_TEXT)
+    flags = tuple(_text(flag, "flags", MAX_SPEAKER) for flag in _list(value, "flags", at_most=MAX_FLAGS))
+    shown = Segment(
+        start_s=round(_number(value.get("start_s"), "start_s"), 3),
+        end_s=round(_number(value.get("end_s"), "end_s"), 3),
+        text=text,
+        confidence=_number(value.get("confidence", 1.0), "confidence", most=1.0),
+        flags=tuple(flag for flag in flags if EDITED not in flags or flag not in DOUBTFUL),
+        language=_language(value.get("language", "")),
+        speaker=_speaker(value.get("speaker", 0)),
+    )
+    written = _text(value.get("written", text), "written", MAX_TEXT)
+    return shown, replace(shown, text=written)
+
+
+def _number(value: object, what: str, *, most: float = math.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _Wrong(what, "唔係數字", "is no number")
+    if not 0 <= value <= min(most, 1e7):  # also NaN
+        raise _Wrong(what, f"唔係 0 至 {most:g}", f"is not from 0 to {most:g}")
+    return float(value)
+
+
+def _text(value: object, what: str, at_most: int) -> str:
+    """A line of text: spaces for line breaks, no control characters."""
+    if not isinstance(value, str):
+        raise _Wrong(what, "唔係文字", "is no text")
+    if len(value) > at_most:
+        raise _Wrong(what, f"長過 {at_most} 個字", f"is longer than {at_most} characters")
+    line = " ".join(value.split())
+    if line.isprintable():
+        return line
+    if any(unicodedata.category(character) == "Cs" for character in line):
+        raise _Wrong(what, "有壞字", "has a broken character (half of a surrogate pair)")
+    return "".join(character for character in line if unicodedata.category(character) != "Cc")
+
+
+def _list(value: dict, key: str, *, at_most: int = MAX_ROWS) -> list:
+    found = value.get(key, [])
+    if not isinstance(found, list) or len(found) > at_most:
+        raise _Wrong(key, f"唔係最多 {at_most} 項嘅列", f"is no list of at most {at_most}")
+    return found
+
+
+def _language(value: object) -> str:
+    code = _text(value, "language", MAX_SPEAKER)
+    try:
+        _ = code and language_tag(code)
+    except UsageError:
+        raise _Wrong("language", "唔係語言代碼", "is no language code") from None
+    return code
+
+
+def _speaker(value: object) -> int | str:
+    """A number, as recognised, or a name."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 0 <= value <= 1000:
+            raise _Wrong("speaker", "唔係 0 至 1000", "is not from 0 to 1000")
+        return value
+    name = _text(value, "speaker", MAX_SPEAKER)
+    return int(name) if name.isascii() and name.isdigit() and len(name) < 4 else name or 0
+
+
+def _path(value: object) -> str:
+    """Where an upload lies, or did before it was swept; "" where no upload ever does, as after a restart."""
+    return value if isinstance(value, str) and len(value) <= MAX_PATH and is_own_file(value) else ""
+
+
+def is_doubtful(segment: Segment) -> bool:
+    """Whether somebody should listen to a row again: unsure or going round, and not corrected yet."""
+    return bool({*DOUBTFUL} & {*segment.flags}) and EDITED not in segment.flags
