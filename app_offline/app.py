@@ -18,10 +18,11 @@ from cantowhisper.serving.menus import language_choices
 from cantowhisper.serving.offline import openai_api, view
 from cantowhisper.serving.offline.addresses import Reach
 from cantowhisper.serving.offline.download import MAX_URL_CHARACTERS
+from cantowhisper.serving.offline.editing import routes as editing
 from cantowhisper.serving.offline.gradio_api import add_endpoints
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Choices, Service
-from cantowhisper.serving.offline.updates import DOWNLOADS, rewritten, updates
+from cantowhisper.serving.offline.updates import DOWNLOADS, restored, rewritten, updates
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.speakers.voices import available as speakers_available
 from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
@@ -31,6 +32,7 @@ from cantowhisper.serving.web.site import lighten_gradio
 from cantowhisper.serving.web.visitors import visitor_address
 
 HERE = Path(__file__).resolve().parent
+SCRIPT_FILES = ("player.js", "editor.js")
 THREADS = 2  # a free Space has two virtual cores; more threads than cores wait for each other
 EXAMPLE_CLIPS = {
     "market_morning.mp3": "街市 Market (MP3)",
@@ -41,6 +43,7 @@ EXAMPLE_CLIPS = {
 SCRIPTS = [("原樣 As is", ""), ("繁體 Traditional", "traditional"), ("简体 Simplified", "simplified")]
 CARE = [("快 Fast", 1), ("小心，慢一倍 Careful, half the speed", 5)]
 AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}  # for events that compute nothing
+CORRECTED = "(script, shown) => [script, shown, window.corrections.of_page()]"
 MAX_THREADS = 40  # for what the page writes and reads; whoever waits takes none
 # Gradio holds 0.1 MB of each tab and each call of a program, by default of up to 10,000. A tab that is forgotten loses
 # one thing: the script of its finished transcript can be changed only by transcribing again.
@@ -94,8 +97,13 @@ def _wire(page: gr.Blocks, service: Service, buttons: tuple, sources: list, choi
             async for changes in changing:
                 yield {outputs[name]: value for name, value in changes.items()}
 
-    async def rewrite(script, shown):
-        async with aclosing(rewritten(shown, script)) as changing:
+    async def rewrite(script, shown, kept):
+        async with aclosing(rewritten(shown, script, kept, limits=service.limits)) as changing:
+            async for changes in changing:
+                yield {outputs[name]: value for name, value in changes.items()}
+
+    async def restore(kept):
+        async with aclosing(restored(kept, limits=service.limits)) as changing:
             async for changes in changing:
                 yield {outputs[name]: value for name, value in changes.items()}
 
@@ -105,8 +113,10 @@ def _wire(page: gr.Blocks, service: Service, buttons: tuple, sources: list, choi
     (go, stop), (_, script, *_), shown = buttons, choices, list(outputs.values())
     quietly = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
     done = go.click(work, [*sources, *choices], shown, **quietly)
+    kept = gr.Textbox(visible=False)  # corrections, which the browser has
     for may_differ in (script.change, done.then):  # the choice may have changed during the work too
-        may_differ(rewrite, [script, outputs["shown"]], shown, **quietly)
+        may_differ(rewrite, [script, outputs["shown"], kept], shown, js=CORRECTED, **quietly)
+    page.load(restore, kept, shown, js="() => window.corrections.kept()", **quietly)
     stop.click(ask, **AT_ONCE)
     page.unload(ask)  # a closed tab stops computing
 
@@ -193,6 +203,9 @@ def _outputs(limits: Limits) -> dict[str, gr.components.Component]:
             outputs[name] = gr.DownloadButton(
                 name.upper(), interactive=False, size="md", min_width=70, elem_id=f"download-{name}"
             )
+        outputs["clips"] = gr.Button(
+            "訓練片段 Training clips", interactive=False, size="md", min_width=150, elem_id="download-clips"
+        )  # editor.js fetches them
     outputs["segments"] = gr.HTML(elem_id="segments")
     outputs["shown"] = gr.State(time_to_live=limits.keep_files_s)  # for the choice of another script afterwards
     outputs["kept"] = gr.File(visible=False)  # what was fetched: Gradio then deletes it when it deletes uploads
@@ -210,10 +223,10 @@ def example_clips() -> list[Path]:
 def launch_options(service: Service) -> dict:
     """Arguments of `launch()` without which the page would not look, or not be safe, as intended."""
     limits = service.limits
-    script = (HERE / "player.js").read_text(encoding="utf-8")
+    scripts = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPT_FILES)
     return {
-        "app_kwargs": service.site.app_kwargs(openai_api.routes(service)),
-        "head": f"<script>{script}</script>",
+        "app_kwargs": service.site.app_kwargs([*openai_api.routes(service), *editing.routes(service)]),
+        "head": f"<script>{scripts}</script>",
         "max_threads": MAX_THREADS,
         "state_session_capacity": KEPT_TABS,
         "theme": calm_theme(),

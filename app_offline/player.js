@@ -39,6 +39,7 @@
   }
 
   document.addEventListener("click", (event) => {
+    if (event.target.closest?.("#segments section[data-rows] td:not(:first-child)")) return; // the editor's
     const row = event.target.closest?.("#segments tr[data-start]");
     if (row && !String(getSelection())) playFrom(row); // who selects text does not want to hear it
   });

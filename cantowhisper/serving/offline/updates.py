@@ -116,10 +116,12 @@ async def rewritten(shown: Shown | None, script: str, kept: str = "", *, limits:
     kept : what the browser has, where people corrected something: then that is written in the other script
     """
     try:
-        shown = await run_in_threadpool(_shown_by, kept, limits) if kept else shown
+        found = await run_in_threadpool(_shown_by, kept, limits) if kept else None
     except Refusal as refusal:
         yield {"state": view.problem(str(refusal))}
         return
+    if found and (shown is None or shown.key == found.key):  # else another transcript has come meanwhile
+        shown = found
     if shown is None or shown.script == script:
         yield {"shown": gr.skip()}
         return

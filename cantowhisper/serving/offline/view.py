@@ -23,16 +23,18 @@ CUT_SHORT = {
 }
 EDITING = (
     "<div class='editing'><p>撳一行就可以改。<kbd>Ctrl</kbd>+<kbd>Enter</kbd> 播／停呢行 · <kbd>Enter</kbd> 下一行 · "
-    "<kbd>Ctrl</kbd>+<kbd>Z</kbd> 還原。改動只留喺呢個分頁，伺服器唔會保存。 <span lang='en'>Press a row to correct "
-    "it. <kbd>Ctrl</kbd>+<kbd>Enter</kbd> plays or pauses the row, <kbd>Enter</kbd> goes to the next, <kbd>Ctrl</kbd>+"
-    "<kbd>Z</kbd> undoes. Corrections stay in this tab; the server keeps none.</span></p>"
+    "<kbd>Shift</kbd>+<kbd>Enter</kbd> 喺游標分開 · <kbd>Ctrl</kbd>+<kbd>Z</kbd> 還原。"
+    "改動只留喺呢個分頁，伺服器唔會保存。 <span lang='en'>Press a row to correct it. "
+    "<kbd>Ctrl</kbd>+<kbd>Enter</kbd> plays or pauses it, <kbd>Enter</kbd> goes to the next, "
+    "<kbd>Shift</kbd>+<kbd>Enter</kbd> splits it at the cursor, <kbd>Ctrl</kbd>+<kbd>Z</kbd> undoes. "
+    "Corrections stay in this tab; the server keeps none.</span></p>"
     "<p class='status' role='status' id='told'></p></div>"
 )
 RESTORED = "你嘅改動返嚟喇。 Your corrections are back."
 GONE = (
-    "<p class='status gone'>錄音已經唔喺伺服器：要聽或者要訓練片段，就再揀一次個檔案。 The recording is no longer on "
-    "the server: to hear it, or for training clips, choose the file again. <input type='file' accept='audio/*,video/*' "
-    "aria-label='再揀錄音 Choose the recording again'></p>"
+    "<p class='status gone' {hidden}>錄音已經唔喺伺服器：要聽或者要訓練片段，就再揀一次個檔案。 The recording is no "
+    "longer on the server: to hear it, or for training clips, choose the file again. <input type='file' "
+    "accept='audio/*,video/*' aria-label='再揀錄音 Choose the recording again'></p>"
 )
 NO_SPEECH = "聽唔到有人講嘢。 No speech was heard in this recording."
 
@@ -151,7 +153,7 @@ def _section(result: Result, media: str, edit: str, *, alone: bool) -> str:
     table = segments_table(result.progress.segments, before=result.before)
     if not table and result.progress.finished and not result.progress.cut_short:
         table = f"<p class='status'>{html.escape(NO_SPEECH)}</p>"
-    gone = "" if media or not edit else GONE
+    gone = GONE.format(hidden="hidden" if media else "") if edit else ""
     return f"<section data-media='{source}'{edit}>{name}{notes}{gone}{table}</section>"
 
 
@@ -175,15 +177,15 @@ def segments_table(segments: Sequence[Segment], *, before: Sequence[Segment] = (
     earlier = {round(s.start_s, 2): s for s in before}
     pairs = [(s, earlier.pop(round(s.start_s, 2), None)) for s in segments]
     pairs += [(Segment(s.start_s, s.end_s, "", 0.0), s) for s in earlier.values()]
-    rows = [
-        _row(*pair, both=bool(before), speakers=speakers) for pair in sorted(pairs, key=lambda pair: pair[0].start_s)
-    ]
+    pairs.sort(key=lambda pair: pair[0].start_s)
+    rows = [_row(*pair, both=bool(before), speakers=speakers) for pair in pairs]
     kind = "segments both" if before else "segments"
     return f"<table class='{kind}'><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def _row(segment: Segment, before: Segment | None, *, both: bool, speakers: bool) -> str:
-    unsure = " class='unsure'" if is_doubtful(segment) else ""
+    only_before = bool(before and not (segment.text or segment.confidence))
+    kind = " class='only-before'" if only_before else " class='unsure'" if is_doubtful(segment) else ""
     short = lambda seconds: clock(seconds)[3:-2] if seconds < 3600 else clock(seconds)[:-2]
     start, end = short(segment.start_s), short(segment.end_s)
     play = f"<button type='button' aria-label='由 {start} 播放 Play from {start}'>{start} – {end}</button>"
@@ -194,7 +196,7 @@ def _row(segment: Segment, before: Segment | None, *, both: bool, speakers: bool
         cells.append(f"<td class='speaker'>{html.escape(str(segment.speaker or ''))}</td>")
     cells.append(f"<td>{_sureness(segment)}</td>")
     times = f"data-start='{segment.start_s:.2f}' data-end='{segment.end_s:.2f}'"
-    return f"<tr {times}{unsure}>{''.join(cells)}</tr>"
+    return f"<tr {times}{kind}>{''.join(cells)}</tr>"
 
 
 def _sureness(segment: Segment) -> str:
