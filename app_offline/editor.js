@@ -116,12 +116,14 @@ window.corrections = (() => {
     return { ...rest, text, flags: [...new Set([...(row.flags || []), "edited"])] };
   };
 
+  const tidy = (text) => text.replace(/\s+/g, " ").trim(); // as the server does
+
   /** What the fields of the row say now; times that make no sense stay as they were. */
   function typedRow() {
     const { recording, id } = active;
     let row = recording.rows[at(recording, id)];
-    const text = active.text.value.replace(/\s+/g, " ").trim();
-    if (text !== row.text) row = retold(row, text);
+    const text = tidy(active.text.value);
+    if (text !== tidy(row.text)) row = retold(row, text);
     for (const [field, input] of [["start_s", active.start], ["end_s", active.end]])
       if (input.value.trim() !== clock(row[field])) row = { ...row, [field]: seconds(input.value) ?? NaN };
     const before = recording.rows[at(recording, id)];
