@@ -19,7 +19,8 @@
     for (const row of rows) {
       const cue = new VTTCue(+row.dataset.start, +row.dataset.end, "");
       // As in a WebVTT file, so that no text can be read as a tag.
-      cue.text = row.querySelector(".text").textContent.replace(/&/g, "&amp;").replace(/</g, "&lt;");
+      const text = row.querySelector("textarea")?.value ?? row.querySelector(".text").textContent; // being corrected
+      cue.text = text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
       track.addCue(cue);
     }
   }

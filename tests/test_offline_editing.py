@@ -25,7 +25,7 @@ from cantowhisper.serving.offline.editing.rows import ADDRESSES, Corrected, read
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Result, Service
 from cantowhisper.serving.offline.transcription import Progress
-from cantowhisper.serving.offline.updates import restored, rewritten
+from cantowhisper.serving.offline.updates import Shown, restored, rewritten
 from cantowhisper.serving.subtitles import write
 from cantowhisper.serving.web.refusal import Refusal
 from cantowhisper.speech.audio import load_audio
@@ -224,8 +224,10 @@ def test_another_script_keeps_corrections():
     value = {"result": "abc", "script": "", **rows}
     (changes,) = in_steps(rewritten(None, "simplified", json.dumps(value), limits=LIMITS))
     assert changes["transcript"].splitlines() == ["后面", "食咗饭"] and "data-result='abc'" in changes["segments"]
+    assert changes["shown"] is None and changes["txt"]["value"] is None, "the server keeps none"
     anothers = json.dumps({"result": "another", "script": "", **sent(ROW | {"text": "其他"})})
-    (changes,) = in_steps(rewritten(changes["shown"], "", anothers, limits=LIMITS))
+    shown = Shown(as_results(read_rows(rows, LIMITS), written=True), ("",), "traditional", "abc")
+    (changes,) = in_steps(rewritten(shown, "", anothers, limits=LIMITS))
     assert changes["transcript"].splitlines() == ["後面", "食咗飯"], "nothing of another transcript"
 
 

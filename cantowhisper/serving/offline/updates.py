@@ -120,10 +120,13 @@ async def rewritten(shown: Shown | None, script: str, kept: str = "", *, limits:
     except Refusal as refusal:
         yield {"state": view.problem(str(refusal))}
         return
-    if found and (shown is None or shown.key == found.key):  # else another transcript has come meanwhile
-        shown = found
+    corrected = found is not None and (shown is None or shown.key == found.key)  # else another one came meanwhile
+    shown = found if corrected else shown
     if shown is None or shown.script == script:
         yield {"shown": gr.skip()}
+        return
+    if corrected:
+        yield await run_in_threadpool(_corrected, replace(shown, script=script))
         return
     with tempfile.TemporaryDirectory(prefix="cantowhisper-") as folder:
         yield await run_in_threadpool(_rewrite, replace(shown, script=script), folder)
@@ -139,8 +142,7 @@ async def restored(kept: str, *, limits: Limits) -> AsyncIterator[dict]:
     except Refusal as refusal:
         yield {"state": view.problem(str(refusal))}
         return
-    with tempfile.TemporaryDirectory(prefix="cantowhisper-") as folder:
-        changes = await run_in_threadpool(_rewrite, shown, folder)
+    changes = await run_in_threadpool(_corrected, shown)
     first = next(filter(None, shown.media), "")
     yield changes | {"state": view.status_line(view.RESTORED), "player": view.player(first)}
 
@@ -162,6 +164,13 @@ def _shown_by(kept: str, limits: Limits) -> Shown:
 def _rewrite(shown: Shown, folder: str) -> dict:
     results = _Scripted(shown.script)(shown.results)
     return _finished(results, shown) | _files(results, folder) | {"shown": shown}
+
+
+def _corrected(shown: Shown) -> dict:
+    """Corrected rows are shown and not kept: the browser has them, and asks for files of them (see editing/)."""
+    results = _Scripted(shown.script)(shown.results)
+    files = {name: gr.update(value=None, interactive=True) for name in DOWNLOADS}
+    return _finished(results, shown) | files | {"clips": gr.update(interactive=True), "shown": None}
 
 
 def _finished(results: Sequence[Result], shown: Shown) -> dict:
