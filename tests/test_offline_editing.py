@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from test_app_offline import Says, app, in_steps  # noqa: F401 (a fixture)
 
 from cantowhisper.contracts import Segment
+from cantowhisper.features.config import FeatureConfig
 from cantowhisper.features.pipeline import build_features
 from cantowhisper.serving.offline.editing.clips import Gone, write_clips
 from cantowhisper.serving.offline.editing.results import as_results, as_rows
@@ -145,6 +146,12 @@ def unpacked(recordings: list[Corrected], folder: Path, **options):
     return report
 
 
+def features_of(folder: Path) -> dict:
+    """stats.json of the features that are made of folder/clips."""
+    config = FeatureConfig(workers=1)
+    return build_features(str(folder / "clips"), folder / "features", config=config, progress=False)
+
+
 def said(*parts: tuple[float, float, str], **more) -> list[Segment]:
     return [Segment(start, end, text, 0.9, language=more.get("language", "yue")) for start, end, text in parts]
 
@@ -159,8 +166,8 @@ def test_what_features_would_reject_is_left_out_and_counted(talk, tmp_path):
         **{"no text": 2, "too short": 1, "speed": 1, "too long": 1, "long text": 1, "silent": 1},
     }
     assert "left out 7" in str(report) and "2 訓練" not in str(report) and "2 冇文字 without text" in str(report)
-    stats = build_features(str(tmp_path / "clips"), tmp_path / "features", progress=False)
-    assert stats["rejected"] == 0 and sum(split["clips"] for split in stats["splits"].values()) == report.n_clips == 2
+    stats = features_of(tmp_path)
+    assert not stats["rejected"] and sum(split["clips"] for split in stats["splits"].values()) == report.n_clips == 2
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -185,14 +192,17 @@ def test_clips_are_as_long_as_their_rows(talk, tmp_path, rows):
         assert np.abs(clip - heard[start : start + clip.size]).max() <= 1 / 32768
 
 
-def test_many_rows_of_one_voice_are_judged_by_their_own_speed(talk, tmp_path):
+@pytest.mark.slow
+def test_many_rows_are_judged_by_their_own_speed(talk, tmp_path):
     """Features learn from 200 clips how quickly people speak, and reject what differs."""
-    rows = said(*((n * 0.5, n * 0.5 + 0.45, "食飯" if n % 50 else "食咗飯未") for n in range(99)))
-    recordings = [corrected(talk, rows, f"{name}.wav") for name in "abc"]
+    rows = [
+        said(*((n * 0.5 + d, n * 0.5 + d + 0.4, "食" if n % 50 else "食咗飯未") for n in range(99)))
+        for d in (0, 0.01, 0.02)
+    ]
+    recordings = [corrected(talk, one, f"{n}.wav") for n, one in enumerate([*rows, rows[0]])]
     report = unpacked(recordings, tmp_path / "clips")
-    assert report.n_clips + report.left_out.total() == 297
-    stats = build_features(str(tmp_path / "clips"), tmp_path / "features", progress=False)
-    assert stats["rejected"] == 0
+    assert dict(report.left_out) == {"heard before": 99, "speed": 6} and report.n_clips == 291
+    assert not features_of(tmp_path)["rejected"]
 
 
 def test_a_sentence_that_two_of_many_voices_say_is_given_to_one(talk, tmp_path):
@@ -202,8 +212,8 @@ def test_a_sentence_that_two_of_many_voices_say_is_given_to_one(talk, tmp_path):
     ]
     report = unpacked([corrected(talk, rows)], tmp_path / "clips")
     assert dict(report.left_out) == {"said by others": 19}
-    stats = build_features(str(tmp_path / "clips"), tmp_path / "features", progress=False)
-    assert stats["rejected"] == 0 and len(stats["splits"]) == 3
+    stats = features_of(tmp_path)
+    assert not stats["rejected"] and len(stats["splits"]) == 3
 
 
 def test_a_recording_that_is_gone_or_another_is_told(talk, tmp_path):

@@ -79,11 +79,11 @@ async def updates(
     choices: Choices | None = None,
     visitor: str = "",
     session: str = "",
-    listed: str = "",
+    listed: str | None = "",
 ) -> AsyncIterator[dict]:
     """What changes on the page as the work on one request goes on: new values by the name of an output.
 
-    listed : names and terms as they were typed
+    listed : names and terms as they were typed; None where the page has no box for them
 
     The last one has what `rewritten` takes as "shown", or None where nothing was transcribed.
     """
@@ -97,7 +97,7 @@ async def updates(
         # Gradio copies files into its own store when they are yielded, so this folder need not live longer.
         with tempfile.TemporaryDirectory(prefix="cantowhisper-") as folder:
             media: dict[Path, str] = {Path(path): str(path) for path in paths}
-            as_written = replace(choices, script="", words=read_words(listed))
+            as_written = replace(choices, script="", words=read_words(listed or ""))
             asked = {"visitor": visitor, "link": link, "choices": as_written, "session": session}
             async with aclosing(service.run(paths, **asked)) as statuses:
                 async for status in statuses:

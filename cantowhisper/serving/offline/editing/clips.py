@@ -9,6 +9,7 @@ for one.
 """
 
 import csv
+import hashlib
 import io
 import zipfile
 from collections import Counter
@@ -42,6 +43,7 @@ WORDS = {  # of what is left out
     "too long": f"長過 {CHUNK_SECONDS} 秒 longer than {CHUNK_SECONDS} s",
     "long text": f"文字長過 {MAX_TEXT_BYTES} bytes text longer than {MAX_TEXT_BYTES} bytes",
     "silent": "冇聲 silent",
+    "heard before": "同一段聲 the same sound as another row",
     "speed": "字數同時間唔夾 too many or too few words for the time",
     "said by others": "其他人講過一樣嘅 said by another speaker too",
 }
@@ -120,7 +122,10 @@ def write_clips(
     def samples(number: int) -> np.ndarray:
         return _samples(recordings[number].path, max_seconds, should_stop)
 
-    clips = [clip for number, one in enumerate(recordings) for clip in _clips_of(number, one, samples, language)]
+    heard: set[bytes] = set()
+    clips = []
+    for number, one in enumerate(recordings):
+        clips += _clips_of(number, one, samples, language, heard)
     _leave_out(clips)
     report = Report(left_out=Counter(clip.reason for clip in clips if clip.reason))
     kept = [clip for clip in clips if not clip.reason]
@@ -149,8 +154,10 @@ def _samples(path: str, max_seconds: float, should_stop: Callable[[], bool]) -> 
     return np.clip(np.round(waveform * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
-def _clips_of(number: int, one: Corrected, samples: Callable[[int], np.ndarray], language: str) -> list[Clip]:
-    """Clips of one recording, with what is wrong with each by itself."""
+def _clips_of(
+    number: int, one: Corrected, samples: Callable[[int], np.ndarray], language: str, heard: set[bytes]
+) -> list[Clip]:
+    """Clips of one recording, with what is wrong with each by itself. heard : digests of clips that were fine, added to"""
     if one.problem or not one.segments:
         return []
     sound, clips = samples(number), []
@@ -164,6 +171,10 @@ def _clips_of(number: int, one: Corrected, samples: Callable[[int], np.ndarray],
         start, end = (min(round(at * SAMPLE_RATE), sound.size) for at in (segment.start_s, segment.end_s))
         clip = Clip(number, start, end, normalize(segment.text), segment.language or language, _speaker(segment, one))
         clip.reason = _fault(clip, sound[start:end])
+        digest = hashlib.sha256(sound[start:end].tobytes()).digest()
+        if not clip.reason and digest in heard:  # somebody gave a recording twice
+            clip.reason = "heard before"
+        heard |= set() if clip.reason else {digest}
         clips.append(clip)
     return clips
 

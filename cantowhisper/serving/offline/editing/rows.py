@@ -157,10 +157,12 @@ def _text(value: object, what: str, at_most: int) -> str:
     return "".join(character for character in line if unicodedata.category(character) != "Cc")
 
 
-def _list(value: dict, key: str, *, at_most: int = MAX_ROWS) -> list:
+def _list(value: dict, key: str, *, at_most: int | None = None) -> list:
     found = value.get(key, [])
-    if not isinstance(found, list) or len(found) > at_most:
-        raise _Wrong(key, f"唔係最多 {at_most} 項嘅列", f"is no list of at most {at_most}")
+    if not isinstance(found, list):
+        raise _Wrong(key, "唔係列表", "is no list")
+    if at_most is not None and len(found) > at_most:
+        raise _Wrong(key, f"多過 {at_most} 項", f"has more than {at_most} items")
     return found
 
 
