@@ -15,13 +15,15 @@ window.corrections = (() => {
 
   function adopt() {
     const sections = [...document.querySelectorAll("#segments section[data-rows]")];
-    if (!sections.length || sections[0] === page?.recordings[0].section) return;
+    // Gradio keeps elements and changes what is in them, so that only the content says whether it is another one.
+    const source = sections.map((section) => Object.values(section.dataset).join()).join();
+    if (!sections.length || source === page?.source) return;
     const { result, script } = sections[0].dataset;
     const dirty = stored(STORED + result) !== null || (page?.key === result && page.dirty);
     trs.clear();
     [active, undoable] = [null, []];
     const recordings = sections.map((section) => ({ section, ...JSON.parse(section.dataset.rows) }));
-    page = { key: result, script, recordings, dirty, taken: false };
+    page = { key: result, script, source, recordings, dirty, taken: false };
     for (const recording of recordings) {
       const elements = recording.section.querySelectorAll("tbody tr:not(.only-before)");
       recording.rows = recording.rows.map((row, i) => ({ ...row, id: nextId++, tr: elements[i] }));
@@ -35,7 +37,11 @@ window.corrections = (() => {
     if (dirty) save();
   }
 
-  new MutationObserver(adopt).observe(document, { childList: true, subtree: true });
+  new MutationObserver(adopt).observe(document, {
+    childList: true,
+    subtree: true,
+    attributeFilter: ["data-rows"],
+  });
 
   // ------------------------------------------------------------------------------------------- in this tab's storage
 
@@ -101,12 +107,13 @@ window.corrections = (() => {
   }
 
   function undo() {
+    const wasOpen = active;
     close(); // what is being typed is the last change
     const last = undoable.pop();
     if (!last) return tell("冇嘢可以還原。 There is nothing to undo.");
     const [recording, rows, id] = last;
     put(recording, rows);
-    if (rows.some((row) => row.id === id)) open(recording, id);
+    if (wasOpen && rows.some((row) => row.id === id)) open(recording, id);
     tell("還原咗。 Undone.");
   }
 
@@ -263,6 +270,7 @@ window.corrections = (() => {
     }
     const shown = [...recording.rows.map((row) => trs.get(row.id)), ...others];
     body.replaceChildren(...shown.sort((a, b) => a.dataset.start - b.dataset.start));
+    if (active?.recording === recording) active.tr.after(active.editor);
     tellTranscript();
     if (video()) delete video().dataset.captions; // the player makes them anew
   }
@@ -324,10 +332,11 @@ window.corrections = (() => {
       button("還原 Undo", undo),
       button("下一行 Next", next),
     );
-    tr.querySelector(".text").replaceChildren(text, tools);
+    const editor = element("tr", { className: "editor" }, element("td", { colSpan: tr.cells.length }, text, tools));
+    tr.after(editor);
     tr.classList.add("editing");
-    active = { recording, id, tr, text, start, end, speaker };
-    for (const input of tr.querySelectorAll("input, textarea")) input.dataset.before = input.value;
+    active = { recording, id, tr, editor, text, start, end, speaker };
+    for (const input of editor.querySelectorAll("input, textarea")) input.dataset.before = input.value;
     if (focus) text.focus();
     follow();
   }
@@ -336,8 +345,9 @@ window.corrections = (() => {
   function close() {
     if (!active) return;
     commit();
-    const { recording, id, tr } = active;
+    const { recording, id, tr, editor } = active;
     active = null;
+    editor.remove();
     tr.classList.remove("editing");
     show(tr, recording.rows[at(recording, id)]);
   }
@@ -405,7 +415,8 @@ window.corrections = (() => {
   });
 
   document.addEventListener("input", (event) => {
-    if (!active?.tr.contains(event.target)) return;
+    if (!active?.editor.contains(event.target)) return;
+    active.tr.querySelector(".text").textContent = tidy(active.text.value); // for captions
     page.dirty = true;
     page.taken = false;
     soon();
@@ -416,7 +427,7 @@ window.corrections = (() => {
     const command = event.ctrlKey || event.metaKey;
     const { target } = event;
     const typing = target.matches?.("input, textarea, [contenteditable]");
-    const inRow = active?.tr.contains(target);
+    const inRow = active?.editor.contains(target);
     const act = (what) => {
       event.preventDefault();
       what();

@@ -19,8 +19,7 @@
     for (const row of rows) {
       const cue = new VTTCue(+row.dataset.start, +row.dataset.end, "");
       // As in a WebVTT file, so that no text can be read as a tag.
-      const text = row.querySelector("textarea")?.value ?? row.querySelector(".text").textContent; // being corrected
-      cue.text = text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
+      cue.text = row.querySelector(".text").textContent.replace(/&/g, "&amp;").replace(/</g, "&lt;");
       track.addCue(cue);
     }
   }

@@ -49,7 +49,7 @@ def texts(tab) -> list[str]:
 def edit(tab, number: int):
     """Press a row's text; returns the field."""
     tab.locator("#segments tbody tr").nth(number).locator("td.text").click()
-    return tab.locator("tr.editing textarea")
+    return tab.locator("tr.editor textarea")
 
 
 def downloaded(tab, name: str) -> Path:
@@ -62,10 +62,10 @@ def correct_three_and_split_one(tab) -> list[str]:
     """Text by typing, times and a name in their fields, and the cursor; returns the texts then."""
     edit(tab, 0).fill("你哋今日食咗飯未")
     tab.keyboard.press("Enter")  # the next row
-    assert tab.locator("tr.editing textarea").input_value() == HEARD[1]
-    tab.locator("tr.editing textarea").fill("後面條街有間鋪頭賣")
-    tab.locator("tr.editing").get_by_label("End").fill("0:05.8")
-    tab.locator("tr.editing").get_by_label("Speaker").fill("陳太")
+    assert tab.locator("tr.editor textarea").input_value() == HEARD[1]
+    tab.locator("tr.editor textarea").fill("後面條街有間鋪頭賣")
+    tab.locator("tr.editor").get_by_label("End").fill("0:05.8")
+    tab.locator("tr.editor").get_by_label("Speaker").fill("陳太")
     tab.keyboard.press("Enter")
     edit(tab, 3).fill("多謝晒你呀早晨")
     tab.keyboard.press("Escape")
@@ -99,7 +99,7 @@ def test_rows_are_corrected_and_downloads_carry_it(url, chrome, clips):  # noqa:
         tab.wait_for_function(f"!{video}.paused")
         tab.keyboard.press("Control+Enter")
         tab.wait_for_function(f"{video}.paused")
-        tab.locator("tr.editing").get_by_label("Start").fill("0:01")
+        tab.locator("tr.editor").get_by_label("Start").fill("0:01")
         tab.get_by_role("button", name="Join next").click()
         assert "end of the one above" in tab.locator("#told").inner_text(), "the time stays as it was"
         tab.keyboard.press("Escape")

@@ -157,7 +157,7 @@ def _samples(path: str, max_seconds: float, should_stop: Callable[[], bool]) -> 
 def _clips_of(
     number: int, one: Corrected, samples: Callable[[int], np.ndarray], language: str, heard: set[bytes]
 ) -> list[Clip]:
-    """Clips of one recording, with what is wrong with each by itself. heard : digests of clips that were fine, added to"""
+    """Clips of one recording, with what is wrong with each by itself. heard : digests of clips by now, added to"""
     if one.problem or not one.segments:
         return []
     sound, clips = samples(number), []
