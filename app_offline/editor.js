@@ -16,7 +16,7 @@ window.corrections = (() => {
   function adopt() {
     const sections = [...document.querySelectorAll("#segments section[data-rows]")];
     // Gradio keeps elements and changes what is in them, so that only the content says whether it is another one.
-    const source = sections.map((section) => Object.values(section.dataset).join()).join();
+    const source = sections.map(({ dataset }) => [dataset.result, dataset.script, dataset.rows].join()).join();
     if (!sections.length || source === page?.source) return;
     const { result, script } = sections[0].dataset;
     const dirty = stored(STORED + result) !== null || (page?.key === result && page.dirty);

@@ -138,9 +138,11 @@ def test_corrections_survive_and_become_training_clips(url, chrome, clips, tmp_p
         for media in tab.locator("#segments section").evaluate_all("all => all.map(one => one.dataset.media)"):
             Path(media.removeprefix("gradio_api/file=")).unlink()
         tab.locator("#download-clips").click()
+        tab.locator(".gone").get_by_text("choose the file again").wait_for()
         tab.locator(".gone input").set_input_files(clips / "market_morning.mp3")
         tab.get_by_text("The recording is here again").wait_for()
         assert zipfile.ZipFile(downloaded(tab, "clips")).testzip() is None
+        assert texts(tab) == expected
         tab.once("dialog", lambda dialog: dialog.dismiss())
         edit(tab, 0).fill("改")
         tab.locator("#go").click()  # asks first
