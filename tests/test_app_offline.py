@@ -244,7 +244,7 @@ def test_of_several_files_a_bad_one_says_so_and_is_in_no_archive(app, clips, tmp
                 if archive:
                     with zipfile.ZipFile(archive) as pack:
                         assert pack.namelist() == names
-        assert last["segments"].count("not a recording") == paths.count(bad)
+        assert last["segments"].count("role='alert'") == paths.count(bad) and "not a recording" in last["segments"]
         assert "letter.mp3" in last["segments"] and "letter.mp3" not in last["transcript"]
         assert bool(archive) == bool(names)
         assert ("1 個檔案轉唔到" if names else "None of these files") in last["state"]

@@ -24,14 +24,14 @@ HEARD = [
 
 
 class Hears:
-    """A recognizer that hears a sentence each three seconds, two people in turn, and is not sure of the second."""
+    """A recognizer that hears a sentence each three seconds, three people in turn, and is not sure of the second."""
 
     facts, languages, takes_words = ModelFacts(language="yue"), ["yue"], False
 
     def stream(self, waveform, **options):
         for n, text in enumerate(HEARD):
             flags = ("low_confidence",) if n == 1 else ()
-            yield Segment(3.0 * n, 3.0 * n + 2.5, text, 0.9 - 0.5 * (n == 1), flags, (), "yue", n % 2 + 1)
+            yield Segment(3.0 * n, 3.0 * n + 2.5, text, 0.9 - 0.5 * (n == 1), flags, (), "yue", n % 3 + 1)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_rows_are_corrected_and_downloads_carry_it(url, chrome, clips):  # noqa:
         assert texts(tab) == expected
         rows = [line.split("\t") for line in downloaded(tab, "tsv").read_text("utf-8").splitlines()[1:]]
         assert [row[2] for row in rows] == expected and rows[1] == ["3000", "5800", expected[1], "陳太"]
-        assert [row[3] for row in rows] == ["1", "陳太", "陳太", "1"], "a new name is the speaker's"
+        assert [row[3] for row in rows] == ["1", "陳太", "1", "陳太"], "a new name is the speaker's"
         assert rows[3][:2] == ["12000", "17500"]
         assert tab.locator("#transcript textarea").input_value().splitlines()[1] == f"陳太: {expected[1]}"
 
