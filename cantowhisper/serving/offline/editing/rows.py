@@ -5,8 +5,8 @@
         base model], "notes": […], "cut_short": …, "problem": …}, …]}
 
 `path` is where the recording lies among the uploads, "" where it does not any more; only who uploaded it knows the
-folder's name. `written` is the text in the script that the
-model wrote, where another one is shown and the row was not typed over.
+folder's name. `written` is the text in the script that the model wrote, where another one is shown and the row was not
+typed over.
 """
 
 import json
