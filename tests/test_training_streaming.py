@@ -21,7 +21,7 @@ from test_training_processes import launch
 from training_data import small_features, small_split, temporary_folder
 from training_runs import RUN, TINY, assert_same_run, curve, started, wait_for
 
-from cantowhisper.contracts import CantowhisperError, UsageError
+from cantowhisper.contracts import LATER_COLUMNS, CantowhisperError, UsageError
 from cantowhisper.features.dataset import hf_features
 from cantowhisper.speech.mel import N_FRAMES, n_frames
 from cantowhisper.training.config import TrainConfig
@@ -59,8 +59,8 @@ def made_up(lengths, seconds) -> datasets.Dataset:
             "duration_s": np.asarray(seconds, np.float32),
             "speaker": [""] * len(lengths),
             "source": [""] * len(lengths),
+            **{name: [""] * len(lengths) for name in LATER_COLUMNS},
             "language": ["yue"] * len(lengths),
-            "labelled_by": [""] * len(lengths),
         },
         features=hf_features(80),
     )
