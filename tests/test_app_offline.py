@@ -86,7 +86,10 @@ def transcribe(tab, *, seconds: float = 60) -> str:
     return tab.locator("#transcript textarea").input_value()
 
 
-@pytest.mark.parametrize("name", ["market_morning.mp3", "voice_memo.m4a", "video_news.mp4"])
+M4A = pytest.param("voice_memo.m4a", marks=pytest.mark.slow)  # of the same kind as MP4
+
+
+@pytest.mark.parametrize("name", ["market_morning.mp3", M4A, "video_news.mp4"])
 def test_an_uploaded_file_becomes_text_and_subtitles(chrome, url, clips, name):
     with visit(chrome, url) as tab:
         upload(tab, clips / name)
@@ -337,7 +340,7 @@ def test_before_and_after_stand_beside_each_other(app, chrome, clips):
         }
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("dark", [pytest.param(False, marks=pytest.mark.slow), True], ids=["light", "dark"])
 def test_it_fits_a_phone(chrome, url, clips, dark):
     with visit(chrome, url, dark=dark, viewport=PHONE) as tab:
         upload(tab, clips / "weather_16k.wav")

@@ -58,6 +58,7 @@ def test_short_inputs_come_to_say_what_30_s_say(model, audio, tmp_path, monkeypa
         adapt(model, audio, tmp_path / "out", config=QUICK)
 
 
+@pytest.mark.slow
 def test_what_was_heard_before_an_interruption_is_not_heard_again(model, audio, tmp_path, monkeypatch):
     given, heard = teacher.Teacher._given, []
 

@@ -8,7 +8,10 @@ from benchmarks.training import NATURAL, REFERENCE, measure
 from benchmarks.training_programs import window_shares
 
 
-@pytest.mark.parametrize("kind", [pytest.param(NATURAL, marks=pytest.mark.slow), *window_shares(), REFERENCE])
+SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in (NATURAL, REFERENCE)]
+
+
+@pytest.mark.parametrize("kind", [*SLOW, *window_shares()])
 def test_a_program_takes_its_steps(kind, monkeypatch):
     monkeypatch.delenv("REAL_WEIGHTS", raising=False)
     run = measure(kind, "tiny", SimpleNamespace(steps=1, batch_size=2, threads=1, device="cpu"))

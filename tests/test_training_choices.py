@@ -108,6 +108,7 @@ def with_adapters(seed: int = 3):
     return model.eval(), processor
 
 
+@pytest.mark.slow  # make canary does it with the real package
 def test_an_old_torchao_does_not_stop_lora(tmp_path):
     """Colab brings torchao 0.10, at which peft raises an ImportError when it looks for a layer's class."""
     found = tmp_path / "torchao-0.10.0.dist-info" / "METADATA"
@@ -313,6 +314,7 @@ def test_a_schedule_adds_up_batches_as_the_trainer_itself_does(tmp_path):
     assert losses(scheduled) == pytest.approx(losses(plain), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_with_a_schedule_resumes_in_the_middle_of_it(tmp_path):
     config = TINY.with_overrides(accumulation_schedule="2@0,1@3", **SHORT)
     features = small_features()

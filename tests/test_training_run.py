@@ -329,6 +329,7 @@ cp model/model.safetensors "$6"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("unshare"), reason="a small disk is made with unshare")
 def test_a_full_disk_costs_nothing_but_the_checkpoint_that_did_not_fit(finished, features, tmp_path):
     """A checkpoint of the miniature takes some 25 MB: the first fits on a disk of 40 MB, the second does not."""
