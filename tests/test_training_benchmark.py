@@ -7,7 +7,6 @@ import pytest
 from benchmarks.training import NATURAL, REFERENCE, measure
 from benchmarks.training_programs import window_shares
 
-
 SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in (NATURAL, REFERENCE)]
 
 
