@@ -15,9 +15,8 @@ import numpy as np
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.speech.text import CER_VIEWS, WER_VIEWS, cer_edits, word_edits
 
-DRAWN_AT_A_TIME = (
-    2**15
-)  # numbers that stay in the processor's cache; many calls for few clips would take ten times as long
+# Numbers that stay in the processor's cache; many calls for few clips would take ten times as long.
+DRAWN_AT_A_TIME = 2**15
 N_RESAMPLES = 1000  # the ends of a 95 % interval then vary by a few hundredths of its width
 
 

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError
@@ -179,7 +179,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-@cache
+@lru_cache(maxsize=4096)  # few pairs come again and again; a column of free text must not fill the memory
 def traits_told(gender: str, age: str) -> tuple[str, str]:
     """What a source says of a speaker, in one spelling and ages in decades; "" where it says nothing that can be read.
 

@@ -4,7 +4,6 @@ Text is recognised as the model writes it and shown in the script that the visit
 takes no other recognition.
 """
 
-import json
 import logging
 import secrets
 import tempfile
@@ -23,7 +22,7 @@ from cantowhisper.contracts import CantowhisperError, Segment
 from cantowhisper.serving.glossary import read_words
 from cantowhisper.serving.offline import view
 from cantowhisper.serving.offline.editing.results import as_results, as_rows
-from cantowhisper.serving.offline.editing.rows import read_rows
+from cantowhisper.serving.offline.editing.rows import parsed, read_rows
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Choices, Result, Service, Status
 from cantowhisper.serving.offline.transcription import friendly, write_files
@@ -154,7 +153,8 @@ def _shown_by(kept: str, limits: Limits) -> Shown:
     ------
     Refusal : what `read_rows` says is wrong
     """
-    found, value = read_rows(kept, limits), json.loads(kept)
+    value = parsed(kept)
+    found = read_rows(value, limits)
     media = tuple(one.path if one.path and Path(one.path).is_file() else "" for one in found)
     script = value.get("script")
     script = script if script in SCRIPTS else ""

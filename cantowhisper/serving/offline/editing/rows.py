@@ -63,11 +63,7 @@ def read_rows(value: object, limits: Limits) -> tuple[Corrected, ...]:
     ------
     Refusal : one line, in Chinese and English, that says what is wrong with which row
     """
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise Refusal("改過嘅文字唔係 JSON。 The corrected rows are no JSON.") from None
+    value = parsed(value) if isinstance(value, str) else value
     found = value.get("recordings") if isinstance(value, dict) else None
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found) or not found:
         raise Refusal("改過嘅文字冇錄音。 The corrected rows name no recordings.")
@@ -76,6 +72,14 @@ def read_rows(value: object, limits: Limits) -> tuple[Corrected, ...]:
     if sum(len(_list(one, key)) for one in found for key in ("rows", "before")) > MAX_ROWS:
         raise Refusal(f"太多行，上限係 {MAX_ROWS:,}。 There are more than {MAX_ROWS:,} rows.", status=413)
     return tuple(_recording(one, limits) for one in found)
+
+
+def parsed(text: str) -> object:
+    """What JSON text says, or the Refusal that says that it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise Refusal("改過嘅文字唔係 JSON。 The corrected rows are no JSON.") from None
 
 
 def _recording(value: dict, limits: Limits) -> Corrected:
