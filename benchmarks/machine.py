@@ -5,21 +5,18 @@ import importlib.metadata
 import os
 import platform
 import statistics
-from pathlib import Path
+
+from cantowhisper.training.run.machine import processor_name
 
 PACKAGES = ("torch", "transformers", "datasets", "ctranslate2", "librosa", "gradio")
 
 
 def describe() -> dict:
     """Date, processor, cores, memory, Python and package versions."""
-    model = next(
-        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
-        platform.processor() or platform.machine(),
-    )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "date": datetime.date.today().isoformat(),
-        "processor": model,
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "memory_gib": round(memory),
         "accelerator": None,
@@ -33,10 +30,6 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
 def ratio(others: list[float], mine: list[float]) -> dict:

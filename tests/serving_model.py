@@ -19,6 +19,7 @@ from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.segments import Span
 
 TEXTS = ["你好呀我哋今日去邊度食飯", "唔該畀碗雲吞麵我呀多謝", "電話係二三四五六七八九"]
+CORES = int(os.environ.get("OMP_NUM_THREADS", 2))  # of a test: workers side by side have one each
 _keep = []  # the temporary folder lives as long as the process
 
 

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 import webvtt
 from browser import PHONE, browser, chromium, serving, visit
-from serving_model import random_model, trained_model
+from serving_model import CORES, random_model, trained_model
 from steps import in_steps
 from web import answer, website
 
@@ -50,7 +50,7 @@ def site(clips):
 @pytest.fixture(scope="module")
 def url(app, site):
     """The page, on the demo model where there is one, else on random weights (some text, whatever it says)."""
-    recognizer = Recognizer.open(trained_model() or random_model(), threads=2)
+    recognizer = Recognizer.open(trained_model() or random_model(), threads=CORES)
     reach = Reach(also_allow=frozenset({("127.0.0.1", site[1])}))
     service = Service(recognizer, base=recognizer, limits=LIMITS, reach=reach)
     with serving(app.build_page(service), **app.launch_options(service)) as address:

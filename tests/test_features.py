@@ -162,13 +162,13 @@ def test_a_script_without_a_main_guard_starts_once(release, tmp_path):
 @pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
 def test_an_interrupted_build_goes_on_and_ends_the_same(release, tmp_path, how):
     for i in range(80):  # enough that a busy machine is not done before the signal comes
-        release.add(f"more_{i}", f"再加第{i}句", audio=sound(15, pitch_hz=100 + i))
+        release.add(f"more_{i}", f"再加第{i}句", audio=sound(6, pitch_hz=100 + i))
     source, out, part = release.write(), tmp_path / "out", tmp_path / "out.part"
-    config = FeatureConfig(workers=2, shard_megabytes=2)
+    config = FeatureConfig(workers=2, shard_megabytes=1)
     build_features(source, tmp_path / "whole", config=config, progress=False)
     command = (
         "from cantowhisper.features.pipeline import *\n"
-        f"build_features({source!r}, {str(out)!r}, config=FeatureConfig(workers=2, shard_megabytes=2))"
+        f"build_features({source!r}, {str(out)!r}, config=FeatureConfig(workers=2, shard_megabytes=1))"
     )
     process = subprocess.Popen([sys.executable, "-c", command], start_new_session=True, stderr=subprocess.DEVNULL)
     while process.poll() is None and len(list(part.glob("data/train-*.parquet"))) < 2:

@@ -1,6 +1,5 @@
 """Both notebooks from a fresh kernel, top to bottom, as people run them: small here, whole in the slow test."""
 
-import csv
 import json
 import os
 import shutil
@@ -11,7 +10,8 @@ from pathlib import Path
 import nbclient
 import nbformat
 import pytest
-from training_data import small_features
+from training_data import copy_release, small_features
+from training_runs import ALIKE_S
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,13 +36,7 @@ def run_notebook(name: str, folder: Path, **settings: str) -> str:
 @pytest.fixture
 def small_release(samples, tmp_path) -> Path:
     """A release of 40 + 8 + 8 sample clips."""
-    release = tmp_path / "release"
-    (release / "clips").mkdir(parents=True)
-    for table, n in (("train", 40), ("dev", 8), ("test", 8)):
-        lines = (samples / f"{table}.tsv").read_text(encoding="utf-8").splitlines()[: n + 1]
-        (release / f"{table}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
-            shutil.copy(samples / "clips" / row["path"], release / "clips")
+    release = copy_release(samples, tmp_path / "release", alike_s=ALIKE_S, train=40, dev=8, test=8)
     shutil.copy(samples / "clip_durations.tsv", release)
     return release
 

@@ -1,6 +1,7 @@
 """The benchmark of fine-tuning: folds that share nothing, recipes that take their steps, figures that add up."""
 
 import copy
+import dataclasses
 
 import datasets
 import numpy as np
@@ -10,9 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.real_cantonese.folds import N_FOLDS, assign_folds, split_of
-from benchmarks.real_cantonese.recipes import RECIPES, averaged, edits_of, fit, interpolated
+from benchmarks.real_cantonese.further import averaged_seeds, made
+from benchmarks.real_cantonese.recipes import (
+    RECIPES,
+    Clock,
+    KeepWeights,
+    averaged,
+    edits_of,
+    fit,
+    interpolated,
+    mean_of,
+)
 from benchmarks.real_cantonese.tables import compared, difference, real_cantonese, real_cantonese_table
 from cantowhisper.training.results.scoring import transcribe_split
+from cantowhisper.training.trainer import prepare_model
 
 CLIPS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 60)), min_size=1, max_size=80)
 
@@ -57,7 +69,7 @@ def test_a_recipe_takes_its_steps_and_ends_with_its_best_weights(name, tmp_path)
         .with_overrides(max_steps=2, warmup_steps=0, evaluate_every_steps=1, save_every_steps=9, model="miniature")
     )
     model, processor = build_miniature(rows["text"], language="yue")
-    keeper = fit(RECIPES[name], model, processor, config, splits, tmp_path)
+    keeper = fit(RECIPES[name], model, processor, config, splits, tmp_path, blends=True)
     curve = keeper.curve
     assert [point["step"] for point in curve] == [0, 1, 2]
     for seconds in ("train_s", "train_cpu_s"):
@@ -73,6 +85,42 @@ def test_a_recipe_takes_its_steps_and_ends_with_its_best_weights(name, tmp_path)
     stock, tuned = keeper.weights(0), keeper.weights(best["step"])
     for name_of, weights in model.state_dict().items():
         torch.testing.assert_close(weights, stock[name_of] + share * (tuned[name_of] - stock[name_of]))
+
+
+@pytest.mark.slow
+def test_weights_of_several_seeds_are_averaged(tmp_path):
+    from training_data import small_split
+
+    rows = small_split().select(range(6)).with_format("numpy")
+    splits = {"train": rows, "validation": rows.select([0, 1]).with_format("numpy")}
+    recipe = dataclasses.replace(RECIPES["three seeds averaged"], seeds=2)
+    config = recipe.config(tmp_path, 20).with_overrides(
+        max_steps=2, warmup_steps=0, evaluate_every_steps=1, save_every_steps=9, model="miniature"
+    )
+    runs = []
+    for seed in (20, 21):
+        torch.manual_seed(seed)
+        one = config.with_overrides(seed=seed)
+        model, processor = prepare_model(one, rows["text"])
+        fit(recipe, model, processor, one, splits, made(tmp_path / f"alone_{seed}"))
+        runs.append({name: weights.clone() for name, weights in model.state_dict().items()})
+    torch.manual_seed(20)
+    model, processor = prepare_model(config, rows["text"])
+    curve = averaged_seeds(recipe, model, processor, config, splits, tmp_path / "both")
+    assert [point["step"] for point in curve] == [0, 1, 2, 0, 1, 2, 2]
+    for name, weights in mean_of(runs).items():
+        torch.testing.assert_close(model.state_dict()[name], weights)
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_the_best_weights_are_kept_and_the_others_only_for_blends(tmp_path, every):
+    clock, model = Clock(), torch.nn.Linear(1, 1)
+    keeper = KeepWeights(tmp_path, clock, every=every)
+    for step, edits in ((0, 5), (1, 3), (2, 4), (3, 3)):
+        model.weight.data.fill_(step)
+        keeper.add(step, [edits, 10], model)
+    assert keeper.best["step"] == 1 and keeper.weights(1)["weight"].item() == 1
+    assert {path.stem for path in tmp_path.iterdir()} == ({"0", "1", "2", "3"} if every else {"1"})
 
 
 def row(recipe: str, fold: int, edits: int, *, speed: float = 1.0) -> dict:
@@ -105,7 +153,7 @@ def test_figures_of_runs_that_are_known():
 
 def test_intervals_draw_speakers_and_not_clips():
     one = row("ours", 0, 0)
-    one["test_full"] |= {"speakers": ["a"] * 50, "edits": [[1, 10]] * 25 + [[0, 10]] * 25}
+    one["test_full"] |= {"speakers": ["a"] * 25 + ["b"] * 25, "edits": [[1, 10]] * 25 + [[0, 10]] * 25}
     other = copy.deepcopy(one)
     other["test_full"]["edits"] = [[0, 10]] * 50
-    assert difference([one], "test_full", [other], "test_full") == [5.0, 5.0]  # a single speaker: nothing to draw
+    assert difference([one], "test_full", [other], "test_full") == [0.0, 10.0]  # of clips it would be 3 to 7

@@ -20,7 +20,7 @@ import soundfile
 from browser import serving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serving_model import random_model
+from serving_model import CORES, random_model
 
 from cantowhisper.cli import deploy
 from cantowhisper.serving.offline.limits import Limits
@@ -40,7 +40,7 @@ def url():
     spec = importlib.util.spec_from_file_location("app_offline_load", ROOT / "app_offline" / "app.py")
     app = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(app)
-    service = Service(Recognizer.open(random_model(), threads=2), limits=LIMITS)
+    service = Service(Recognizer.open(random_model(), threads=CORES), limits=LIMITS)
     with serving(app.build_page(service, examples=[]), **app.launch_options(service)) as address:
         yield address.rstrip("/")
 

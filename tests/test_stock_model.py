@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from serving_model import CORES
 
 from benchmarks.real_clips import read_clips
 from cantowhisper.contracts import ModelFacts, UsageError
@@ -25,8 +26,8 @@ SAID = {
 
 @pytest.fixture(scope="module")
 def recognizers(stock_model, real_weights) -> dict[str, Recognizer]:
-    checkpoint = Recognizer.open(real_weights / "whisper-base", threads=2, backend="transformers")
-    return {"export": Recognizer.open(stock_model, threads=2), "checkpoint": checkpoint}
+    checkpoint = Recognizer.open(real_weights / "whisper-base", threads=CORES, backend="transformers")
+    return {"export": Recognizer.open(stock_model, threads=CORES), "checkpoint": checkpoint}
 
 
 @pytest.mark.parametrize("opened", ["export", "checkpoint"])
@@ -44,7 +45,7 @@ def test_ten_clips_say_at_their_own_length_what_they_say_at_30_s(stock_model, re
     """Silence that is merged is silence that is heard; a clip that is simply cut off says something else."""
     clips = [clip for name in ("zh-TW", "de") for clip in read_clips(real_speech / "common_voice_6_layout" / name, 100)]
     clips = clips[::20]
-    opened = Recognizer.open(stock_model, threads=2)
+    opened = Recognizer.open(stock_model, threads=CORES)
     written = {}
     for kind in ("full", "merged", "plain"):
         opened.context = Context(kind=kind)

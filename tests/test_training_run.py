@@ -276,6 +276,7 @@ def test_a_run_that_never_began_claims_nothing(features, tmp_path):
         train(tmp_path, out, config=TINY)
 
 
+@pytest.mark.slow  # test_notebooks kills a run, too
 def test_a_killed_run_goes_on_to_the_same_bits(finished, features, tmp_path, capsys):
     out = tmp_path / "model"
     run = started(features, out)

@@ -85,18 +85,18 @@ def test_subtitles_are_captions_and_tables_are_the_segments(tmp_path, capsys):
 
 
 def test_what_is_ready_stays_after_ctrl_c(clip, tmp_path):
-    """An hour of sound, stopped as soon as there is some text."""
+    """Twelve minutes of sound, stopped as soon as there is some text."""
     import numpy as np
     import soundfile
 
     from cantowhisper.speech.audio import load_audio
 
-    soundfile.write(tmp_path / "hour.flac", np.tile(load_audio(clip), 60), 16_000)
+    soundfile.write(tmp_path / "talk.flac", np.tile(load_audio(clip), 30), 16_000)
     process = subprocess.Popen(
-        command(tmp_path / "hour.flac", "--model", random_model(), "--out", tmp_path / "out", "--format", "srt"),
+        command(tmp_path / "talk.flac", "--model", random_model(), "--out", tmp_path / "out", "--format", "srt"),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
-    partial, until = tmp_path / "out/hour.partial.srt", time.monotonic() + 120
+    partial, until = tmp_path / "out/talk.partial.srt", time.monotonic() + 120
     while not partial.exists() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)

@@ -28,15 +28,23 @@ datasets.config.HF_DATASETS_CACHE = temporary_folder()
 os.environ["HF_DATASETS_CACHE"] = str(datasets.config.HF_DATASETS_CACHE)
 
 
-def copy_release(source: Path, folder: Path, *, max_seconds: float = 30, **n_clips: int) -> Path:
-    """The first clips of each table of a Common Voice release as a release of its own: train=12, dev=4, …"""
+def copy_release(
+    source: Path, folder: Path, *, max_seconds: float = 30, alike_s: float | None = None, **n_clips: int
+) -> Path:
+    """The first clips of each table of a Common Voice release as a release of its own: train=12, dev=4, …
+
+    alike_s : of dev and test, the clips that are nearest to so many seconds, which are transcribed in one batch
+    """
     (folder / "clips").mkdir(parents=True)
     durations = (line.split("\t") for line in (source / "clip_durations.tsv").read_text().splitlines()[1:])
     seconds = {name: float(milliseconds) / 1000 for name, milliseconds in durations}
     for table, n in n_clips.items():
         head, *lines = (source / f"{table}.tsv").read_text(encoding="utf-8").splitlines()
         path = head.split("\t").index("path")
-        lines = [line for line in lines if seconds[line.split("\t")[path]] <= max_seconds][:n]
+        lines = [line for line in lines if seconds[line.split("\t")[path]] <= max_seconds]
+        if alike_s and table != "train":
+            lines.sort(key=lambda line: abs(seconds[line.split("\t")[path]] - alike_s))
+        lines = lines[:n]
         (folder / f"{table}.tsv").write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
         for line in lines:
             shutil.copy(source / "clips" / line.split("\t")[path], folder / "clips")
@@ -44,14 +52,14 @@ def copy_release(source: Path, folder: Path, *, max_seconds: float = 30, **n_cli
 
 
 @functools.cache
-def small_features() -> Path:
-    """A feature dataset of 24 + 5 + 4 sample clips; made once a process, not to be written to."""
+def small_features(alike_s: float | None = None) -> Path:
+    """A feature dataset of 24 + 5 + 4 sample clips; made once a process, not to be written to. alike_s : as above"""
     from cantowhisper.features.pipeline import FeatureConfig, build_features
 
     if not CORPUS.is_dir():
         pytest.skip("the sample corpus is not in this checkout")
     folder = temporary_folder()
-    release = copy_release(CORPUS, folder / "release" / "yue", train=24, dev=5, test=4)
+    release = copy_release(CORPUS, folder / "release" / "yue", alike_s=alike_s, train=24, dev=5, test=4)
     build_features(str(release), folder / "features", config=FeatureConfig(workers=1), progress=False)
     return folder / "features"
 

@@ -30,6 +30,8 @@ class Recipe:
 
     padded: bool = False
     mandarin: bool = False  # clips of the related language are mixed in
+    seeds: int = 1  # of runs whose weights are averaged
+    pseudo: bool = False  # the tuned model transcribes further clips, and the stock one is tuned with them, too
     options: dict = field(default_factory=dict)
 
     @property
@@ -54,12 +56,15 @@ class Recipe:
         return TrainConfig().with_overrides(**(shared | self.options))
 
 
+OURS = {"learning_rate": 1.5e-5, "packed_share": 0.2}
 RECIPES = {
     "usual": Recipe(padded=True, options={"learning_rate": 1e-5}),  # the blog post's learning rate
-    "ours": Recipe(options={"learning_rate": 1.5e-5, "packed_share": 0.2}),
+    "ours": Recipe(options=OURS),
     "lora": Recipe(options={"lora_rank": 32, "packed_share": 0.2}),
-    "frozen encoder": Recipe(options={"learning_rate": 1.5e-5, "packed_share": 0.2, "freeze_encoder": True}),
-    "with Mandarin": Recipe(mandarin=True, options={"learning_rate": 1.5e-5, "packed_share": 0.2}),
+    "frozen encoder": Recipe(options=OURS | {"freeze_encoder": True}),
+    "with Mandarin": Recipe(mandarin=True, options=OURS),
+    "three seeds averaged": Recipe(seeds=3, options=OURS),
+    "pseudo-labels": Recipe(pseudo=True, options=OURS),
 }
 
 
@@ -70,27 +75,30 @@ class Clock(TrainerCallback):
         self.train_s = np.zeros(2)
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self._since = self._now()
+        self._since = self.now()
 
     def on_step_end(self, args, state, control, **kwargs):
-        now = self._now()
+        now = self.now()
         self.train_s, self._since = self.train_s + now - self._since, now
 
     def on_evaluate(self, args, state, control, **kwargs):
-        self._since = self._now()
+        self._since = self.now()
 
     @staticmethod
-    def _now() -> np.ndarray:
+    def now() -> np.ndarray:
         return np.array([time.perf_counter(), time.process_time()])
 
     on_save = on_evaluate
 
 
 class KeepWeights(TrainerCallback):
-    """The weights of each validation, in a folder; and the curve: step, seconds, [edits, characters]."""
+    """The curve of a run: step, seconds, [edits, characters]; and in a folder the weights of its best validation.
 
-    def __init__(self, folder: Path, clock: Clock):
-        self.folder, self.clock = folder, clock
+    every : those of all validations, which blends need
+    """
+
+    def __init__(self, folder: Path, clock: Clock, *, every: bool = False):
+        self.folder, self.clock, self.every = folder, clock, every
         self.curve: list[dict] = []
 
     @property
@@ -100,7 +108,11 @@ class KeepWeights(TrainerCallback):
     def add(self, step: int, edits: list[int], model) -> None:
         wall_s, cpu_s = self.clock.train_s.round(2).tolist()
         self.curve.append({"step": step, "train_s": wall_s, "train_cpu_s": cpu_s, "validation": edits})
-        torch.save(model.state_dict(), self.folder / f"{step}.pt")
+        if self.every or self.best["step"] == step:
+            torch.save(model.state_dict(), self.folder / f"{step}.pt")
+        for path in [] if self.every else self.folder.glob("*.pt"):
+            if path.stem != str(self.best["step"]):
+                path.unlink()
 
     def weights(self, step: int) -> dict[str, torch.Tensor]:
         return torch.load(self.folder / f"{step}.pt", weights_only=True)
@@ -111,10 +123,24 @@ def edits_of(transcripts, *, view: str = "no_punctuation") -> list[list[int]]:
     return [list(cer_edits(t.prediction, t.reference, view=view) or (0, 0)) for t in transcripts]
 
 
-def fit(recipe: Recipe, model, processor, config: TrainConfig, splits: dict, folder: Path) -> KeepWeights:
-    """Train `model` in place and leave the weights of the best validation in it."""
-    clock = Clock()
-    keeper = KeepWeights(folder, clock)
+def fit(
+    recipe: Recipe,
+    model,
+    processor,
+    config: TrainConfig,
+    splits: dict,
+    folder: Path,
+    *,
+    blends: bool = False,
+    clock: Clock | None = None,
+) -> KeepWeights:
+    """Train `model` in place and leave the weights of the best validation in it.
+
+    blends : all weights are kept
+    clock : goes on from an earlier run whose time counts, too
+    """
+    clock = clock or Clock()
+    keeper = KeepWeights(folder, clock, every=blends)
     keeper.add(0, validate(recipe, model, processor, config, splits), model)
     make = _usual_trainer if recipe.padded else _our_trainer
     trainer = make(model, processor, config, splits["train"], splits["validation"], folder)

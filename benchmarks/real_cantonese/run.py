@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.real_cantonese import folds
+from benchmarks.real_cantonese.further import averaged_seeds, with_pseudo_labels
 from benchmarks.real_cantonese.recipes import RECIPES, Recipe, averaged, described, edits_of, fit, interpolated, mixed
 from benchmarks.real_cantonese.tables import AVERAGED, INTERPOLATED, STOCK
 from benchmarks.real_clips import folder_of
@@ -43,12 +44,21 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
         return [row(STOCK)]
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="cantowhisper-bench-") as folder:
-        keeper = fit(recipe, model, processor, config, splits, Path(folder))
+        parts, place = (recipe, model, processor, config, splits), Path(folder)
+        n_labelled = 0
+        if recipe.seeds > 1:
+            curve = averaged_seeds(*parts, place)
+        elif recipe.pseudo:
+            curve, n_labelled = with_pseudo_labels(*parts, place, speech)
+        else:
+            keeper = fit(*parts, place, blends=blends)
+            curve = keeper.curve
         spent = {"wall_s": round(time.perf_counter() - started, 1)}
         spent["peak_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         minutes = round(sum(frame_counts(splits["train"])) / 6000, 2)
         said = {"options": described(config), "n_train": len(splits["train"]), "train_minutes": minutes}
-        rows = [row(name, curve=keeper.curve, **spent, **said)]
+        said |= {"n_labelled": n_labelled} if n_labelled else {}
+        rows = [row(name, curve=curve, **spent, **said)]
         if blends:
             model.load_state_dict(averaged(keeper))
             rows.append(row(AVERAGED))

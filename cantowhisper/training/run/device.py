@@ -2,14 +2,13 @@
 
 import contextlib
 import ctypes
-import platform
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 
 from cantowhisper.contracts import CantowhisperError
+from cantowhisper.training.run.machine import processor_name
 
 
 def pick_precision(wanted: str = "auto") -> tuple[str, str]:
@@ -76,10 +75,4 @@ def memory_is_kept() -> Iterator[None]:
 
 def device_name() -> str:
     """What computes, without whose machine it is: "NVIDIA H100 80GB HBM3", "Intel(R) Xeon(R) CPU @ 2.20GHz"."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else processor_name()

@@ -1,0 +1,83 @@
+"""What more runs give: weights averaged over seeds, and clips without transcripts that a tuned model labels."""
+
+import dataclasses
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+
+from benchmarks.real_cantonese.recipes import EVALUATE_EVERY, STEPS, Clock, Recipe, fit, mean_of, validate
+from cantowhisper.curation.pseudo import pseudo_label
+from cantowhisper.training.config import TrainConfig
+from cantowhisper.training.model import save_model
+from cantowhisper.training.results.facts import model_facts
+from cantowhisper.training.trainer import prepare_model
+
+UNLABELLED = "zh-HK-radio"
+
+
+def averaged_seeds(recipe: Recipe, model, processor, config: TrainConfig, splits: dict, folder: Path) -> list[dict]:
+    """Leave in `model` the mean of the best weights of runs with other seeds; returns the curve of all of them.
+
+    Runs from the same pretrained weights end near each other, so that their mean is a model too, and often a better one
+    (model soups, Wortsman et al. 2022, arXiv 2203.05482).
+    """
+    clock, states, curve = Clock(), [], []
+    for number in range(recipe.seeds):
+        one = dataclasses.replace(config, seed=config.seed + number)
+        torch.manual_seed(one.seed)
+        if number:
+            model.load_state_dict(prepare_model(one, splits["train"]["text"])[0].state_dict())
+        keeper = fit(recipe, model, processor, one, splits, made(folder / str(number)), clock=clock)
+        states.append({name: weights.clone() for name, weights in model.state_dict().items()})
+        curve += keeper.curve
+    model.load_state_dict(mean_of(states))
+    return [*curve, last(recipe, model, processor, config, splits, curve, clock)]
+
+
+def with_pseudo_labels(
+    recipe: Recipe, model, processor, config: TrainConfig, splits: dict, folder: Path, speech: Path
+) -> tuple[list[dict], int]:
+    """Leave in `model` what the stock model becomes with the clips that its tuned form has labelled, too.
+
+    Returns the curve of both runs, and how many clips were labelled surely enough. The labels' time counts.
+    """
+    clock = Clock()
+    first = fit(recipe, model, processor, config, splits, made(folder / "first"), clock=clock)
+    begun = clock.now()
+    save_model(model, processor, folder / "model")
+    model_facts(config, model, folder, texts=splits["train"]["text"]).save(folder / "model")
+    pseudo_label(
+        speech / UNLABELLED,
+        folder / "labelled",
+        model=folder / "model",
+        language="yue",
+        settings={"storage": "float16"},
+        threads=torch.get_num_threads(),
+        progress=False,
+    )
+    clock.train_s = clock.train_s + clock.now() - begun
+    files = sorted(str(path) for path in (folder / "labelled" / "data").glob("*.parquet"))
+    labelled = datasets.load_dataset("parquet", data_files=files, split="train")
+    known = set(np.concatenate([splits[name]["id"] for name in splits]))
+    labelled = labelled.select([row for row, clip in enumerate(labelled["id"]) if Path(clip).stem not in known])
+    train = datasets.concatenate_datasets([splits["train"], labelled.select_columns(splits["train"].column_names)])
+    every = round(EVALUATE_EVERY * len(train) / len(splits["train"]))  # as many epochs, as many evaluations
+    longer = config.with_overrides(max_steps=every * STEPS // EVALUATE_EVERY, evaluate_every_steps=every)
+    model.load_state_dict(prepare_model(config, splits["train"]["text"])[0].state_dict())
+    more = splits | {"train": train.with_format("numpy")}
+    second = fit(recipe, model, processor, longer, more, made(folder / "second"), clock=clock)
+    return first.curve + second.curve, len(labelled)
+
+
+def last(recipe: Recipe, model, processor, config: TrainConfig, splits: dict, curve: list[dict], clock: Clock) -> dict:
+    """One point more of a curve: the model as it is now."""
+    wall_s, cpu_s = clock.train_s.round(2).tolist()
+    edits = validate(recipe, model, processor, config, splits)
+    return {"step": curve[-1]["step"], "train_s": wall_s, "train_cpu_s": cpu_s, "validation": edits}
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
