@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from pathlib import Path
 
 import datasets
 import numpy as np
@@ -21,8 +22,11 @@ from benchmarks.real_cantonese.recipes import (
     fit,
     interpolated,
     mean_of,
+    mixed,
+    replayed,
 )
 from benchmarks.real_cantonese.tables import compared, difference, real_cantonese, real_cantonese_table
+from cantowhisper.training.results.analysis import is_loop
 from cantowhisper.training.results.scoring import transcribe_split
 from cantowhisper.training.trainer import prepare_model
 
@@ -85,6 +89,20 @@ def test_a_recipe_takes_its_steps_and_ends_with_its_best_weights(name, tmp_path)
     stock, tuned = keeper.weights(0), keeper.weights(best["step"])
     for name_of, weights in model.state_dict().items():
         torch.testing.assert_close(weights, stock[name_of] + share * (tuned[name_of] - stock[name_of]))
+
+
+@pytest.mark.slow
+def test_replayed_clips_have_the_text_that_the_model_writes():
+    from training_data import small_split
+
+    rows = small_split().select(range(4)).with_format("numpy")
+    config = RECIPES["replay"].config(Path("miniature"), 20)
+    model, processor = prepare_model(config, rows["text"])
+    own = replayed(model, processor, config, rows, n=2)
+    written = transcribe_split(model, processor, rows.select([0, 2]), config=config, context="full")
+    assert list(own["text"]) == [one.prediction for one in written if one.prediction and not is_loop(one)]
+    both = mixed(rows, own, at_most=2)
+    assert list(both["text"]) == [*rows["text"], *own["text"]] and both.column_names == rows.column_names
 
 
 @pytest.mark.slow

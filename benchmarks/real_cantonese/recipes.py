@@ -15,7 +15,9 @@ from cantowhisper.speech.context import Context
 from cantowhisper.speech.mel import N_FRAMES, pad_to
 from cantowhisper.speech.text import cer_edits
 from cantowhisper.training.data.collator import pad_labels
+from cantowhisper.training.data.load import evenly
 from cantowhisper.training.presets import TrainConfig
+from cantowhisper.training.results.analysis import is_loop
 from cantowhisper.training.results.scoring import transcribe_split
 from cantowhisper.training.trainer import WhisperTrainer
 
@@ -30,6 +32,7 @@ class Recipe:
 
     padded: bool = False
     mandarin: bool = False  # clips of the related language are mixed in
+    replay: int = 0  # clips of the related language, with the text that the stock model writes of them
     seeds: int = 1  # of runs whose weights are averaged
     pseudo: bool = False  # the tuned model transcribes further clips, and the stock one is tuned with them, too
     options: dict = field(default_factory=dict)
@@ -63,6 +66,7 @@ RECIPES = {
     "lora": Recipe(options={"lora_rank": 32, "packed_share": 0.2}),
     "frozen encoder": Recipe(options=OURS | {"freeze_encoder": True}),
     "with Mandarin": Recipe(mandarin=True, options=OURS),
+    "replay": Recipe(replay=20, options=OURS),
     "three seeds averaged": Recipe(seeds=3, options=OURS),
     "pseudo-labels": Recipe(pseudo=True, options=OURS),
 }
@@ -238,10 +242,18 @@ def _usual_trainer(model, processor, config, train, validation, folder):
     return Seq2SeqTrainer(model=model, args=arguments, train_dataset=rows, eval_dataset=rows[:1], data_collator=collate)
 
 
-def mixed(train: datasets.Dataset, others: datasets.Dataset) -> datasets.Dataset:
-    """As many clips of the other language as there are, spread over it."""
-    chosen = np.linspace(0, len(others) - 1, min(len(train), len(others))).round().astype(int)
-    return datasets.concatenate_datasets([train, others.select(np.unique(chosen))]).with_format("numpy")
+def mixed(train: datasets.Dataset, others: datasets.Dataset, *, at_most: int) -> datasets.Dataset:
+    """With some clips of the other language, spread over what there is."""
+    return datasets.concatenate_datasets([train, evenly(others, at_most)]).with_format("numpy")
+
+
+def replayed(model, processor, config: TrainConfig, others: datasets.Dataset, *, n: int) -> datasets.Dataset:
+    """Some clips of the other language with the text that the model, before it is tuned, writes of them at 30 s."""
+    chosen = evenly(others, n)
+    written = transcribe_split(model, processor, chosen, config=config, context="full")
+    kept = [row for row, one in enumerate(written) if one.prediction and not is_loop(one)]
+    texts = [written[row].prediction for row in kept]
+    return chosen.select(kept).remove_columns("text").add_column("text", texts).select_columns(others.column_names)
 
 
 def described(config: TrainConfig) -> dict:

@@ -10,7 +10,17 @@ import torch
 
 from benchmarks.real_cantonese import folds
 from benchmarks.real_cantonese.further import averaged_seeds, with_pseudo_labels
-from benchmarks.real_cantonese.recipes import RECIPES, Recipe, averaged, described, edits_of, fit, interpolated, mixed
+from benchmarks.real_cantonese.recipes import (
+    RECIPES,
+    Recipe,
+    averaged,
+    described,
+    edits_of,
+    fit,
+    interpolated,
+    mixed,
+    replayed,
+)
 from benchmarks.real_cantonese.tables import AVERAGED, INTERPOLATED, STOCK
 from benchmarks.real_clips import folder_of
 from cantowhisper.files import write_json
@@ -31,11 +41,14 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
     splits = folds.split_of(folds.cantonese(speech, work), fold)
     scored, others = folds.mandarin(speech, work)
     if recipe.mandarin:
-        splits["train"] = mixed(splits["train"], others)
+        splits["train"] = mixed(splits["train"], others, at_most=len(splits["train"]))
     tested = {f"test_{context}": (splits["test"], context) for context in SCORED_CONTEXTS}
     tested |= {"mandarin": (scored, "variable"), "english": (folds.english(speech), "variable")}
     torch.manual_seed(seed)
     model, processor = prepare_model(config, splits["train"]["text"])
+    if recipe.replay:
+        own = replayed(model, processor, config, others, n=recipe.replay)
+        splits["train"] = mixed(splits["train"], own, at_most=recipe.replay)
 
     def row(called: str, **more) -> dict:
         return {"recipe": called, "fold": fold, "seed": seed, **more, **scores(model, processor, config, tested)}

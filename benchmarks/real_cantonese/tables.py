@@ -18,6 +18,7 @@ NAMES = {
     "lora": "LoRA, rank 32",
     "frozen encoder": "frozen encoder",
     "with Mandarin": "Mandarin clips mixed in",
+    "replay": "20 Mandarin clips with the stock model's own text",
     "three seeds averaged": "weights of three seeds averaged",
     "pseudo-labels": "with 99 clips that the tuned model labelled",
 }
