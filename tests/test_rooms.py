@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "training": {"contracts", "export", "files", "hub_errors", "options", "speech"},
     "serving": {"contracts", "export", "files", "hub_errors", "options", "speech"},
     "curation": {"contracts", "features", "files", "hub_errors", "serving", "speech", "training"},
+    "studies": {"contracts", "curation", "features", "files", "options", "speech", "training"},
 }
 HEAVY = ("torch", "transformers", "librosa", "datasets", "evaluate")
 

@@ -31,7 +31,7 @@ def run_demo(arguments) -> int:
     settings = {
         "CANTOWHISPER_SOURCE": arguments.source,
         "CANTOWHISPER_OUT": str(out),
-        "CANTOWHISPER_PRESET": arguments.preset or _preset(arguments.model),
+        "CANTOWHISPER_PRESET": arguments.preset or default_preset(arguments.model),
         "CANTOWHISPER_MODEL": arguments.model or "",
         "CANTOWHISPER_CLIPS": os.environ.get("CANTOWHISPER_CLIPS") or _recordings(arguments.source),
         "MPLBACKEND": "Agg",  # plots are saved in `out`; there is no window to show them in
@@ -50,9 +50,9 @@ def run_demo(arguments) -> int:
     return 0
 
 
-def _preset(model: str | None) -> str:
+def default_preset(model: str | None) -> str:
     """The preset that ends within minutes."""
-    if not model:
+    if model in (None, "", "miniature"):
         return "demo"
     import torch  # only here: it takes seconds
 

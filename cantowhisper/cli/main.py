@@ -13,6 +13,7 @@ from cantowhisper.cli.features import add_features
 from cantowhisper.cli.live import add_live
 from cantowhisper.cli.options import CommandParser
 from cantowhisper.cli.serving import add_serve
+from cantowhisper.cli.study import add_study
 from cantowhisper.cli.training import add_adapt, add_export, add_push, add_score, add_train
 from cantowhisper.cli.transcribe import add_transcribe
 from cantowhisper.contracts import CantowhisperError, UsageError
@@ -25,6 +26,7 @@ COMMANDS = (
     add_train,
     add_adapt,
     add_score,
+    add_study,
     add_export,
     add_push,
     add_transcribe,

@@ -15,12 +15,13 @@ def add_train(subparsers) -> argparse.ArgumentParser:
     command.add_argument("out", type=Path, help="model folder to write")
     command.add_argument("--preset", default="t4", help="demo, cpu, t4 (default) or gpu")
     add_set_option(command)
-    command.more_help = _train_options
+    command.more_help = train_options
     command.set_defaults(run=run_train)
     return command
 
 
-def _train_options() -> str:
+def train_options() -> str:
+    """Help on what `--set` takes."""
     from cantowhisper.training.config import TrainConfig
     from cantowhisper.training.presets import PRESETS
 
@@ -28,7 +29,7 @@ def _train_options() -> str:
 
 
 def run_train(arguments) -> None:
-    preset = _preset(arguments.preset)
+    preset = preset_named(arguments.preset)
     config = preset.with_overrides(**preset.read(arguments.set))
     from cantowhisper.training.run import processes
     from cantowhisper.training.run.plan import little_data
@@ -159,7 +160,8 @@ def run_push(arguments) -> None:
     print(push_model(arguments.model, arguments.repo, public=arguments.public))
 
 
-def _preset(name: str):
+def preset_named(name: str):
+    """A preset, or a UsageError that lists them."""
     from cantowhisper.training.presets import PRESETS
 
     if name not in PRESETS:

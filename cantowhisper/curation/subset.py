@@ -92,16 +92,30 @@ def write_subset(
 
     Returns the new stats.json.
     """
+    changed = {name: origin.split(name).select(rows) for name, rows in keep.items()}
+    return write_changed(origin, folder, changed, rejects=rejects, identity=identity, notes=notes, facts=facts)
+
+
+def write_changed(
+    origin: FeatureFolder,
+    folder: Path,
+    changed: Mapping[str, object],
+    *,
+    rejects: Sequence[Reject] = (),
+    identity: Mapping,
+    notes: Sequence[str],
+    facts: Mapping | None = None,
+) -> dict:
+    """As `write_subset`, with other rows for some splits: {split: `datasets.Dataset` with the contract's columns}."""
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     for stale in data.glob("*.parquet"):
         stale.unlink()  # of a write that was killed
     for name in origin.splits:
-        rows = origin.split(name)
-        _write_split(data, name, rows.select(keep[name]) if name in keep else rows, origin.identity)
+        _write_split(data, name, changed[name] if name in changed else origin.split(name), origin.identity)
     everything = [*origin.rejects(), *rejects]
     stats = collect_stats(data, origin.origin, {**origin.identity, **identity}, everything)
-    stats |= {"notes": [*origin.stats.get("notes", ()), *notes], **facts}
+    stats |= {"notes": [*origin.stats.get("notes", ()), *notes], **(facts or {})}
     write_documents(folder, origin.origin, stats, everything)
     return stats
 
