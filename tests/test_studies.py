@@ -372,15 +372,25 @@ def running(job: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_run_with_a_checkpoint(tmp_path):
-    changes = options(save_every_steps=1000, evaluate_every_steps=1000)
-    begun = command("amount", str(small_features()), str(tmp_path / "out"), "--seeds", "1", "--steps", "1000", *changes)
-    log = tmp_path / "out" / "runs" / "0-20" / "log.txt"
+def test_a_study_that_ctrl_c_stopped_goes_on_from_the_checkpoint_to_its_end(tmp_path):
+    out = tmp_path / "out"
+    changes = options(save_every_steps=200, evaluate_every_steps=200)
+    words = ["size", str(small_features()), str(out), "--seeds", "1", "--steps", "60", *changes]
+    begun = command(*words)
+    log = out / "runs" / "0-20" / "log.txt"
     deadline = time.monotonic() + 300
-    while not (log.exists() and "'loss'" in log.read_text()):
+    while not (log.exists() and "to go: until" in log.read_text()):  # said after ten steps
         assert begun.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(0.05)
     os.kill(begun.pid, signal.SIGINT)
     _, said = begun.communicate(timeout=120)
     assert begun.returncode == 1 and said.splitlines()[-1] == "stopped; the same command resumes from here"
-    assert list((log.parent / "model" / "checkpoints").glob("checkpoint-*"))
+    (checkpoint,) = (log.parent / "model" / "checkpoints").glob("checkpoint-*")
+    assert 10 < int(checkpoint.name.removeprefix("checkpoint-")) < 60
+    again = command(*words)
+    _, said = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    rows = json.loads((out / "results.json").read_text(encoding="utf-8"))["rows"]
+    assert [(row["steps"], row["train_seconds"] is None) for row in rows] == [(60, True), (60, False)]
+    assert rows[0]["parameters"] > 2 * rows[1]["parameters"] and all(row["peak_mib"] > 100 for row in rows)
+    assert sorted(path.name for path in out.iterdir()) == ["plot.png", "results.json", "table.md"]
