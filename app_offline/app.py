@@ -25,7 +25,10 @@ from cantowhisper.serving.offline.service import Choices, Service
 from cantowhisper.serving.offline.updates import DOWNLOADS, restored, rewritten, updates
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.speakers.voices import available as speakers_available
+from cantowhisper.serving.texts import editor, offline, shared
+from cantowhisper.serving.texts.say import Say, Told, said, script_of
 from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
+from cantowhisper.serving.web.language import Page
 from cantowhisper.serving.web.running import leave_at_once_if_busy, require_port, run_until_asked
 from cantowhisper.serving.web.settings import Whereabouts, add_serve_options, from_environment, opened, run_page
 from cantowhisper.serving.web.site import lighten_gradio
@@ -34,16 +37,13 @@ from cantowhisper.serving.web.visitors import visitor_address
 HERE = Path(__file__).resolve().parent
 SCRIPT_FILES = ("player.js", "editor.js")
 THREADS = 2  # a free Space has two virtual cores; more threads than cores wait for each other
-EXAMPLE_CLIPS = {
-    "market_morning.mp3": "街市 Market (MP3)",
-    "voice_memo.m4a": "錄音 Voice memo (M4A)",
-    "video_news.mp4": "短片 Video (MP4)",
-    "street_noise.mp3": "嘈雜 With noise (MP3)",
-}
-SCRIPTS = [("原樣 As is", ""), ("繁體 Traditional", "traditional"), ("简体 Simplified", "simplified")]
-CARE = [("快 Fast", 1), ("小心，慢一倍 Careful, half the speed", 5)]
+_CLIPS = ("market_morning.mp3", "voice_memo.m4a", "video_news.mp4", "street_noise.mp3")
+EXAMPLE_CLIPS = {name: said(f"example.{Path(name).stem}") for name in _CLIPS}
+SCRIPTS = [(said(f"script.{name or 'as_is'}"), name) for name in ("", "traditional", "simplified")]
+CARE = [(said("care.fast"), 1), (said("care.careful"), 5)]
 AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}  # for events that compute nothing
-CORRECTED = "(script, shown) => [script, shown, window.corrections.of_page()]"
+CORRECTED = "(script, shown, _, language) => [script, shown, window.corrections.of_page(), language]"
+KEPT = "(_, language) => [window.corrections.kept(), language]"
 MAX_THREADS = 40  # for what the page writes and reads; whoever waits takes none
 # Gradio holds 0.1 MB of each tab and each call of a program, by default of up to 10,000. A tab that is forgotten loses
 # one thing: the script of its finished transcript can be changed only by transcribing again.
@@ -60,20 +60,20 @@ def build_page(service: Service, *, examples: list[Path] | None = None) -> gr.Bl
     """
     lighten_gradio()
     limits, facts = service.limits, service.recognizer.facts
-    page = gr.Blocks(title=" · ".join(view.title_of(facts)), analytics_enabled=False)
+    page = Page(title=Told(lambda say: view.title_of(facts, say)), analytics_enabled=False)
     with page:
-        gr.HTML(view.header(facts))
+        gr.HTML(Told(lambda say: view.header(facts, say)))
         with gr.Row(equal_height=False):
             with gr.Column(scale=5, min_width=320):
-                go = gr.Button("轉文字 Transcribe", variant="primary", scale=3, elem_id="go", render=False)
+                go = gr.Button(said("go"), variant="primary", scale=3, elem_id="go", render=False)
                 sources = _inputs(go, examples if examples is not None else example_clips())
                 choices = _choices(service)
                 with gr.Row():
                     go.render()
-                    stop = gr.Button("停止 Stop", scale=1, min_width=110, elem_id="stop")
+                    stop = gr.Button(said("stop"), scale=1, min_width=110, elem_id="stop")
             with gr.Column(scale=6, min_width=320):
                 outputs = _outputs(limits)
-        gr.HTML(view.footer(limits))
+        gr.HTML(Told(lambda say: view.footer(limits, say)))
         _wire(page, service, (go, stop), sources, choices, outputs)
         add_endpoints(service)
     # The queue of the page lets all through to the worker's own, which is fair and also takes other entrances in.
@@ -87,23 +87,23 @@ def _wire(page: gr.Blocks, service: Service, buttons: tuple, sources: list, choi
     """
 
     async def work(
-        source, files, recording, link, language, script, beam, compare, speakers, words, request: gr.Request
+        source, files, recording, link, language, script, beam, compare, speakers, words, read_in, request: gr.Request
     ):
         paths = {"file": files or [], "microphone": [recording] if recording else [], "link": []}[source]
         link = link.strip() if source == "link" else ""
         told = (visitor_address(request), request.session_hash)
         choices = Choices(language, script, beam, compare, speakers=0 if speakers else None)
-        async with aclosing(updates(service, paths, link, choices, *told, listed=words)) as changing:
+        async with aclosing(updates(service, paths, link, choices, *told, listed=words, say=Say(read_in))) as changing:
             async for changes in changing:
                 yield {outputs[name]: value for name, value in changes.items()}
 
-    async def rewrite(script, shown, kept):
-        async with aclosing(rewritten(shown, script, kept, limits=service.limits)) as changing:
+    async def rewrite(script, shown, kept, read_in):
+        async with aclosing(rewritten(shown, script, kept, limits=service.limits, say=Say(read_in))) as changing:
             async for changes in changing:
                 yield {outputs[name]: value for name, value in changes.items()}
 
-    async def restore(kept):
-        async with aclosing(restored(kept, limits=service.limits)) as changing:
+    async def restore(kept, read_in):
+        async with aclosing(restored(kept, limits=service.limits, say=Say(read_in))) as changing:
             async for changes in changing:
                 yield {outputs[name]: value for name, value in changes.items()}
 
@@ -112,11 +112,12 @@ def _wire(page: gr.Blocks, service: Service, buttons: tuple, sources: list, choi
 
     (go, stop), (_, script, *_), shown = buttons, choices, list(outputs.values())
     quietly = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
-    done = go.click(work, [*sources, *choices], shown, **quietly)
+    read_in = gr.Textbox(Told(lambda say: say.language), visible=False)  # what the page was written in comes back
+    done = go.click(work, [*sources, *choices, read_in], shown, **quietly)
     kept = gr.Textbox(visible=False)  # corrections, which the browser has
     for may_differ in (script.change, done.then):  # the choice may have changed during the work too
-        may_differ(rewrite, [script, outputs["shown"], kept], shown, js=CORRECTED, **quietly)
-    page.load(restore, kept, shown, js="() => window.corrections.kept()", **quietly)
+        may_differ(rewrite, [script, outputs["shown"], kept, read_in], shown, js=CORRECTED, **quietly)
+    page.load(restore, [kept, read_in], shown, js=KEPT, **quietly)
     stop.click(ask, **AT_ONCE)
     page.unload(ask)  # a closed tab stops computing
 
@@ -125,9 +126,9 @@ def _inputs(go: gr.Button, examples: list[Path]) -> list:
     """File, microphone and link tabs; `source` says which of them is in front. `go` waits for a recording's end."""
     source = gr.Textbox("file", visible=False)  # in the browser: the server forgets tabs (see KEPT_TABS)
     with gr.Tabs():
-        with gr.Tab("檔案 File", id="file") as file_tab:
+        with gr.Tab(said("tab.file"), id="file") as file_tab:
             file = gr.File(
-                label="聲音或者短片 Audio or video files",
+                label=said("files"),
                 file_count="multiple",
                 file_types=["audio", "video"],
                 height=170,
@@ -135,20 +136,20 @@ def _inputs(go: gr.Button, examples: list[Path]) -> list:
             )
             if examples:
                 labels = [EXAMPLE_CLIPS.get(p.name, p.stem) for p in examples]
-                gr.Examples([[[str(p)]] for p in examples], [file], example_labels=labels, label="例子 Examples")
-        with gr.Tab("錄音 Record", id="microphone") as microphone_tab:
+                gr.Examples([[[str(p)]] for p in examples], [file], example_labels=labels, label=said("examples"))
+        with gr.Tab(said("tab.record"), id="microphone") as microphone_tab:
             recording = gr.Audio(
-                sources=["microphone"], type="filepath", format="wav", label="錄音 Recording", elem_id="recording"
+                sources=["microphone"], type="filepath", format="wav", label=said("recording"), elem_id="recording"
             )
-        with gr.Tab("連結 Link", id="link") as link_tab:
+        with gr.Tab(said("tab.link"), id="link") as link_tab:
             link = gr.Textbox(
-                label="錄音、短片或者 YouTube 嘅網址（https://…） Address of a recording, a video, or a YouTube page",
+                label=said("link"),
                 max_lines=1,
                 max_length=MAX_URL_CHARACTERS,
                 elem_id="link",
             )
     for tab, name in ((file_tab, "file"), (microphone_tab, "microphone"), (link_tab, "link")):
-        tab.select(lambda name=name: name, None, source, **AT_ONCE)
+        tab.select(None, None, source, js=f"() => '{name}'")  # at once: who presses Transcribe next is not too quick
     # A recording can be heard in the page before it is with the server: until then there is nothing to transcribe.
     recording.start_recording(lambda: gr.update(interactive=False), None, go, **AT_ONCE)
     for there_is_something in (recording.stop_recording, recording.clear, file_tab.select, link_tab.select):
@@ -161,22 +162,22 @@ def _choices(service: Service) -> list:
     languages = language_choices(recognizer.facts, recognizer.languages)
     choices = [(name, code) for code, name in languages.items()]
     with gr.Row():
-        language = gr.Dropdown(choices, value="", label="語言 Language", min_width=150, elem_id="language")
-        script = gr.Dropdown(SCRIPTS, value="", label="字體 Script", min_width=150, elem_id="script")
+        language = gr.Dropdown(choices, value="", label=said("language"), min_width=150, elem_id="language")
+        script = gr.Dropdown(SCRIPTS, value="", label=said("script"), min_width=150, elem_id="script")
     with gr.Row():
-        beam = gr.Dropdown(CARE, value=1, label="仔細程度 Care", min_width=150, elem_id="care")
+        beam = gr.Dropdown(CARE, value=1, label=said("care"), min_width=150, elem_id="care")
         compare = gr.Checkbox(
             value=False,
-            label="對照微調之前 Compare with before fine-tuning",
+            label=said("compare"),
             visible=service.base is not None,
             elem_id="compare",
         )
         speakers = gr.Checkbox(
-            value=False, label="邊個講 Speakers", visible=speakers_available(), min_width=150, elem_id="speakers"
+            value=False, label=said("speakers"), visible=speakers_available(), min_width=150, elem_id="speakers"
         )
     words = gr.Textbox(
-        label="名同專有名詞 Names and terms",
-        info="會講到嘅，一行一個 · that will be said, one a line",
+        label=said("words"),
+        info=said("words.info"),
         lines=2,
         max_lines=8,
         max_length=MAX_LIST_CHARACTERS,
@@ -188,14 +189,12 @@ def _choices(service: Service) -> list:
 
 def _outputs(limits: Limits) -> dict[str, gr.components.Component]:
     """What a request changes, by the name that it also has in the page's style and script."""
-    state = view.status_line(
-        "揀檔案、錄音或者貼連結，然後撳「轉文字」。 Choose a file, record or paste a link, then press Transcribe."
-    )
+    state = Told(lambda say: view.status_line(say("state.idle"), say))
     outputs = {
         "state": gr.HTML(state, elem_id="state"),
         "player": gr.HTML(elem_id="player"),
         "transcript": gr.Textbox(
-            label="文字 Transcript", lines=8, max_lines=18, interactive=False, buttons=["copy"], elem_id="transcript"
+            label=said("transcript"), lines=8, max_lines=18, interactive=False, buttons=["copy"], elem_id="transcript"
         ),
     }
     with gr.Row(elem_id="downloads"):
@@ -204,7 +203,7 @@ def _outputs(limits: Limits) -> dict[str, gr.components.Component]:
                 name.upper(), interactive=False, size="md", min_width=70, elem_id=f"download-{name}"
             )
         outputs["clips"] = gr.Button(
-            "訓練片段 Training clips", interactive=False, size="md", min_width=150, elem_id="download-clips"
+            said("clips"), interactive=False, size="md", min_width=150, elem_id="download-clips"
         )  # editor.js fetches them
     outputs["segments"] = gr.HTML(elem_id="segments")
     outputs["shown"] = gr.State(time_to_live=limits.keep_files_s)  # for the choice of another script afterwards
@@ -224,9 +223,10 @@ def launch_options(service: Service) -> dict:
     """Arguments of `launch()` without which the page would not look, or not be safe, as intended."""
     limits = service.limits
     scripts = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPT_FILES)
+    head = lambda say: f"<script>{script_of([shared, offline, editor], say)}{scripts}</script>"
     return {
         "app_kwargs": service.site.app_kwargs([*openai_api.routes(service), *editing.routes(service)]),
-        "head": f"<script>{scripts}</script>",
+        "head": Told(head),
         "max_threads": MAX_THREADS,
         "state_session_capacity": KEPT_TABS,
         "theme": calm_theme(),

@@ -80,7 +80,7 @@ window.corrections = (() => {
     try {
       sessionStorage.setItem(STORED + page.key, asJson());
     } catch {
-      tell("呢個瀏覽器留唔到改動，重新載入之前要下載。 This browser cannot keep corrections: download them first.", true);
+      tell(phrase("editor.not_stored"), true);
     }
   }
 
@@ -110,11 +110,11 @@ window.corrections = (() => {
     const wasOpen = active;
     close(); // what is being typed is the last change
     const last = undoable.pop();
-    if (!last) return tell("冇嘢可以還原。 There is nothing to undo.");
+    if (!last) return tell(phrase("editor.nothing_to_undo"));
     const [recording, rows, id] = last;
     put(recording, rows);
     if (wasOpen && rows.some((row) => row.id === id)) open(recording, id);
-    tell("還原咗。 Undone.");
+    tell(phrase("editor.undone"));
   }
 
   /** A row with another text: somebody has read it. */
@@ -141,13 +141,10 @@ window.corrections = (() => {
   function wrongTimes(recording, row) {
     const i = at(recording, row.id);
     const [previous, next] = [recording.rows[i - 1], recording.rows[i + 1]];
-    if (!(row.start_s >= 0 && row.end_s > row.start_s))
-      return "時間要好似 1:02.50 咁寫，完喺開始之後。 Write times like 1:02.50, the end after the start.";
-    if (previous && row.start_s < previous.end_s - 0.005)
-      return "同上一行撞時間。 The row would begin before the end of the one above.";
-    if (next && row.end_s > next.start_s + 0.005)
-      return "同下一行撞時間。 The row would end after the beginning of the one below.";
-    if (row.end_s > recording.duration_s + 0.01) return "錄音冇咁長。 The recording is not that long.";
+    if (!(row.start_s >= 0 && row.end_s > row.start_s)) return phrase("editor.wrong_time");
+    if (previous && row.start_s < previous.end_s - 0.005) return phrase("editor.before_previous");
+    if (next && row.end_s > next.start_s + 0.005) return phrase("editor.after_next");
+    if (row.end_s > recording.duration_s + 0.01) return phrase("editor.after_end");
     return "";
   }
 
@@ -180,7 +177,7 @@ window.corrections = (() => {
     const row = recording.rows[i];
     const cut = text.selectionStart;
     const [left, right] = [text.value.slice(0, cut).trim(), text.value.slice(cut).trim()];
-    if (!left || !right) return tell("將游標放喺句子中間先。 Put the cursor inside the text first.", true);
+    if (!left || !right) return tell(phrase("editor.no_cursor"), true);
     const middle = round(row.start_s + ((row.end_s - row.start_s) * left.length) / (left.length + right.length));
     const halves = [
       { ...retold(row, left), end_s: middle },
@@ -198,7 +195,7 @@ window.corrections = (() => {
     const { recording, id } = active;
     const i = at(recording, id);
     const [row, next] = recording.rows.slice(i, i + 2);
-    if (!next) return tell("冇下一行。 There is no next row.", true);
+    if (!next) return tell(phrase("editor.no_next"), true);
     const both = (a, b) => a + (/[\u2e80-\uffef]$/.test(a) || /^[\u2e80-\uffef]/.test(b) || !a || !b ? "" : " ") + b;
     const joined = {
       ...retold(row, both(row.text, next.text)),
@@ -218,7 +215,7 @@ window.corrections = (() => {
     change(recording, recording.rows.filter((row) => row.id !== id), id);
     const row = recording.rows[Math.min(i, recording.rows.length - 1)];
     if (row) open(recording, row.id);
-    tell("刪咗。 Deleted.");
+    tell(phrase("editor.deleted"));
   }
 
   // ------------------------------------------------------------------------------------------------------ on the page
@@ -245,13 +242,13 @@ window.corrections = (() => {
     Object.assign(tr.dataset, { start: row.start_s, end: row.end_s });
     const play = tr.querySelector("button");
     play.textContent = `${from} – ${to}`;
-    play.setAttribute("aria-label", `由 ${from} 播放 Play from ${from}`);
+    play.setAttribute("aria-label", phrase("play_from", { at: from }));
     tr.querySelector(".text").textContent = row.text;
     const speaker = tr.querySelector(".speaker");
     if (speaker) speaker.textContent = row.speaker || "";
     if (row.flags?.includes("edited")) {
       tr.classList.remove("unsure");
-      tr.lastElementChild.textContent = "已改 edited";
+      tr.lastElementChild.textContent = phrase("edited");
     }
   }
 
@@ -318,19 +315,20 @@ window.corrections = (() => {
     const row = recording.rows[at(recording, id)];
     const tr = trs.get(id);
     const text = element("textarea", { value: row.text, rows: 2, maxLength: 2000 });
-    text.setAttribute("aria-label", "文字 Text");
-    const [start, end] = [field(clock(row.start_s), "開始 Start", "time"), field(clock(row.end_s), "完 End", "time")];
-    const speaker = tr.querySelector(".speaker") && field(row.speaker || "", "講者 Speaker", "who");
+    text.setAttribute("aria-label", phrase("text"));
+    const start = field(clock(row.start_s), phrase("editor.start"), "time");
+    const end = field(clock(row.end_s), phrase("editor.end"), "time");
+    const speaker = tr.querySelector(".speaker") && field(row.speaker || "", phrase("editor.speaker"), "who");
     const button = (label, act) => element("button", { type: "button", textContent: label, onclick: act });
     const tools = element("div", { className: "tools" });
     tools.append(
       ...[start, "–", end, ...(speaker ? [speaker] : [])],
-      button("播／停 Play", playRow),
-      button("分開 Split", split),
-      button("合併下一行 Join next", join),
-      button("刪除 Delete", remove),
-      button("還原 Undo", undo),
-      button("下一行 Next", next),
+      button(phrase("editor.play"), playRow),
+      button(phrase("editor.split"), split),
+      button(phrase("editor.join"), join),
+      button(phrase("editor.delete"), remove),
+      button(phrase("editor.undo"), undo),
+      button(phrase("editor.next"), next),
     );
     const editor = element("tr", { className: "editor" }, element("td", { colSpan: tr.cells.length }, text, tools));
     tr.after(editor);
@@ -360,7 +358,7 @@ window.corrections = (() => {
       const others = page.recordings.slice(page.recordings.indexOf(recording) + 1);
       const other = others.find((one) => one.rows.length);
       if (other) open(other, other.rows[0].id);
-      else tell("呢行係最後一行。 This is the last row.");
+      else tell(phrase("editor.last"));
     }
   }
 
@@ -386,7 +384,7 @@ window.corrections = (() => {
 
   function playRow() {
     const player = video();
-    if (!player || !player.getAttribute("src")) return tell("再揀一次錄音先聽到。 Choose the recording again to hear it.", true);
+    if (!player || !player.getAttribute("src")) return tell(phrase("editor.not_heard"), true);
     if (!player.paused) return player.pause();
     const { start_s, end_s } = typedRow();
     if (player.currentTime < start_s - 0.05 || player.currentTime > end_s - 0.1) player.currentTime = start_s;
@@ -453,9 +451,9 @@ window.corrections = (() => {
   async function take(name) {
     close();
     const isClips = name === "clips";
-    tell(isClips ? "切緊片段… Cutting clips …" : "");
+    tell(isClips ? phrase("editor.cutting") : "");
     try {
-      const answer = await fetch(`edited/${name}`, {
+      const answer = await fetch(`edited/${name}?lang=${LANGUAGE}`, {
         method: "POST",
         headers: { "Content-Type": "application/json" },
         body: asJson({ paths: isClips }),
@@ -474,7 +472,7 @@ window.corrections = (() => {
       page.taken = true;
       tell(decodeURIComponent(answer.headers.get("X-Report") || ""));
     } catch {
-      tell("連唔到伺服器，改動仲喺度。 The server cannot be reached; the corrections are still here.", true);
+      tell(phrase("editor.offline"), true);
     }
   }
 
@@ -493,9 +491,9 @@ window.corrections = (() => {
     if (!recording || !input.files.length) return;
     const form = new FormData();
     form.append("files", input.files[0]);
-    tell("上載緊… Uploading …");
-    const answer = await fetch("gradio_api/upload", { method: "POST", body: form }).catch(() => null);
-    if (!answer?.ok) return tell(answer ? await answer.text() : "上載唔到。 The upload failed.", true);
+    tell(phrase("editor.uploading"));
+    const answer = await fetch(`gradio_api/upload?lang=${LANGUAGE}`, { method: "POST", body: form }).catch(() => null);
+    if (!answer?.ok) return tell(answer ? await answer.text() : phrase("editor.upload_failed"), true);
     [recording.path] = await answer.json();
     const place = recording.path.split("/").map(encodeURIComponent).join("/");
     recording.section.dataset.media = `gradio_api/file=${place}`;
@@ -504,7 +502,7 @@ window.corrections = (() => {
     if (player && !player.getAttribute("src")) player.setAttribute("src", recording.section.dataset.media);
     if (player) player.hidden = false;
     save();
-    tell("錄音返嚟喇。 The recording is here again.");
+    tell(phrase("editor.here_again"));
   }
 
   document.addEventListener("change", (event) => {
@@ -520,9 +518,12 @@ window.corrections = (() => {
         event.stopImmediatePropagation(); // Gradio's file is of before
         take(name);
       }
+      if (page && event.target.closest?.(".languages a")) {
+        page.dirty = true; // what was not corrected would not survive the other language either
+        save();
+      }
       if (!event.target.closest?.("#go") || !page) return;
-      const ask = "改動仲未下載，要唔要繼續？ Your corrections are not downloaded yet. Go on without them?";
-      if (page.dirty && !page.taken && !confirm(ask)) {
+      if (page.dirty && !page.taken && !confirm(phrase("editor.go_on"))) {
         event.preventDefault();
         event.stopImmediatePropagation();
       } else {

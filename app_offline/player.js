@@ -10,7 +10,7 @@
 
   function captions(video) {
     const rows = [...(sectionOf(video)?.querySelectorAll("tr[data-start]") || [])];
-    const track = video.textTracks[0] || video.addTextTrack("captions", "文字 Transcript");
+    const track = video.textTracks[0] || video.addTextTrack("captions", phrase("transcript"));
     track.mode = "showing";
     const key = video.getAttribute("src") + rows.length;
     if (video.dataset.captions === key) return;

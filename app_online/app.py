@@ -8,6 +8,7 @@ import argparse
 import html
 import logging
 import os
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,12 @@ from cantowhisper.serving.live.service import LiveService
 from cantowhisper.serving.menus import language_choices
 from cantowhisper.serving.realtime import endpoint as realtime
 from cantowhisper.serving.recognizer import Recognizer
-from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
+from cantowhisper.serving.texts import live, shared
+from cantowhisper.serving.texts.languages import name_of
+from cantowhisper.serving.texts.say import Say, Told, script_of
+from cantowhisper.serving.theme import SHARED_STYLE, calm_theme, page_head
 from cantowhisper.serving.web.filter import Open
+from cantowhisper.serving.web.language import Page
 from cantowhisper.serving.web.running import leave_at_once_if_busy, require_port, run_until_asked
 from cantowhisper.serving.web.settings import Whereabouts, add_serve_options, from_environment, opened, run_page
 from cantowhisper.serving.web.site import Site, lighten_gradio
@@ -36,22 +41,8 @@ HERE = Path(__file__).resolve().parent
 SCRIPTS = ("words.js", "recorder.js", "transport.js", "transcript.js", "keep.js", "page.js")
 KEEP_FILES_S = 3600  # nothing is uploaded; what Gradio itself writes goes soon
 THREADS = 2  # a free Space has two virtual cores
-PRIVACY = (
-    "聲會送去伺服器轉成文字，唔會存低；錄音同文字只留喺呢個分頁。 "
-    "<span lang='en'>Sound is sent to the server to be written down and is not stored there; "
-    "the recording and the text stay in this tab.</span>"
-)
-SLOW = (
-    "<p class='slow'>呢個模型未匯出，會慢好多。 <span lang='en'>This model has no export, so text will come late. "
-    "Operators: cantowhisper export MODEL.</span></p>"
-)
-SCRIPT_CHOICES = {"": "預設 Default", "traditional": "繁體 Traditional", "simplified": "简体 Simplified"}
-
-
-WORDS = (
-    "<label class='words'>名同專有名詞，一行一個 <span lang='en'>Names and terms, one a line</span>"
-    f"<textarea id='live-words' rows='2' maxlength='{MAX_LIST_CHARACTERS}'></textarea></label>"
-)
+PARTS = ("start", "stop", "leave", "hint", "privacy", "times", "copy", "clear")  # of page.html
+SCRIPT_CHOICES = {"": "default", "traditional": "traditional", "simplified": "simplified"}
 
 
 def build_page(recognizer: Recognizer, *, limits: LiveLimits | None = None, engine: LiveEngine | None = None):
@@ -68,16 +59,16 @@ def build_page(recognizer: Recognizer, *, limits: LiveLimits | None = None, engi
     engine = engine or LiveEngine(recognizer, limits=limits)
     service = LiveService(engine.run(), visitor=lambda: visitor_address(LocalContext.request.get(None)))
     # Gradio keeps some state for each tab that ever calls; tabs beyond this lose nothing, ours is in the engine.
-    page = gr.Blocks(title="cantowhisper · 即時字幕", analytics_enabled=False)
+    page = Page(title=Told(lambda say: f"cantowhisper · {say('live.title')}"), analytics_enabled=False)
     with page:
         gr.HTML(
-            _body(recognizer),
+            Told(lambda say: _body(recognizer, say)),
             html_template="${value}",
-            js_on_load="\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS),
+            js_on_load=Told(_program),
             server_functions=server_functions(service, engine),
             elem_id="live",
         )
-        gr.HTML(_footer(limits))
+        gr.HTML(Told(lambda say: _footer(limits, say)))
         _add_api(service)
     page.engine, page.site = engine, _site(limits, engine)
     page.realtime = realtime.Realtime(engine, closing=page.site.closing.is_set)
@@ -105,13 +96,15 @@ def server_functions(service: LiveService, engine: LiveEngine) -> list:
     """What the page's script calls; each takes one object, because Gradio gives several arguments as one list."""
 
     def live_start(request: dict) -> dict:
-        return service.start_with(request.get("words", ""), **_only(request, "language", "script", "at", "known"))
+        choices = _only(request, "language", "script", "at", "known")
+        return _for_reader(service.start_with(request.get("words", ""), **choices), request)
 
     def live_push(request: dict) -> dict:
-        return service.push(**_only(request, "session", "offset", "audio", "oldest", "seen", "end"))
+        sound = _only(request, "session", "offset", "audio", "oldest", "seen", "end")
+        return _for_reader(service.push(**sound), request)
 
     def live_poll(request: dict) -> dict:
-        return service.poll(**_only(request, "session", "seen"))
+        return _for_reader(service.poll(**_only(request, "session", "seen")), request)
 
     def live_forget(request: dict) -> dict:
         engine.forget(str(request.get("session")))
@@ -122,6 +115,14 @@ def server_functions(service: LiveService, engine: LiveEngine) -> list:
 
 def _only(request: dict, *names: str) -> dict:
     return {name: request[name] for name in names if name in request}
+
+
+def _for_reader(answer: dict, request: dict) -> dict:
+    """An answer in the language that the page is shown in; programs get it as it is documented."""
+    say = Say(str(request.get("read_in")))
+    if answer.get("language"):
+        answer = {**answer, "language_name": name_of(answer["language"], say)}
+    return say.of(answer)
 
 
 def _add_api(service: LiveService) -> None:
@@ -137,43 +138,44 @@ def unused() -> None:
     """
 
 
-def _body(recognizer: Recognizer) -> str:
-    languages = language_choices(recognizer.facts, recognizer.languages)
+def _program(say: Say) -> str:
+    """The page's script, with what it tells people."""
+    return script_of([shared, live], say) + "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+
+
+def _body(recognizer: Recognizer, say: Say) -> str:
     text = (HERE / "page.html").read_text(encoding="utf-8")
+    scripts = {value: say(f"script.{name}") for value, name in SCRIPT_CHOICES.items()}
     parts = {
-        "@header": _header(),
-        "@languages": _options(languages),
-        "@scripts": _options(SCRIPT_CHOICES),
-        "@words": WORDS if recognizer.takes_words else "",
-        "@privacy": f"<br>{PRIVACY}",
-        "@slow": SLOW if recognizer.slow else "",
+        "@header": page_head(say("live.title"), say("live.head"), say),
+        "@choose_language": _options(say.of(language_choices(recognizer.facts, recognizer.languages))),
+        "@choose_script": _options(scripts),
+        "@words": _words(say) if recognizer.takes_words else "",
+        "@slow": f"<p class='slow'>{say('live.slow')}</p>" if recognizer.slow else "",
+        **{f"@{key}": say(key) for key in ("language", "script", "text", "recording")},
+        **{f"@{key}": say(f"live.{key}") for key in PARTS},
     }
-    for name, value in parts.items():
-        text = text.replace(name, value)
-    return text
+    return re.sub("@[a-z_]+", lambda found: parts[found[0]], text)
+
+
+def _words(say: Say) -> str:
+    return (
+        f"<label class='words'>{say('live.words', words=say('words'))}"
+        f"<textarea id='live-words' rows='2' maxlength='{MAX_LIST_CHARACTERS}'></textarea></label>"
+    )
 
 
 def _options(choices: dict[str, str]) -> str:
     return "".join(f'<option value="{html.escape(v)}">{html.escape(name)}</option>' for v, name in choices.items())
 
 
-def _header() -> str:
-    return (
-        "<header class='head' lang='zh-HK'><h1>即時字幕 <span lang='en'>Live captions</span></h1>"
-        "<p>一路講一路出字；淡色嘅字仲可能會變。 "
-        "<span lang='en'>Text appears while you speak; faint text may still change.</span></p></header>"
-    )
-
-
-def _footer(limits: LiveLimits) -> str:
-    n, hours = limits.max_sessions, f"{limits.max_session_s / 3600:.3g}"
-    items = {
-        f"同時 {n} 人": f"{n} speakers at once",
-        f"一節最長 {hours} 小時，之後自動開下一節": f"{hours} h a session, then the next one opens by itself",
-    }
-    rows = "".join(f"<li>{chinese} <span lang='en'>{english}</span></li>" for chinese, english in items.items())
-    heading = "上限 <span lang='en'>Limits</span>"
-    return f"<footer class='limits' lang='zh-HK'><h2>{heading}</h2><ul>{rows}</ul><p>{PRIVACY}</p></footer>"
+def _footer(limits: LiveLimits, say: Say) -> str:
+    items = [
+        say("live.at_once", n=limits.max_sessions),
+        say("live.session", hours=f"{limits.max_session_s / 3600:.3g}"),
+    ]
+    rows = "".join(f"<li>{item}</li>" for item in items)
+    return f"<footer class='limits'><h2>{say('limits')}</h2><ul>{rows}</ul><p>{say('live.privacy')}</p></footer>"
 
 
 def launch_options(

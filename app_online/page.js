@@ -16,7 +16,7 @@ let recorder = null, transport = null, running = null, lock = null, view = null,
 function say(key) {
   clearTimeout(news);
   $("state").dataset.said = key;
-  tell($("state"), [STATES[key]]);
+  tell($("state"), [phrase(`live.state.${key}`)]);
 }
 // `key` for a while, then what goes on.
 function report(key) {
@@ -35,11 +35,10 @@ function showLag() {
   const late = Math.max(view?.lag_s ?? 0, 0) + (sound.total - transport.have) / RATE;
   const n = Math.floor(late), gaps = (view?.gaps ?? []).reduce((sum, [from, to]) => sum + (to - from) / RATE, 0);
   const usual = view?.usual_s == null ? null : Math.max(1, Math.round(view.usual_s)); // of all speakers on this server
-  const [about, about_en] = usual ? [`（呢度通常遲 ${usual} 秒）`, ` (usually ${usual} s here)`] : ["", ""];
-  const now = n >= 1 ? [`遲咗 ${n} 秒`, `${n} s behind`] : ["跟得上", "up to date"];
-  const parts = [[now[0] + about, now[1] + about_en]];
-  if (LEVELS[view?.level]) parts.push(LEVELS[view.level]);
-  if (gaps) parts.push([`漏咗 ${gaps.toFixed(1)} 秒聲`, `${gaps.toFixed(1)} s of sound are missing`]);
+  const now = n >= 1 ? phrase("live.behind", { n }) : phrase("live.up_to_date");
+  const parts = [now + (usual ? phrase("live.usual", { n: usual }) : "")];
+  if (known("level", view?.level)) parts.push(phrase(`live.level.${view.level}`));
+  if (gaps) parts.push(phrase("live.missing", { n: gaps.toFixed(1) }));
   tell($("lag"), parts);
 }
 function show(answer) {
@@ -49,8 +48,8 @@ function show(answer) {
   transcript.take(view.events, view.tentative, { tag, language: view.language });
   showLag();
   showLanguage();
-  const minutes = transcript.spokenSeconds / 60, words = Math.round(transcript.words / minutes);
-  tell($("pace"), minutes > 0.05 ? [[`每分鐘 ${words} 字`, `${words} words a minute`]] : []);
+  const minutes = transcript.spokenSeconds / 60, n = Math.round(transcript.words / minutes);
+  tell($("pace"), minutes > 0.05 ? [phrase("live.pace", { n })] : []);
   if (atEnd) paper.scrollTop = paper.scrollHeight;
   if (view.events.length) keeper.soon();
   enable();
@@ -60,7 +59,7 @@ function showLanguage() {
   const name = view.language_name;
   if ($("heard").dataset.language === name + heard) return;
   $("heard").dataset.language = name + heard;
-  tell($("heard"), name ? [[heard ? `聽到係 ${name}` : `語言 ${name}`, heard ? "(detected)" : ""]] : []);
+  tell($("heard"), name ? [phrase(heard ? "live.heard" : "live.spoken", { language: name })] : []);
 }
 function enable() {
   const has = transcript.lines.length > 0;
@@ -74,7 +73,8 @@ async function start() {
   alerts.clear();
   $("playback").pause(); // the microphone would hear it
   view = null;
-  const choices = { language: $("language").value, script: $("script").value, words: $("words")?.value ?? "" };
+  const [language, script, words] = ["language", "script", "words"].map((name) => $(name)?.value ?? "");
+  const choices = { language, script, words };
   transport = new Transport({ server, choices, sound, onView: show, onState: told });
   recorder = new Recorder({
     constraints: CONSTRAINTS,
@@ -126,7 +126,7 @@ function told(key, detail) {
   if (key === "open") alerts.drop("busy");
   else if (key === "back") alerts.drop("offline");
   else if (key === "lost") $("tentative").textContent = "";
-  else if (key in PROBLEMS) alerts.raise(key, detail);
+  else if (known("problem", key)) alerts.raise(key, detail);
   if ((key === "lost" || key === "limit") && live.dataset.state === "running") report(key);
   if (transport.closed) finish();
 }
@@ -200,7 +200,6 @@ async function countMicrophones() {
 countMicrophones();
 navigator.mediaDevices?.addEventListener("devicechange", countMicrophones);
 
-document.documentElement.lang = "zh-HK";
 setInterval(() => running && showLag(), 500);
 setState("idle", transcript.lines.length ? "restored" : "idle");
 transcript.playable(Infinity);

@@ -36,7 +36,7 @@ class Transcript {
     const time = document.createElement("button");
     const at = clock(start_s, ".").slice(start_s < 3600 ? 3 : 0, -2);
     Object.assign(time, { type: "button", className: "time", textContent: at, disabled: true });
-    time.setAttribute("aria-label", `由 ${at} 播放 Play from ${at}`);
+    time.setAttribute("aria-label", phrase("play_from", { at }));
     time.dataset.seconds = start_s;
     const node = document.createTextNode("");
     element.append(this.lines.length ? before : "", time, node);

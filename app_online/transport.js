@@ -131,7 +131,7 @@ class Transport {
 
   async call(name, argument) {
     const late = new Promise((resolve) => setTimeout(resolve, TIMEOUT_MS));
-    const reply = await Promise.race([this.server[name](argument).catch(() => undefined), late]);
+    const reply = await Promise.race([this.server[name]({ ...argument, read_in: LANGUAGE }).catch(() => undefined), late]);
     if (reply === undefined || reply === null) {
       this.failures += 1;
       if (this.failures > 1) this.onState("offline");

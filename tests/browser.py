@@ -71,10 +71,16 @@ def serving(page, **launch) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def visit(launched, url: str, *, dark: bool = False, viewport: dict | None = None) -> Iterator:
-    """A visitor with the page open and its script running. Fails afterwards when the page's script had an error."""
+def visit(launched, url: str, *, dark: bool = False, viewport: dict | None = None, locale: str = "en-GB") -> Iterator:
+    """A visitor with the page open and its script running. Fails afterwards when the page's script had an error.
+
+    locale : the browser's language, in which the page is shown
+    """
     context = launched.new_context(
-        viewport=viewport or DESKTOP, color_scheme="dark" if dark else "light", accept_downloads=True
+        viewport=viewport or DESKTOP,
+        color_scheme="dark" if dark else "light",
+        accept_downloads=True,
+        locale=locale,
     )
     tab, problems = context.new_page(), []
     tab.on("pageerror", lambda error: problems.append(str(error)))

@@ -16,6 +16,7 @@ import webvtt
 from browser import PHONE, browser, chromium, serving, visit
 from serving_model import CORES, random_model, trained_model
 from steps import in_steps
+from tongues import foreign
 from web import answer, website
 
 from cantowhisper.cli.main import parser
@@ -143,7 +144,7 @@ def test_what_cannot_be_transcribed_is_refused_in_friendly_words(chrome, url, cl
             tab.locator("#go").click()
             tab.get_by_role("alert").get_by_text(words).wait_for()
             message = tab.get_by_role("alert").inner_text()
-            assert str(tmp_path) not in message and re.search("[一-龥]", message)
+            assert str(tmp_path) not in message and not foreign(message, "en")
             assert tab.locator("#download-srt").is_disabled()
             tab.locator("#file").get_by_label("Clear").click()
 
@@ -250,7 +251,7 @@ def test_of_several_files_a_bad_one_says_so_and_is_in_no_archive(app, clips, tmp
         assert last["segments"].count("role='alert'") == paths.count(bad) and "not a recording" in last["segments"]
         assert "letter.mp3" in last["segments"] and "letter.mp3" not in last["transcript"]
         assert bool(archive) == bool(names)
-        assert ("1 個檔案轉唔到" if names else "None of these files") in last["state"]
+        assert ("1 could not be transcribed" if names else "None of these files") in last["state"]
 
 
 class Says:
@@ -293,7 +294,7 @@ def test_the_script_can_be_changed_without_recognising_again(app, chrome, clips)
             with tab.expect_download() as download:
                 tab.locator("#download-txt").click()
             assert Path(download.value.path()).read_text(encoding="utf-8").splitlines() == expected
-        assert heard.heard == 2 and "Done · 粵語 Cantonese" in tab.locator("#state").inner_text()
+        assert heard.heard == 2 and "Done · Cantonese" in tab.locator("#state").inner_text()
         heard.slow = True
         tab.locator("#go").click()
         tab.locator("#segments .text").first.wait_for()

@@ -7,6 +7,7 @@ import pytest
 from browser import serving, visit
 from serving_model import random_model
 from test_app_offline import LIMITS, app, choose, chrome, clips, transcribe, upload  # noqa: F401 (fixtures)
+from tongues import strangers
 
 from cantowhisper.contracts import ModelFacts, Segment
 from cantowhisper.features.config import FeatureConfig
@@ -115,6 +116,35 @@ def test_rows_are_corrected_and_downloads_carry_it(url, chrome, clips):  # noqa:
         assert tab.locator("#transcript textarea").input_value().splitlines()[1] == f"陳太: {expected[1]}"
 
 
+@pytest.mark.parametrize(
+    ("locale", "language", "title"),
+    [
+        ("zh-HK", "zh-HK", "粵語轉文字"),
+        ("zh-SG", "zh-CN", "粤语转文字"),
+        ("en-AU", "en", "Cantonese to text"),
+    ],
+)
+def test_a_visitor_reads_one_language(url, chrome, clips, locale, language, title):  # noqa: F811
+    with visit(chrome, url, locale=locale) as tab:
+        upload(tab, clips / "market_morning.mp3")
+        tab.locator("#go").click()
+        tab.locator("#download-txt:enabled").wait_for()
+        edit(tab, 1).fill("後面條街有間鋪頭賣")
+        tab.get_by_role("tab").nth(1).click()
+        tab.locator("#recording").wait_for()
+        assert strangers(tab, language, beside="td.text, #file, [data-testid=file]") == []
+        assert (tab.title(), tab.locator("html").get_attribute("lang")) == (title, language)
+        assert tab.locator(".languages [aria-current]").get_attribute("lang") == language
+        if language == "zh-HK":
+            tab.keyboard.press("Escape")
+            tab.locator(".languages a[lang=en]").focus()
+            tab.keyboard.press("Enter")
+            tab.get_by_text("corrections are back").wait_for()
+            assert texts(tab) == [HEARD[0], "後面條街有間鋪頭賣", *HEARD[2:]]
+            tab.goto(url)  # without ?lang=
+            tab.get_by_role("button", name="Transcribe").wait_for()
+
+
 @pytest.mark.slow
 def test_corrections_survive_and_become_training_clips(url, chrome, clips, tmp_path):  # noqa: F811
     with visit(chrome, url) as tab:
@@ -133,7 +163,7 @@ def test_corrections_survive_and_become_training_clips(url, chrome, clips, tmp_p
         assert texts(tab) == expected
         with zipfile.ZipFile(downloaded(tab, "clips")) as pack:
             pack.extractall(tmp_path / "clips")
-        tab.get_by_text("7 段訓練片段 training clips · 15.3 s", exact=True).wait_for()
+        tab.get_by_text("7 training clips · 15.3 s", exact=True).wait_for()
         # The server lets go of the recording: the visitor is told, and gives it again.
         for media in tab.locator("#segments section").evaluate_all("all => all.map(one => one.dataset.media)"):
             Path(media.removeprefix("gradio_api/file=")).unlink()

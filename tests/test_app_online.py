@@ -286,7 +286,7 @@ def test_a_refused_microphone_is_said_in_words_until_it_is_allowed(url):
     with browser(allow_microphone=False) as launched, visit(launched, url) as tab:
         tab.locator("#live-go").click()
         tab.locator("#live-problem[data-problem=refused]").wait_for()
-        assert re.search("[一-龥]", tab.locator("#live-problem").inner_text())
+        assert "The microphone was refused" in tab.locator("#live-problem").inner_text()
         assert tab.locator(".live").get_attribute("data-state") == "idle"
         tab.wait_for_function("cantowhisperLive().transport.closed")
         tab.wait_for_timeout(500)  # the place that was asked for is given back

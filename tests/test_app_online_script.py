@@ -17,6 +17,8 @@ from cantowhisper.contracts import Segment
 from cantowhisper.repository import load_page
 from cantowhisper.serving.live.service import LiveService
 from cantowhisper.serving.subtitles import clock, write
+from cantowhisper.serving.texts import live, shared
+from cantowhisper.serving.texts.say import Say, script_of
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -36,7 +38,8 @@ def tab(chrome, app):
     """An empty page with the script's classes."""
     page = chrome.new_page()
     page.set_content(PAPER)
-    page.add_script_tag(content="\n".join((app.HERE / name).read_text(encoding="utf-8") for name in PARTS))
+    parts = [(app.HERE / name).read_text(encoding="utf-8") for name in PARTS]
+    page.add_script_tag(content="\n".join([script_of([shared, live], Say()), *parts]))
     yield page
     page.close()
 

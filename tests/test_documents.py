@@ -17,6 +17,7 @@ from cantowhisper.features.sources.open import OPTIONS, parse
 from cantowhisper.serving.captions.rules import RULES, CaptionRules
 from cantowhisper.serving.live.engine import LiveLimits
 from cantowhisper.serving.offline.limits import Limits
+from cantowhisper.serving.web.language import QUERY
 from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.presets import PRESETS
 
@@ -152,7 +153,7 @@ def test_options_exist(name):
 def test_settings_exist_and_take_their_values(name):
     text = read(ROOT / name)
     fields = {field.name for config in (TrainConfig, FeatureConfig) for field in dataclasses.fields(config)}
-    known = fields | set(OPTIONS) | {"stream", "OPEN", "PYTHON", "SOURCE", "MODEL"}
+    known = fields | set(OPTIONS) | {"stream", "OPEN", "PYTHON", "SOURCE", "MODEL", QUERY}
     for code in inline(text):
         for key, value in re.findall(r"\b([a-z_]{4,}|OPEN)=([\w.@,/:-]*)", code):
             assert key in known or key.isupper(), f"{key}={value}"

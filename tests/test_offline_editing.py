@@ -28,6 +28,7 @@ from cantowhisper.serving.offline.service import Result, Service
 from cantowhisper.serving.offline.transcription import Progress
 from cantowhisper.serving.offline.updates import Shown, restored, rewritten
 from cantowhisper.serving.subtitles import write
+from cantowhisper.serving.texts.say import Say
 from cantowhisper.serving.web.refusal import Refusal
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import HOP_LENGTH, SAMPLE_RATE
@@ -61,7 +62,8 @@ WRONG = {
 def test_a_wrong_row_is_one_clear_line(row, words):
     with pytest.raises(Refusal) as refusal:
         read_rows(sent(row), LIMITS)
-    assert words in str(refusal.value) and "第 1 行" in str(refusal.value) and "\n" not in str(refusal.value)
+    assert words in str(refusal.value) and "\n" not in str(refusal.value)
+    assert Say("zh-HK").of(str(refusal.value)).startswith("第 1 行：")
 
 
 def test_what_else_is_refused():
@@ -103,7 +105,7 @@ def segments(draw) -> list[Segment]:
 def test_rows_come_back_as_they_went(rows, before):
     result = Result("街市.wav", Path("街市.wav"), Progress(tuple(rows), 60.0, 1.0, True), tuple(before))
     written = replace(result, progress=replace(result.progress, segments=tuple(replace(s, text="原") for s in rows)))
-    value = json.loads(as_rows(result, written, ""))
+    value = json.loads(as_rows(result, written, "", Say()))
     (back,) = read_rows({"recordings": [value]}, LIMITS)
     assert back.segments == tuple(rows) and back.before == tuple(before) and back.name == "街市.wav"
     assert all(s.text == "原" or not s.text for s in back.as_written)
@@ -165,7 +167,7 @@ def test_what_features_would_reject_is_left_out_and_counted(talk, tmp_path):
     assert dict(report.left_out) == {
         **{"no text": 2, "too short": 1, "speed": 1, "too long": 1, "long text": 1, "silent": 1},
     }
-    assert "left out 7" in str(report) and "2 訓練" not in str(report) and "2 冇文字 without text" in str(report)
+    assert "left out 7" in str(report) and "2 without text" in str(report) and "2 冇文字" in report.told(Say("zh-HK"))
     stats = features_of(tmp_path)
     assert not stats["rejected"] and sum(split["clips"] for split in stats["splits"].values()) == report.n_clips == 2
 
@@ -249,7 +251,7 @@ def test_what_a_browser_kept_is_shown_again_as_text_and_a_lost_recording_is_told
     }
     (changes,) = in_steps(restored(json.dumps(value), limits=LIMITS))
     assert not [tag for tag in ("<img", "<b>", "<i>") if tag in changes["segments"]]
-    assert "<p class='status gone' >" in changes["segments"] and "etc" not in changes["segments"]
+    assert "<p class='status gone'>" in changes["segments"] and "etc" not in changes["segments"]
     assert "src=" not in changes["player"]
     (changes,) = in_steps(restored("{}", limits=LIMITS))
     assert list(changes) == ["state"] and "no recordings" in changes["state"]

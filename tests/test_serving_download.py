@@ -7,12 +7,14 @@ import zlib
 from dataclasses import replace
 
 import pytest
+from tongues import foreign
 from web import answer, redirect, website
 
 from cantowhisper.serving.offline import addresses, youtube
 from cantowhisper.serving.offline.addresses import Reach
 from cantowhisper.serving.offline.download import MAX_REDIRECTS, fetch, youtube_id
 from cantowhisper.serving.offline.limits import Limits, LinkError
+from cantowhisper.serving.texts.say import LANGUAGES, Say
 
 LIMITS = replace(Limits(), max_url_bytes=1_000_000, max_download_s=1.5)
 SOUND = bytes(range(256)) * 400
@@ -29,7 +31,9 @@ def refused(link: str, folder, reach: Reach | None = None, limits: Limits = LIMI
     with pytest.raises(LinkError) as refusal:
         fetch(link, folder, limits=limits, reach=reach)
     said = str(refusal.value)
-    assert "\n" not in said and any("一" <= c <= "龥" for c in said) and "127.0.0.1" not in said
+    for language in LANGUAGES:
+        told = Say(language).of(said)
+        assert "\n" not in told and "127.0.0.1" not in told and not foreign(told, language)
     assert sum(f.stat().st_size for f in folder.iterdir()) <= limits.max_url_bytes
     return said
 

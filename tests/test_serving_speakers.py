@@ -22,6 +22,7 @@ from cantowhisper.serving.captions.cues import captions
 from cantowhisper.serving.offline import view
 from cantowhisper.serving.segments import Span, find_segments
 from cantowhisper.serving.speakers import labels, voices
+from cantowhisper.serving.texts.say import Say
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -153,7 +154,7 @@ def test_every_format_says_who_speaks():
 @pytest.mark.parametrize("name", subtitles.FORMATS)
 def test_nothing_is_said_of_speakers_where_they_were_not_asked_for(name):
     plain = [replace(segment, speaker=0) for segment in SAID]
-    assert "peaker" not in subtitles.write(plain, name) and "peaker" not in view.segments_table(plain)
+    assert "peaker" not in subtitles.write(plain, name) and "peaker" not in view.segments_table(plain, Say())
 
 
 def test_srt_keeps_to_the_limits_of_lines_with_names():
@@ -164,6 +165,6 @@ def test_srt_keeps_to_the_limits_of_lines_with_names():
 
 
 def test_the_page_has_a_column_of_speakers():
-    table = view.segments_table(SAID, before=[Segment(0.0, 1.5, "before", 0.9)])
-    assert "講者 Speaker" in table and table.count("<td class='speaker'>") == 4
-    assert table.index("before</td>") < table.index("<td class='speaker'>1</td>")
+    table = view.segments_table(SAID, Say("zh-HK"), before=[Segment(0.0, 1.5, "before", 0.9)])
+    assert "講者</th>" in table and table.count("<td class='speaker' data-label='講者'>") == 4
+    assert table.index("before</td>") < table.index("<td class='speaker' data-label='講者'>1</td>")

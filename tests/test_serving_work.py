@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
+from tongues import foreign
 
 from cantowhisper.contracts import ModelFacts, Segment, UsageError
 from cantowhisper.serving.offline.limits import LimitError, Limits
 from cantowhisper.serving.offline.service import Result
 from cantowhisper.serving.offline.transcription import StopRequests, friendly, transcribe_file, write_files
-from cantowhisper.serving.offline.view import sections, segments_table, title_of
+from cantowhisper.serving.offline.view import note_of, sections, segments_table, title_of
+from cantowhisper.serving.texts.say import LANGUAGES, Say, said
+from cantowhisper.serving.web.refusal import FullDisk
 from cantowhisper.speech.audio import AudioError
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -53,29 +56,34 @@ def test_what_is_wrong_with_a_recording_is_told(tmp_path):
     (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
     *_, last = transcribe_file(Told(), tmp_path / "cut.wav", limits=Limits())
     assert last.notes == ("1.00 s of the sound is damaged or missing",)
-    assert last.notes[0] in sections([Result("cut.wav", tmp_path / "cut.wav", last)], [""])
+    assert last.notes[0] in sections([Result("cut.wav", tmp_path / "cut.wav", last)], [""], Say())
+    assert note_of(last.notes[0], Say("zh-HK")) == "留意：有 1.00 秒聲壞咗或者唔見咗。"
     *_, last = transcribe_file(Told(), tmp_path / "a.wav", limits=Limits())
     assert last.notes == ()
 
 
 def test_limits_are_kept(recording):
-    with pytest.raises(LimitError, match="上限"):
+    with pytest.raises(LimitError, match="the limit is"):
         list(transcribe_file(Told(), recording, limits=replace(Limits(), max_file_bytes=1000)))
     with pytest.raises(AudioError) as refusal:
         list(transcribe_file(Told(), recording, limits=replace(Limits(), max_audio_s=1.0)))
     assert refusal.value.reason == "too_long"
 
 
-def test_every_refusal_is_worded_in_both_languages_without_paths(recording, tmp_path):
+def test_every_refusal_is_worded_in_each_language_without_paths(recording, tmp_path):
     (tmp_path / "page.wav").write_text("<html>")
     with pytest.raises(AudioError) as unreadable:
         list(transcribe_file(Told(), tmp_path / "page.wav", limits=Limits()))
     errors = [unreadable.value, AudioError(f"cannot open {tmp_path}/x: gone", reason="unreadable")]
-    errors += [LimitError("太大。 Too large."), UsageError("'tlh' is no language"), RuntimeError("bug at /home/x")]
+    errors += [LimitError(said("link.redirects", most=5)), FullDisk(), RuntimeError("bug at /home/x")]
+    errors += [AudioError("the recording is longer than 9 s", reason="too_long", limit_s=9.0)]
     for error in errors:
-        said = friendly(error)
-        assert any("一" <= c <= "龥" for c in said) and any(c.isascii() and c.isalpha() for c in said)
-        assert str(tmp_path) not in said and "/home" not in said
+        for language in LANGUAGES:
+            told = friendly(error, Say(language))
+            assert told and not foreign(told, language)
+            assert str(tmp_path) not in told and "/home" not in told
+    assert "not a recording" in friendly(unreadable.value), "English has the details"
+    assert friendly(UsageError("'tlh' is no language"), Say("zh-HK")) == "做唔到：'tlh' is no language"
 
 
 def test_files_are_named_after_the_recording_and_stay_in_their_folder(tmp_path):
@@ -85,9 +93,9 @@ def test_files_are_named_after_the_recording_and_stay_in_their_folder(tmp_path):
 
 
 def test_the_table_shows_text_as_text_and_marks_what_is_unsure():
-    table = segments_table(SEGMENTS)
+    table = segments_table(SEGMENTS, Say())
     assert "&lt;b&gt;" in table and "<b>" not in table and table.count("class='unsure'") == 1
-    assert segments_table([]) == ""
+    assert segments_table([], Say()) == ""
 
 
 def test_stop_requests_are_per_visitor_and_bounded():
@@ -100,17 +108,23 @@ def test_stop_requests_are_per_visitor_and_bounded():
 
 
 def test_limits_describe_themselves():
-    said = Limits().described()
-    assert ("檔案", "file", "200 MB") in said and all(len(row) == 3 and all(row) for row in said)
+    for language, row in (("zh-HK", ("長度", "30 分鐘")), ("en", ("duration", "30 min"))):
+        said = Limits().described(Say(language))
+        assert row in said and all(all(row) for row in said)
 
 
 def test_the_title_says_what_the_model_was_made_for():
-    told = lambda token, language="": title_of(ModelFacts(language=language, language_token=token))[1]
+    told = lambda token, language="": title_of(ModelFacts(language=language, language_token=token), Say())
     assert told("<|yue|>") == told("<|zh|>", "yue") == "Cantonese to text"
     assert told("<|zh|>") == "Chinese to text" and told("<|kk|>", "ky") == "Kyrgyz to text"
-    assert title_of(ModelFacts()) == ("語音轉文字", "Speech to text")
+    assert [title_of(ModelFacts(), Say(reader)) for reader in LANGUAGES] == [
+        "語音轉文字",
+        "语音转文字",
+        "Speech to text",
+    ]
+    assert title_of(ModelFacts(language="de"), Say("zh-HK")) == "德文轉文字"
 
 
 def test_the_table_puts_the_base_models_text_beside_by_time():
-    table = segments_table(SEGMENTS, before=[Segment(0.0, 1.0, "食左飯未", 0.9), Segment(3.0, 4.0, "多謝", 0.9)])
+    table = segments_table(SEGMENTS, Say(), before=[Segment(0.0, 1.0, "食左飯未", 0.9), Segment(3.0, 4.0, "多謝", 0.9)])
     assert table.count("<tr") == 4 and "食左飯未" in table and "多謝" in table

@@ -11,9 +11,11 @@ from cantowhisper.serving.live.engine import LiveEngine
 from cantowhisper.serving.menus import language_choices
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.segments import Span
+from cantowhisper.serving.texts.say import Say
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.context import Context
 from cantowhisper.speech.mel import SAMPLE_RATE
+from cantowhisper.speech.relatives import WHISPER
 from cantowhisper.speech.text import cer, join_texts, wer
 
 SAID = {
@@ -127,15 +129,20 @@ def test_what_is_heard_for_the_language_is_the_first_speech_with_a_voice():
 def test_menus_offer_what_the_model_has_and_name_the_default():
     stock = language_choices(ModelFacts(), ["de", "en", "jw", "zh"])
     assert stock == {
-        "": "自動 Detect",
-        "yue": "粵語 Cantonese",
-        "zh": "中文 Chinese",
+        "": "Detect",
+        "yue": "Cantonese",
+        "zh": "Chinese",
         "en": "English",
-        "de": "Deutsch German",
-        "jw": "Jawa Javanese",
+        "de": "German",
+        "jw": "Javanese",
     }
+    assert list(Say("zh-CN").of(stock).values()) == ["自动检测", "粤语", "中文", "英语", "德语", "爪哇语"]
+    for reader in ("zh-HK", "zh-CN"):
+        assert [
+            name for name in Say(reader).of(language_choices(ModelFacts(), WHISPER)).values() if name.isascii()
+        ] == []
     tuned = language_choices(ModelFacts(language="yue", language_token="<|zh|>"), ["en", "zh"])
-    assert tuned[""].startswith("粵語 Cantonese") and list(tuned) == ["", "auto", "zh", "en"]
+    assert tuned[""] == "Cantonese" and list(tuned) == ["", "auto", "zh", "en"]
 
 
 @pytest.mark.parametrize("language", ["yue", "cantonese", "zh-HK", "Chinese", "auto", "", None])

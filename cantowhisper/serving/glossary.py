@@ -25,6 +25,7 @@ from itertools import accumulate, product
 
 from cantowhisper.contracts import UsageError
 from cantowhisper.serving.engines.words import Words
+from cantowhisper.serving.texts.say import said
 from cantowhisper.speech.scripts import to_script
 
 WEIGHT = 2.0  # nats, of a whole word
@@ -46,15 +47,15 @@ def read_words(text: str) -> tuple[str, ...]:
     ('深水埗', '陳大文', 'Alice Wong')
     """
     if len(text) > MAX_LIST_CHARACTERS:
-        raise UsageError(f"the list of words has {len(text):,} characters; at most {MAX_LIST_CHARACTERS:,} are taken")
+        raise UsageError(said("ask.long_list", n=f"{len(text):,}", most=f"{MAX_LIST_CHARACTERS:,}"))
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     words = dict.fromkeys(" ".join(word.split()) for line in lines for word in re.split("[,，、;；\t]", line))
     words.pop("", None)
     if len(words) > MAX_WORDS:
-        raise UsageError(f"the list has {len(words)} words; at most {MAX_WORDS} are taken")
+        raise UsageError(said("ask.many_words", n=len(words), most=MAX_WORDS))
     for word in words:
         if len(word) > MAX_CHARACTERS:
-            raise UsageError(f"{word[:12]}… in the list of words has {len(word)} characters; at most {MAX_CHARACTERS}")
+            raise UsageError(said("ask.long_word", word=word[:12], n=len(word), most=MAX_CHARACTERS))
     return tuple(words)
 
 

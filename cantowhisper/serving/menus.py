@@ -3,27 +3,31 @@
 from collections.abc import Sequence
 
 from cantowhisper.contracts import ModelFacts
-from cantowhisper.speech.language import both_names, language_code, language_name
+from cantowhisper.serving.texts.languages import name_of
+from cantowhisper.serving.texts.say import Told, said
+from cantowhisper.speech.language import language_code, language_name
 
 FIRST = ("yue", "zh", "en")  # of the people that the pages are made for
-DETECT = "自動 Detect"
 
 
-def language_choices(facts: ModelFacts, known: Sequence[str]) -> dict[str, str]:
+def language_choices(facts: ModelFacts, known: Sequence[str]) -> dict[str, Told]:
     """{value: label} of a menu of languages, the default first: what the model was trained for, or what it hears.
 
     >>> language_choices(ModelFacts(language="yue", language_token="<|zh|>"), ["en", "zh"])
-    {'': '粵語 Cantonese', 'auto': '自動 Detect', 'zh': '中文 Chinese', 'en': 'English'}
-    >>> language_choices(ModelFacts(), ["en", "zh", "jw"])
-    {'': '自動 Detect', 'yue': '粵語 Cantonese', 'zh': '中文 Chinese', 'en': 'English', 'jw': 'Jawa Javanese'}
+    {'': 'Cantonese', 'auto': 'Detect', 'zh': 'Chinese', 'en': 'English'}
+    >>> from cantowhisper.serving.texts.say import Say
+    >>> Say("zh-HK").of(language_choices(ModelFacts(), ["en", "zh", "jw"]))
+    {'': '自動', 'yue': '粵語', 'zh': '中文', 'en': '英文', 'jw': '爪哇文'}
     """
     trained = facts.language or facts.language_token
-    choices = {"": both_names(trained), "auto": DETECT} if trained else {"": DETECT}
+    named = lambda code: Told(lambda say: name_of(code, say))
+    detect = said("language.detect")
+    choices = {"": named(trained), "auto": detect} if trained else {"": detect}
     offered = {*known, "yue"} if "zh" in known else set(known)  # Cantonese has the token of Chinese where it has none
     others = sorted(offered - set(FIRST), key=language_name)
     codes = [code for code in FIRST if code in offered] + others
     own = language_code(trained) if trained else ""
-    return choices | {code: both_names(code) for code in codes if language_code(code) != own}
+    return choices | {code: named(code) for code in codes if language_code(code) != own}
 
 
 def default_script(facts: ModelFacts, language: str | None) -> str:

@@ -1,8 +1,11 @@
-"""The look that the pages share: a Gradio theme, and the style of their head, refusals and limits."""
+"""The look that the pages share: a Gradio theme, their head, and its style and that of refusals and limits."""
 
+import html
 from pathlib import Path
 
 import gradio as gr
+
+from cantowhisper.serving.texts.say import LANGUAGES, Say
 
 SHARED_STYLE = Path(__file__).with_name("theme.css")
 
@@ -39,4 +42,16 @@ def calm_theme() -> gr.themes.Base:
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover_dark="*primary_600",
+    )
+
+
+def page_head(title: str, text: str, say: Say) -> str:
+    """The head of a page as HTML, with the switch of its language: links, so that they work without a script."""
+    links = ""
+    for tag, name in LANGUAGES.items():
+        current = " aria-current='true'" if tag == say.language else ""
+        links += f"<a href='?lang={tag}' hreflang='{tag}' lang='{tag}'{current}>{name}</a>"
+    return (
+        f"<header class='head'><nav class='languages' aria-label='{say('languages')}'>{links}</nav>"
+        f"<h1>{html.escape(title)}</h1><p>{html.escape(text)}</p></header>"
     )

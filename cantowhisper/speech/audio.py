@@ -185,7 +185,9 @@ def _collect(blocks: Iterator[Block], limits: _Limits) -> np.ndarray:
 def _check_length(seconds: float, limits: _Limits) -> None:
     if limits.max_seconds is not None and seconds > limits.max_seconds:
         raise AudioError(
-            f"the recording is longer than {limits.max_seconds:g} s; cut it into shorter pieces", reason="too_long"
+            f"the recording is longer than {limits.max_seconds:g} s; cut it into shorter pieces",
+            reason="too_long",
+            limit_s=limits.max_seconds,
         )
 
 

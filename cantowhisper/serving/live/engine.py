@@ -24,6 +24,7 @@ from cantowhisper.serving.live.options import LiveOptions
 from cantowhisper.serving.live.pace import Level, Pace, PaceOptions
 from cantowhisper.serving.live.session import Session
 from cantowhisper.serving.menus import default_script
+from cantowhisper.serving.texts.say import said
 from cantowhisper.serving.web.refusal import Refusal
 from cantowhisper.serving.web.visitors import is_owner
 from cantowhisper.speech.language import both_names, language_token
@@ -123,7 +124,7 @@ class LiveEngine:
         mine = sum(session.visitor == visitor for session in self.sessions.values())
         if visitor and mine >= self.limits.max_sessions_per_visitor and not is_owner(visitor):
             raise Refusal(
-                f"你已經開咗 {mine} 個，停咗一個先。 {mine} of your sessions are open already; stop one of them first.",
+                said("live.open_already", mine=mine),
                 status=429,
                 retry_after_s=self.limits.forget_after_s,
             )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import idna
 
 from cantowhisper.serving.offline.limits import LinkError
+from cantowhisper.serving.texts.say import said
 
 PORTS = {"http": 80, "https": 443}
 # Not public either, though `is_global` of some Pythons says so: RFC 6890's protocol assignments, RFC 9637's
@@ -43,13 +44,10 @@ class Reach:
         """
         found = _in_time(lambda: self.resolve(host, port), timeout_s)
         if not found:
-            raise LinkError("搵唔到呢個網址嘅伺服器。 No server has this name; check the link.")
+            raise LinkError(said("link.no_server"))
         for address in found:
             if (address, port) not in self.also_allow and not (_is_public(address) and port in PORTS.values()):
-                raise LinkError(
-                    "呢個網址唔係公開嘅。 The link leads to an address or port that is not public "
-                    "(only ports 80 and 443 of the open internet); download the file and upload it instead."
-                )
+                raise LinkError(said("link.not_public"))
         return found
 
 
@@ -101,6 +99,4 @@ def ascii_host(host: str) -> str:
     try:
         return idna.encode(host, uts46=True).decode()
     except idna.IDNAError as error:
-        raise LinkError(
-            "呢個網址嘅伺服器名唔啱。 The link's server has a name that cannot be; check the link."
-        ) from error
+        raise LinkError(said("link.bad_name")) from error

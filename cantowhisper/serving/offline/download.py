@@ -23,6 +23,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from cantowhisper.serving.offline.addresses import PORTS, Reach, ascii_host
 from cantowhisper.serving.offline.limits import Limits, LinkError
+from cantowhisper.serving.texts.say import said
 from cantowhisper.serving.web.refusal import FullDisk, is_full
 
 MAX_REDIRECTS = 5
@@ -118,7 +119,7 @@ class _Download:
         finally:
             self.over.set()
             self._hold(None)
-        raise LinkError(f"轉址太多次。 The link redirects more than {MAX_REDIRECTS} times; give the final address.")
+        raise LinkError(said("link.redirects", most=MAX_REDIRECTS))
 
     def _step(self, link: str) -> Path | str:
         """One request: the file, or where it redirects to."""
@@ -148,11 +149,9 @@ class _Download:
     def _checked(self, link: str) -> SplitResult:
         parts = _split(link) if len(link) <= MAX_URL_CHARACTERS else None
         if parts is None or parts.scheme not in PORTS or not parts.hostname or re.search(r"[\s\x00-\x1f\x7f]", link):
-            raise LinkError(
-                "只可以用 http 或者 https 嘅網址。 Only whole links that begin with http:// or https:// are fetched."
-            )
+            raise LinkError(said("link.scheme"))
         if parts.username is not None or parts.password is not None:
-            raise LinkError("網址入面唔可以有密碼。 Links with a name or password in them are not fetched.")
+            raise LinkError(said("link.password"))
         return parts
 
     def _connect(self, parts: SplitResult) -> http.client.HTTPConnection:
@@ -196,13 +195,10 @@ class _Download:
 
     def _save(self, answer: http.client.HTTPResponse) -> Path:
         if answer.status != 200:
-            raise LinkError(f"伺服器話唔得（{answer.status}）。 The server answered {answer.status}; check the link.")
+            raise LinkError(said("link.status", status=answer.status))
         kind = (answer.headers.get_content_type() or "").lower()
         if kind in ("text/html", "application/xhtml+xml") or any(name in kind for name in _PLAYLISTS):
-            raise LinkError(
-                "呢個網址係網頁，唔係錄音。 The link leads to a web page or a playlist, not to a recording; "
-                "give the address of the file itself, or download it and upload it here."
-            )
+            raise LinkError(said("link.web_page"))
         declared = answer.headers.get("Content-Length", "")
         if declared.isdigit() and int(declared) > self.limits.max_url_bytes:
             raise self._too_large()
@@ -225,7 +221,7 @@ class _Download:
             yield from self._blocks(answer)
             return
         if encoding not in ("gzip", "x-gzip", "deflate"):
-            raise LinkError("伺服器用咗未識嘅壓縮。 The server packs the file in a way that is not known here.")
+            raise LinkError(said("link.packed"))
         unpack = zlib.decompressobj(wbits=47)  # 32 + 15: gzip or zlib, told by the header
         for packed in self._blocks(answer):
             while packed:
@@ -255,18 +251,14 @@ class _Download:
         if isinstance(error, TimeoutError) or self.over.is_set() or time.monotonic() >= self.ends_at:
             return self._too_slow()
         if isinstance(error, ssl.SSLError):
-            return LinkError("個網站嘅證書有問題。 The site's certificate is not valid; the link is not fetched.")
-        return LinkError("下載唔到。 The download failed; try again, or download the file and upload it here.")
+            return LinkError(said("link.certificate"))
+        return LinkError(said("link.failed"))
 
     def _too_slow(self) -> LinkError:
-        return LinkError(
-            f"下載太耐（上限 {self.limits.max_download_s:.0f} 秒）。 The download takes longer than "
-            f"{self.limits.max_download_s:.0f} s or stands still; download the file and upload it here."
-        )
+        return LinkError(said("link.slow", seconds=f"{self.limits.max_download_s:.0f}"))
 
     def _too_large(self) -> LinkError:
-        megabytes = f"{self.limits.max_url_bytes / 1e6:.0f} MB"
-        return LinkError(f"檔案太大，上限係 {megabytes}。 The file is larger than {megabytes}; upload only its sound.")
+        return LinkError(said("link.large", most=f"{self.limits.max_url_bytes / 1e6:.0f} MB"))
 
 
 def _readable(location: str) -> str:

@@ -10,6 +10,7 @@ import gradio as gr
 
 from cantowhisper.serving.offline.service import Choices, Service, as_json, language_of
 from cantowhisper.serving.offline.transcription import friendly
+from cantowhisper.serving.texts.say import Say
 from cantowhisper.serving.web.visitors import visitor_address
 
 
@@ -46,9 +47,9 @@ def add_endpoints(service: Service) -> None:
 
 
 async def _answered(answer, paths: list, link: str, *rest) -> AsyncIterator:
-    """What a program gets: at the end the result, or the friendly words of the refusal as the error."""
+    """What a program gets: at the end the result, or the friendly words of the refusal as the error, in English."""
     if not paths and not (link or "").strip():
-        raise gr.Error("冇檔案亦冇連結。 Neither a file nor a link was given.", print_exception=False)
+        raise gr.Error(Say()("ask.nothing"), print_exception=False)
     try:
         async with aclosing(answer(paths, (link or "").strip(), *rest)) as steps:
             async for step in steps:

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cantowhisper.options import Options, option
+from cantowhisper.serving.texts.say import Say, said
 from cantowhisper.serving.web.form import FormLimits
 from cantowhisper.serving.web.refusal import Refusal
 
 
 class LimitError(Refusal):
-    """A visitor's request is over a limit; the message says which, and what to do, in Chinese and English."""
+    """A visitor's request is over a limit; the message says which, and what to do."""
 
 
 class LinkError(LimitError):
-    """A link that is not fetched; the message says why and what to do, in Chinese and English, without the link."""
+    """A link that is not fetched; the message says why and what to do, without the link."""
 
 
 @dataclass(frozen=True)
@@ -74,29 +75,26 @@ class Limits(Options):
         """
         size = Path(path).stat().st_size
         if size > self.max_file_bytes:
-            raise LimitError(
-                f"檔案太大（{_mb(size)}），上限係 {_mb(self.max_file_bytes)}。"
-                f" The file has {_mb(size)}; the limit is {_mb(self.max_file_bytes)}. "
-                "Upload only its sound, or a part.",
-                status=413,
-            )
+            told = said("ask.large_file", size=_mb(size), most=_mb(self.max_file_bytes))
+            raise LimitError(told, status=413)
 
     @property
     def forms(self) -> FormLimits:
         """What one upload may hold."""
         return FormLimits(max_files=self.max_files, max_file_bytes=self.max_file_bytes)
 
-    def described(self) -> list[tuple[str, str, str]]:
-        """(what in Chinese, what in English, how much), as shown on the page."""
+    def described(self, say: Say) -> list[tuple[str, str]]:
+        """(what, how much), as shown on the page."""
+        fetched_s = say("seconds", n=f"{self.max_download_s:.0f}")
         return [
-            ("檔案", "file", f"{_mb(self.max_file_bytes)}"),
-            ("連結", "link", f"{_mb(self.max_url_bytes)}, {self.max_download_s:.0f} s"),
-            ("一次", "at once", f"{self.max_files}"),
-            ("長度", "duration", f"{self.max_audio_s / 60:.0f} min"),
-            ("處理時間", "work", f"{self.max_work_s / 60:.0f} min"),
-            ("排隊", "queue", f"{self.max_queue}"),
-            ("每人每個鐘", "a visitor an hour", f"{self.max_requests_per_hour}"),
-            ("檔案保留", "files kept", f"{self.keep_files_s / 3600:.0f} h"),
+            (say("limit.file"), _mb(self.max_file_bytes)),
+            (say("limit.link"), f"{_mb(self.max_url_bytes)} · {fetched_s}"),
+            (say("limit.at_once"), f"{self.max_files}"),
+            (say("limit.duration"), say("minutes", n=f"{self.max_audio_s / 60:.0f}")),
+            (say("limit.work"), say("minutes", n=f"{self.max_work_s / 60:.0f}")),
+            (say("limit.queue"), f"{self.max_queue}"),
+            (say("limit.hourly"), f"{self.max_requests_per_hour}"),
+            (say("limit.kept"), say("hours", n=f"{self.keep_files_s / 3600:.0f}")),
         ]
 
 

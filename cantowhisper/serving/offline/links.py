@@ -14,6 +14,7 @@ from cantowhisper.serving.offline.addresses import Reach
 from cantowhisper.serving.offline.download import fetch
 from cantowhisper.serving.offline.limits import LimitError, Limits
 from cantowhisper.serving.offline.queue import POLL_S
+from cantowhisper.serving.texts.say import said
 
 LOOK_AGAIN_S = 0.1  # for a place
 
@@ -38,11 +39,7 @@ class Links:
         ends_at = time.monotonic() + 2 * self.limits.max_download_s
         while not self._enter(visitor):
             if time.monotonic() > ends_at:
-                raise LimitError(
-                    "而家太多下載。 Too many links are being fetched; please try again later.",
-                    status=503,
-                    retry_after_s=self.limits.max_download_s,
-                )
+                raise LimitError(said("link.many"), status=503, retry_after_s=self.limits.max_download_s)
             yield None
             await asyncio.sleep(LOOK_AGAIN_S)
         given_up = threading.Event()

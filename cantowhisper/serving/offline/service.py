@@ -21,6 +21,7 @@ from cantowhisper.serving.offline.links import Links
 from cantowhisper.serving.offline.queue import Waiting, Worker
 from cantowhisper.serving.offline.transcription import Progress, StopRequests, transcribe_file
 from cantowhisper.serving.recognizer import Recognizer
+from cantowhisper.serving.texts.say import Told, said
 from cantowhisper.serving.web.filter import Open
 from cantowhisper.serving.web.refusal import Closing
 from cantowhisper.serving.web.site import Site
@@ -44,7 +45,7 @@ class Choices:
 
     def __post_init__(self):
         if self.beam_size not in (1, 5):
-            raise LimitError("beam 只可以係 1 或者 5。 The beam size is 1 or 5.")
+            raise LimitError(said("ask.beam"))
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,7 @@ class Service:
 
     def _require_open(self, n_sources: int) -> None:
         if n_sources > self.limits.max_files:
-            raise LimitError(
-                f"一次最多 {self.limits.max_files} 個檔案。 {self.limits.max_files} files at once at most."
-            )
+            raise LimitError(said("ask.files", most=self.limits.max_files))
         if self.site.closing.is_set():
             raise Closing
 
@@ -241,11 +240,8 @@ def _working(results: tuple[Result, ...], share: float, spent_s: float) -> Statu
     return Status("working", results=results, share=share, left_s=left_s)
 
 
-def _too_often(at_most: float, minutes: int) -> str:
-    return (
-        f"每個鐘最多 {at_most:g} 次，{minutes} 分鐘後再試。 "
-        f"{at_most:g} requests an hour are allowed; come back in {minutes} min."
-    )
+def _too_often(at_most: float, minutes: int) -> Told:
+    return said("refusal.hourly", most=f"{at_most:g}", minutes=minutes)
 
 
 def as_json(result: Result, *, model: str, language: str) -> dict:

@@ -11,7 +11,8 @@ from cantowhisper.files import write_text
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.subtitles import write
-from cantowhisper.serving.web.refusal import FullDisk, Refusal, is_full
+from cantowhisper.serving.texts.say import Say, Told
+from cantowhisper.serving.web.refusal import FullDisk, is_full
 from cantowhisper.speech.audio import AudioError, read_sound
 from cantowhisper.speech.mel import SAMPLE_RATE
 
@@ -108,24 +109,24 @@ def write_files(segments: Sequence[Segment], folder: str | Path, stem: str, name
     return [str(path) for path in paths]
 
 
-_AUDIO_PROBLEMS = {
-    "unreadable": "呢個檔案讀唔到，請用 WAV、MP3、M4A、OGG、FLAC、WebM、MP4 或者 MOV。",
-    "empty": "檔案入面冇聲。",
-    "too_long": "錄音太長。",
-}
+def friendly(error: Exception, say: Say | None = None) -> str:
+    """An error for people who did nothing wrong. Gives away no path of this machine.
 
-
-def friendly(error: Exception) -> str:
-    """A refusal in Chinese and English, for people who did nothing wrong. Gives away no path of this machine."""
+    English has an unreadable recording's own words; the other languages say what can be done.
+    """
+    say = say or Say()
     if is_full(error):
         error = FullDisk()
-    if isinstance(error, Refusal):
-        return str(error)
+    words = str(error)
+    if isinstance(words, Told):
+        told = say.of(words)
+        return told[0].upper() + told[1:]
     if isinstance(error, AudioError):
-        english = str(error)[0].upper() + str(error)[1:]
-        if "/" in english:  # "cannot open /tmp/…": the visitor knows no such path
-            english = "The file cannot be opened; upload it again"
-        return f"{_AUDIO_PROBLEMS.get(error.reason, '錄音用唔到。')} {english}."
+        if "/" in words:  # "cannot open /tmp/…": the visitor knows no such path
+            return say("sound.not_opened")
+        if say.language == "en":
+            return f"{words[0].upper()}{words[1:]}."
+        return say(f"sound.{error.reason}", **({"limit": f"{error.limit_s:g}"} if error.limit_s else {}))
     if isinstance(error, CantowhisperError):
-        return f"做唔到。 {error}"
-    return "出咗錯，請再試一次。 Something went wrong here; please try again."
+        return say("refusal.other", detail=words)
+    return say("refusal.unforeseen")

@@ -26,6 +26,7 @@ from cantowhisper.serving.offline.editing.rows import parsed, read_rows
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Choices, Result, Service, Status
 from cantowhisper.serving.offline.transcription import friendly, write_files
+from cantowhisper.serving.texts.say import Say
 from cantowhisper.serving.web.refusal import Refusal
 from cantowhisper.speech.text import to_script
 
@@ -79,19 +80,21 @@ async def updates(
     visitor: str = "",
     session: str = "",
     listed: str | None = "",
+    say: Say | None = None,
 ) -> AsyncIterator[dict]:
     """What changes on the page as the work on one request goes on: new values by the name of an output.
 
     listed : names and terms as they were typed; None where the page has no box for them
+    say : in the visitor's language; by default in English
 
     The last one has what `rewritten` takes as "shown", or None where nothing was transcribed.
     """
-    choices = choices or Choices()
+    choices, say = choices or Choices(), say or Say()
     scripted = _Scripted(choices.script)
     if not paths and not link:
-        yield _refused("請先揀檔案、錄音或者貼連結。 Choose a file, record something, or paste a link first.")
+        yield _refused(say("state.nothing"))
         return
-    yield {"state": view.status_line("讀緊檔案… Reading the recording …"), **NO_TEXT}
+    yield {"state": view.status_line(say("state.reading"), say), **NO_TEXT}
     try:
         # Gradio copies files into its own store when they are yielded, so this folder need not live longer.
         with tempfile.TemporaryDirectory(prefix="cantowhisper-") as folder:
@@ -102,22 +105,26 @@ async def updates(
                 async for status in statuses:
                     if status.stage != "unchanged":
                         # In a thread: a long transcript takes a while to write, and others' events wait for this one.
-                        yield await run_in_threadpool(_changes, status, media, folder, scripted)
+                        yield await run_in_threadpool(_changes, status, media, folder, scripted, say)
     except Exception as error:
         if not isinstance(error, CantowhisperError):
             log.error("a request failed: %s", type(error).__name__)  # never the visitor's words, names or paths
-        yield _refused(friendly(error))
+        yield _refused(friendly(error, say))
 
 
-async def rewritten(shown: Shown | None, script: str, kept: str = "", *, limits: Limits) -> AsyncIterator[dict]:
+async def rewritten(
+    shown: Shown | None, script: str, kept: str = "", *, limits: Limits, say: Say | None = None
+) -> AsyncIterator[dict]:
     """What changes on the page when another script is chosen after the work; nothing is recognised again.
 
     kept : what the browser has, where people corrected something: then that is written in the other script
+    say : as in `updates`
     """
+    say = say or Say()
     try:
         found = await run_in_threadpool(_shown_by, kept, limits) if kept else None
     except Refusal as refusal:
-        yield {"state": view.problem(str(refusal))}
+        yield {"state": view.problem(friendly(refusal, say))}
         return
     corrected = found is not None and (shown is None or shown.key == found.key)  # else another one came meanwhile
     shown = found if corrected else shown
@@ -125,25 +132,26 @@ async def rewritten(shown: Shown | None, script: str, kept: str = "", *, limits:
         yield {"shown": gr.skip()}
         return
     if corrected:
-        yield await run_in_threadpool(_corrected, replace(shown, script=script))
+        yield await run_in_threadpool(_corrected, replace(shown, script=script), say)
         return
     with tempfile.TemporaryDirectory(prefix="cantowhisper-") as folder:
-        yield await run_in_threadpool(_rewrite, replace(shown, script=script), folder)
+        yield await run_in_threadpool(_rewrite, replace(shown, script=script), folder, say)
 
 
-async def restored(kept: str, *, limits: Limits) -> AsyncIterator[dict]:
-    """What changes on a page that is opened again in a tab with corrections. kept : as in `rewritten`"""
+async def restored(kept: str, *, limits: Limits, say: Say | None = None) -> AsyncIterator[dict]:
+    """What changes on a page that is opened again in a tab with corrections. kept, say : as in `rewritten`"""
+    say = say or Say()
     if not kept:
         yield {"shown": gr.skip()}
         return
     try:
         shown = await run_in_threadpool(_shown_by, kept, limits)
     except Refusal as refusal:
-        yield {"state": view.problem(str(refusal))}
+        yield {"state": view.problem(friendly(refusal, say))}
         return
-    changes = await run_in_threadpool(_corrected, shown)
+    changes = await run_in_threadpool(_corrected, shown, say)
     first = next(filter(None, shown.media), "")
-    yield changes | {"state": view.status_line(view.RESTORED), "player": view.player(first)}
+    yield changes | {"state": view.status_line(say("editor.restored"), say), "player": view.player(first, say)}
 
 
 def _shown_by(kept: str, limits: Limits) -> Shown:
@@ -161,27 +169,27 @@ def _shown_by(kept: str, limits: Limits) -> Shown:
     return Shown(as_results(found, written=True), media, script, str(value.get("result", ""))[:40])
 
 
-def _rewrite(shown: Shown, folder: str) -> dict:
+def _rewrite(shown: Shown, folder: str, say: Say) -> dict:
     results = _Scripted(shown.script)(shown.results)
-    return _finished(results, shown) | _files(results, folder) | {"shown": shown}
+    return _finished(results, shown, say) | _files(results, folder) | {"shown": shown}
 
 
-def _corrected(shown: Shown) -> dict:
+def _corrected(shown: Shown, say: Say) -> dict:
     """Corrected rows are shown and not kept: the browser has them, and asks for files of them (see editing/)."""
     results = _Scripted(shown.script)(shown.results)
     files = {name: gr.update(value=None, interactive=True) for name in DOWNLOADS}
-    return _finished(results, shown) | files | {"clips": gr.update(interactive=True), "shown": None}
+    return _finished(results, shown, say) | files | {"clips": gr.update(interactive=True), "shown": None}
 
 
-def _finished(results: Sequence[Result], shown: Shown) -> dict:
+def _finished(results: Sequence[Result], shown: Shown, say: Say) -> dict:
     """The text of a finished transcript, with what the page's editor takes."""
-    rows = [as_rows(*one) for one in zip(results, shown.results, shown.media, strict=True)]
-    table = view.sections(results, shown.media, key=shown.key, script=shown.script, rows=rows)
+    rows = [as_rows(*one, say) for one in zip(results, shown.results, shown.media, strict=True)]
+    table = view.sections(results, shown.media, say, key=shown.key, script=shown.script, rows=rows)
     return {"transcript": view.text_of(results), "segments": table}
 
 
-def _changes(status: Status, media: dict[Path, str], folder: str, scripted: _Scripted) -> dict:
-    return _kept(status, media) | _shown(status, media, folder, scripted)
+def _changes(status: Status, media: dict[Path, str], folder: str, scripted: _Scripted, say: Say) -> dict:
+    return _kept(status, media) | _shown(status, media, folder, scripted, say)
 
 
 def _kept(status: Status, media: dict[Path, str]) -> dict:
@@ -191,22 +199,23 @@ def _kept(status: Status, media: dict[Path, str]) -> dict:
     return {"kept": media[fetched[-1]]} if fetched else {}
 
 
-def _shown(status: Status, media: dict[Path, str], folder: str, scripted: _Scripted) -> dict:
+def _shown(status: Status, media: dict[Path, str], folder: str, scripted: _Scripted, say: Say) -> dict:
     """What the page shows of where a request stands."""
-    results, state = status.results, {"state": view.describe(status)}
+    results, state = status.results, {"state": view.describe(status, say)}
     if not results:
         return state
     where = tuple(media[result.path] for result in results)
     texts = scripted(results)
     if status.stage == "done":
         if not any(r.progress.segments or r.before or r.problem for r in results):
-            return _refused(view.CUT_SHORT.get(results[-1].progress.cut_short, view.NO_SPEECH))
+            last = results[-1]
+            return _refused(view.cut_short(last, say) if last.progress.cut_short else say("state.no_speech"))
         shown = Shown(results, where, scripted.script)
-        return state | _finished(texts, shown) | _files(texts, folder) | {"shown": shown}
+        return state | _finished(texts, shown, say) | _files(texts, folder) | {"shown": shown}
     # The player is set once: a new one would begin again each time.
     begun = any(r.progress.segments or r.before for r in results)
-    text = {"transcript": view.text_of(texts), "segments": view.sections(texts, where)}
-    return state | text | ({} if begun or len(where) > 1 else {"player": view.player(where[0])})
+    text = {"transcript": view.text_of(texts), "segments": view.sections(texts, where, say)}
+    return state | text | ({} if begun or len(where) > 1 else {"player": view.player(where[0], say)})
 
 
 def _files(results: Sequence[Result], folder: str) -> dict:

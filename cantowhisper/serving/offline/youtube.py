@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cantowhisper.serving.offline.limits import Limits, LinkError
+from cantowhisper.serving.texts.say import Told, said
 from cantowhisper.serving.web.refusal import FullDisk, Refusal, is_full
 
 # Sound alone where there is some, and the smallest: speech recognition takes 16 kHz mono anyway.
@@ -35,7 +36,7 @@ def fetch_video(
     try:
         import yt_dlp
     except ImportError as error:
-        raise _advice("Links to YouTube are not fetched on this page") from error
+        raise _advice(said("video.none_here")) from error
     watch = _Watch(limits, given_up, require_room)
     options = {
         "outtmpl": {"default": str(folder / "download.%(ext)s")},
@@ -65,12 +66,12 @@ def fetch_video(
             raise watch.refusal from error
         if is_full(error):
             raise FullDisk from error
-        raise _advice("YouTube does not give this video to servers") from error
+        raise _advice(said("video.refused")) from error
     if watch.refusal:
         raise watch.refusal
     files = [f for f in folder.iterdir() if f.is_file() and f.suffix != ".part"]
     if not files:
-        raise _advice("The video has no sound that can be fetched, or is too large")
+        raise _advice(said("video.no_sound"))
     return files[0]
 
 
@@ -85,19 +86,16 @@ class _Watch:
     def refuse_before(self, facts: dict, *, incomplete: bool = False) -> str | None:
         duration_s = facts.get("duration")
         if facts.get("is_live") or facts.get("live_status") in ("is_live", "is_upcoming"):
-            self.refusal = LinkError("直播用唔到。 This is a live stream; give a video that has ended.")
+            self.refusal = LinkError(said("video.live"))
         elif duration_s is not None and duration_s > self.limits.max_audio_s:
-            self.refusal = LinkError(
-                f"條片太長，上限係 {self.limits.max_audio_s / 60:.0f} 分鐘。 "
-                f"The video is longer than {self.limits.max_audio_s / 60:.0f} min."
-            )
+            self.refusal = LinkError(said("video.long", minutes=f"{self.limits.max_audio_s / 60:.0f}"))
         return "refused" if self.refusal else None
 
     def stop_midway(self, state: dict) -> None:
         if time.monotonic() > self.ends_at or self.given_up.is_set():
-            self.refusal = _advice("YouTube sends the video too slowly")
+            self.refusal = _advice(said("video.slow"))
         elif (state.get("downloaded_bytes") or 0) > self.limits.max_url_bytes:
-            self.refusal = LinkError("條片太大。 The video is too large; upload only its sound.")
+            self.refusal = LinkError(said("video.large"))
         if self.refusal:
             raise self.refusal
         try:
@@ -115,8 +113,5 @@ class _NoLog:
     info = warning = error = debug
 
 
-def _advice(why: str) -> LinkError:
-    return LinkError(
-        f"YouTube 條片攞唔到。 {why}. Download the video on your own computer and upload the file here: "
-        "that always works."
-    )
+def _advice(why: Told) -> LinkError:
+    return LinkError(said("video.advice", why=why))

@@ -18,6 +18,8 @@ from gradio.utils import get_upload_folder
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cantowhisper.serving.texts.say import said
+from cantowhisper.serving.web.language import language_of
 from cantowhisper.serving.web.refusal import Closing, Refusal
 
 MAX_SILENCE_S = 30.0  # between two blocks of a body
@@ -131,12 +133,12 @@ class RequestFilter:
             if self.closing() and path not in ("/healthz", "/metrics"):
                 raise Closing
             if not self.doors.lets_through(scope["method"], path) or "deep_link" in _query(scope):
-                raise Refusal("冇呢版。 There is no such page.", status=404)
+                raise Refusal(said("refusal.no_page"), status=404)
             if scope["method"] == "POST" and self.doors.takes_json(path):
                 self.on_event(Request(scope))
                 receive = _once(await self._checked_body(Request(scope, receive)), receive)
         except Refusal as refusal:
-            await refusal.response()(scope, receive, send)
+            await refusal.response(language_of(Request(scope)))(scope, receive, send)
         except ClientDisconnect:
             return  # nobody is left to answer
         else:
@@ -166,14 +168,14 @@ class RequestFilter:
             except StopAsyncIteration:
                 break
             except TimeoutError:
-                raise Refusal("請求停咗。 The request stands still.", status=408) from None
+                raise Refusal(said("request.stands_still"), status=408) from None
             if len(body) > self.doors.max_json_bytes:
-                raise Refusal("請求太大。 The request is too large; upload files instead.", status=413)
+                raise Refusal(said("request.large"), status=413)
         try:
             value = json.loads(body)
             check_files(value)
         except (ValueError, RecursionError):
-            raise Refusal("請求唔係 JSON。 The request is not the JSON that the API page describes.") from None
+            raise Refusal(said("request.no_json")) from None
         return json.dumps(value).encode()
 
 
@@ -190,11 +192,7 @@ def check_files(value, *, depth: int = 0) -> None:
     if isinstance(value, dict):
         path = value.get("path")
         if path is not None and not (isinstance(path, str) and is_own_file(path)):
-            raise Refusal(
-                "檔案要先上載，唔可以係網址。 A file must be uploaded first; addresses of other servers are not "
-                "fetched here (the endpoint for links is /transcribe_url).",
-                status=403,
-            )
+            raise Refusal(said("request.no_upload"), status=403)
         value = value.values()
     if isinstance(value, Collection) and not isinstance(value, (str, bytes)):
         for one in value:

@@ -17,6 +17,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from cantowhisper.serving.texts.say import said
 from cantowhisper.serving.web.refusal import FullDisk, Refusal, is_full
 
 WRITE_BYTES = 1 << 20  # written at a time, in a thread: disks may be slow
@@ -154,12 +155,12 @@ class _Receiver:
         name = options[b"name"].decode("utf-8", "replace")
         if b"filename" not in options:
             if len(self.form.fields) >= self.limits.max_fields:
-                raise Refusal(f"表格太多項。 The form has more than {self.limits.max_fields} fields.")
+                raise Refusal(said("form.fields", most=self.limits.max_fields))
             self._field = (name, bytearray())
             return
         if len(self.form.files) >= self.limits.max_files:
             n = self.limits.max_files
-            raise Refusal(f"一次最多 {n} 個檔案。 At most {n} file{'s' * (n > 1)} at a time.", status=413)
+            raise Refusal(said("form.files", most=n) if n > 1 else said("form.one_file"), status=413)
         path = self.folder / str(len(self.form.files))
         self._file = ReceivedFile(name, options[b"filename"].decode("utf-8", "replace"), path)
         self._open = path.open("wb")
@@ -176,7 +177,7 @@ class _Receiver:
             name, value = self._field
             if len(value) + end - start > self.limits.max_field_bytes:
                 most = f"{self.limits.max_field_bytes / 1000:.0f} kB"
-                raise Refusal(f"「{name[:40]}」太長，上限係 {most}。 The field {name[:40]!r} is longer than {most}.")
+                raise Refusal(said("form.long_field", name=name[:40], most=most))
             value += data[start:end]
 
     def _on_part_end(self) -> None:
@@ -192,12 +193,7 @@ class _Receiver:
         self._ended = True
 
     def _too_large(self) -> Refusal:
-        megabytes = f"{self.limits.max_file_bytes / 1e6:.0f} MB"
-        return Refusal(
-            f"檔案太大，上限係 {megabytes}。 The file is too large; the limit is {megabytes}. "
-            "Upload only its sound, or a part.",
-            status=413,
-        )
+        return Refusal(said("form.large_file", most=f"{self.limits.max_file_bytes / 1e6:.0f} MB"), status=413)
 
 
 def _callbacks(receiver: _Receiver) -> dict[str, Callable]:
@@ -208,12 +204,12 @@ def _callbacks(receiver: _Receiver) -> dict[str, Callable]:
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise Refusal("請用 multipart/form-data 上載。 Send the recording as multipart/form-data.")
+        raise Refusal(said("form.no_form"))
     return options[b"boundary"]
 
 
 def _unreadable() -> Refusal:
-    return Refusal("表格讀唔到。 The form cannot be read; send it as multipart/form-data.")
+    return Refusal(said("form.unreadable"))
 
 
 async def _blocks(request: Request, limits: FormLimits) -> AsyncIterator[bytes]:
@@ -226,10 +222,10 @@ async def _blocks(request: Request, limits: FormLimits) -> AsyncIterator[bytes]:
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise Refusal("上載停咗。 The upload stands still; please try again.", status=408) from None
+            raise Refusal(said("upload.stands_still"), status=408) from None
         n_bytes += len(block)
         if n_bytes > limits.max_body_bytes:
-            raise Refusal("上載太大。 The upload is too large.", status=413)
+            raise Refusal(said("upload.large"), status=413)
         yield block
 
 

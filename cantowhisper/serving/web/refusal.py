@@ -6,13 +6,15 @@ import math
 from starlette.responses import PlainTextResponse, Response
 
 from cantowhisper.contracts import CantowhisperError
+from cantowhisper.serving.texts.say import Say, said
 
 TRY_AGAIN_S = 30.0  # where nobody can know when there will be room
 
 
 class Refusal(CantowhisperError):
-    """Why a visitor's request is not served and what to do, in Chinese and English, without paths of this machine.
+    """Why a visitor's request is not served and what to do, without paths of this machine.
 
+    message : Told, where it can be said in a visitor's language
     status : HTTP's word for it
     retry_after_s : when to try again; None where trying again changes nothing
     """
@@ -26,20 +28,16 @@ class Refusal(CantowhisperError):
         """Retry-After in whole seconds, where there is something to wait for."""
         return {} if self.retry_after_s is None else {"Retry-After": str(max(1, math.ceil(self.retry_after_s)))}
 
-    def response(self) -> Response:
+    def response(self, language: str = "en") -> Response:
         """As Gradio's page and its clients show it: plain text."""
-        return PlainTextResponse(str(self), self.status, self.headers)
+        return PlainTextResponse(Say(language).of(str(self)), self.status, self.headers)
 
 
 class FullDisk(Refusal):
     """No room for another file of a visitor."""
 
     def __init__(self):
-        super().__init__(
-            "呢度冇位存檔案，遲啲再試。 The server's disk is full; please try again later.",
-            status=507,
-            retry_after_s=TRY_AGAIN_S,
-        )
+        super().__init__(said("refusal.full_disk"), status=507, retry_after_s=TRY_AGAIN_S)
 
 
 def is_full(error: BaseException) -> bool:
@@ -51,8 +49,4 @@ class Closing(Refusal):
     """The page is being stopped."""
 
     def __init__(self):
-        super().__init__(
-            "呢版重新啟動緊，一分鐘後再試。 The page is being restarted; please try again in a minute.",
-            status=503,
-            retry_after_s=60.0,
-        )
+        super().__init__(said("refusal.closing"), status=503, retry_after_s=60.0)

@@ -14,9 +14,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from cantowhisper.serving.texts.say import Told, said
 from cantowhisper.serving.web import uploads
 from cantowhisper.serving.web.filter import Open, RequestFilter
 from cantowhisper.serving.web.form import FormLimits
+from cantowhisper.serving.web.language import InLanguage
 from cantowhisper.serving.web.metrics import Metrics
 from cantowhisper.serving.web.storage import Storage
 from cantowhisper.serving.web.visitors import Hourly, Rate, visitor_address
@@ -54,7 +56,7 @@ class Site:
             routes += uploads.routes(self.forms, admit=self.count_upload)
         told = {"closing": self.closing.is_set, "on_event": self.count_event, "on_response": self.metrics.response}
         keep_out = Middleware(RequestFilter, doors=self.doors, **told)
-        return {"routes": routes, "middleware": [keep_out]}
+        return {"routes": routes, "middleware": [keep_out, Middleware(InLanguage)]}
 
     async def _health(self, request: Request) -> Response:
         """For whoever looks after the page: 200 while it lets visitors in, 503 once it is being stopped."""
@@ -116,9 +118,5 @@ class _LightState(SessionState):
         super().__init__(SimpleNamespace(default_config=blocks.default_config, blocks={}))
 
 
-def _too_much(at_most: float, minutes: int) -> str:
-    gigabytes = f"{at_most / 1e9:g} GB"
-    return (
-        f"每個鐘最多上載 {gigabytes}，{minutes} 分鐘後再試。 "
-        f"{gigabytes} of uploads an hour are allowed; come back in {minutes} min."
-    )
+def _too_much(at_most: float, minutes: int) -> Told:
+    return said("refusal.hourly_bytes", most=f"{at_most / 1e9:g} GB", minutes=minutes)

@@ -18,8 +18,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from cantowhisper.serving.texts.say import said
 from cantowhisper.serving.web.filter import UPLOAD, UPLOAD_PROGRESS
 from cantowhisper.serving.web.form import Form, FormLimits, move_into, received
+from cantowhisper.serving.web.language import language_of
 from cantowhisper.serving.web.refusal import Refusal
 
 TOLD_EVERY_S = 0.1
@@ -91,7 +93,7 @@ def routes(limits: FormLimits, *, admit=lambda request, n_bytes: None) -> list[R
             async with received(request, limits=limits, on_bytes=on_bytes) as form:
                 return JSONResponse(await run_in_threadpool(_keep, form))
         except Refusal as refusal:
-            return refusal.response()
+            return refusal.response(language_of(request))
         except ClientDisconnect:
             return Response(status_code=499)
         finally:
@@ -100,7 +102,7 @@ def routes(limits: FormLimits, *, admit=lambda request, n_bytes: None) -> list[R
     async def upload_progress(request: Request) -> Response:
         name = request.query_params.get("upload_id", "")[:100]
         if not await progress.has_begun(name):
-            return Refusal("冇呢個上載。 There is no such upload.", status=404).response()
+            return Refusal(said("upload.unknown"), status=404).response(language_of(request))
         return StreamingResponse(progress.events(name), media_type="text/event-stream")
 
     return [

@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 
+from cantowhisper.serving.texts.say import Told, said
 from cantowhisper.serving.web.refusal import TRY_AGAIN_S, Refusal
 
 TRUSTED = "FORWARDED_ALLOW_IPS"  # uvicorn's own variable: addresses and networks, with commas between
@@ -81,7 +82,7 @@ class Hourly:
     say : words of a refusal, from the limit and the minutes to wait
     """
 
-    def __init__(self, at_most: float, say: Callable[[float, int], str], *, clock=time.monotonic):
+    def __init__(self, at_most: float, say: Callable[[float, int], Told], *, clock=time.monotonic):
         self._at_most, self._say, self._clock, self._lock = at_most, say, clock, threading.Lock()
         self._used: OrderedDict[str, deque[tuple[float, float]]] = OrderedDict()
 
@@ -141,11 +142,7 @@ class Rate:
             while len(self._left) > _REMEMBERED:
                 self._left.popitem(last=False)
         if left < 1:
-            raise Refusal(
-                "太快喇，等一陣先。 Too many requests in a short time; please wait a moment.",
-                status=429,
-                retry_after_s=(1 - left) / self._per_second,
-            )
+            raise Refusal(said("refusal.too_quick"), status=429, retry_after_s=(1 - left) / self._per_second)
 
 
 class UnderWay:
@@ -175,18 +172,9 @@ class UnderWay:
             self._places = [one for one in self._places if not one.left]
             mine = sum(one.visitor == visitor for one in self._places)
             if mine >= self._per_visitor:
-                raise Refusal(
-                    f"你已經有 {mine} 個請求做緊，等佢哋做完先。 "
-                    f"{mine} of your requests are under way already; let them finish first.",
-                    status=429,
-                    retry_after_s=TRY_AGAIN_S,
-                )
+                raise Refusal(said("refusal.under_way", mine=mine), status=429, retry_after_s=TRY_AGAIN_S)
             if len(self._places) >= self._in_all:
-                raise Refusal(
-                    "而家太多人，請遲啲再試。 Too many people are waiting; please try again later.",
-                    status=503,
-                    retry_after_s=TRY_AGAIN_S,
-                )
+                raise Refusal(said("refusal.many_wait"), status=503, retry_after_s=TRY_AGAIN_S)
             self._places.append(place)
         try:
             yield place

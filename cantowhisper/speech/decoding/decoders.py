@@ -22,11 +22,14 @@ UNKNOWN_FRAMES = 2**40  # a year at any rate: libsndfile's word for a FLAC file 
 
 
 class AudioError(CantowhisperError):
-    """A recording cannot be used. `reason` is "unreadable", "empty" or "too_long"; the message is one line."""
+    """A recording cannot be used. `reason` is "unreadable", "empty" or "too_long"; the message is one line.
 
-    def __init__(self, message: str, *, reason: str):
+    limit_s : of a recording that is too long, the longest that is taken
+    """
+
+    def __init__(self, message: str, *, reason: str, limit_s: float | None = None):
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.limit_s = reason, limit_s
 
 
 class Block(NamedTuple):

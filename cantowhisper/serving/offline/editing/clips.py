@@ -25,6 +25,7 @@ import soundfile
 from cantowhisper.contracts import Segment
 from cantowhisper.serving.captions.turns import speaker_name
 from cantowhisper.serving.offline.editing.rows import SLACK_S, Corrected
+from cantowhisper.serving.texts.say import Say, Told, said
 from cantowhisper.serving.web.refusal import Refusal
 from cantowhisper.speech.audio import AudioError, read_sound
 from cantowhisper.speech.context import MAX_TEXT_TOKENS
@@ -36,27 +37,14 @@ from cantowhisper.speech.text import cer_view, normalize
 FULL_SCALE = 32768
 MAX_TEXT_BYTES = MAX_TEXT_TOKENS - 1  # and the end: a byte-level tokenizer never writes more tokens than bytes
 FEW_VOICES = 10  # of more than this, features hold some out, and a sentence that both say is left out of training
-WORDS = {  # of what is left out
-    "no text": "冇文字 without text",
-    "no language": "唔知咩語言 in an unknown language",
-    "too short": f"短過 {MIN_SECONDS:g} 秒 shorter than {MIN_SECONDS:g} s",
-    "too long": f"長過 {CHUNK_SECONDS} 秒 longer than {CHUNK_SECONDS} s",
-    "long text": f"文字長過 {MAX_TEXT_BYTES} bytes text longer than {MAX_TEXT_BYTES} bytes",
-    "silent": "冇聲 silent",
-    "heard before": "同一段聲 the same sound as another row",
-    "speed": "字數同時間唔夾 too many or too few words for the time",
-    "said by others": "其他人講過一樣嘅 said by another speaker too",
-}
+BOUNDS = {"least": f"{MIN_SECONDS:g}", "most": CHUNK_SECONDS, "bytes": MAX_TEXT_BYTES}  # that a text may name
 
 
 class Gone(Refusal):
     """A recording is no longer among the uploads."""
 
     def __init__(self):
-        super().__init__(
-            "錄音已經唔喺伺服器，再揀一次個檔案。 The recording is no longer on the server; choose the file again.",
-            status=410,
-        )
+        super().__init__(said("clips.gone"), status=410)
 
 
 @dataclass
@@ -79,18 +67,22 @@ class Clip:
 
 @dataclass
 class Report:
-    """What an archive holds. left_out : rows by the reason, one of WORDS"""
+    """What an archive holds. left_out : rows by the reason"""
 
     n_clips: int = 0
     seconds: float = 0.0
     left_out: Counter = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        kept = f"{self.n_clips} 段訓練片段 training clips · {self.seconds:.1f} s"
+        return self.told(Say())
+
+    def told(self, say: Say) -> str:
+        """For people: how many clips, and how many rows are left out for which reason."""
+        kept = say("clips.kept", n=self.n_clips, seconds=f"{self.seconds:.1f}")
         if not self.left_out:
             return kept
-        why = " · ".join(f"{n} {WORDS[reason]}" for reason, n in self.left_out.most_common())
-        return f"{kept} · 冇放入去 left out {self.left_out.total()}: {why}"
+        why = " · ".join(say(f"clips.{reason}", n=n, **BOUNDS) for reason, n in self.left_out.most_common())
+        return say("clips.left_out", kept=kept, n=self.left_out.total(), why=why)
 
 
 def write_clips(
@@ -130,7 +122,7 @@ def write_clips(
     report = Report(left_out=Counter(clip.reason for clip in clips if clip.reason))
     kept = [clip for clip in clips if not clip.reason]
     if not kept:
-        raise Refusal(f"冇一行可以做訓練片段。 No row is left to learn from. {report}")
+        raise Refusal(said("clips.none", report=Told(report.told)))
     with zipfile.ZipFile(archive, "w") as pack:  # stored: FLAC is compressed
         for clip in kept:
             if should_stop():
@@ -164,10 +156,8 @@ def _clips_of(
     seconds = sound.size / SAMPLE_RATE
     for row, segment in enumerate(one.segments, start=1):
         if segment.end_s > seconds + SLACK_S:
-            raise Refusal(
-                f"錄音得 {seconds:.1f} 秒，第 {row} 行去到 {segment.end_s:.1f} 秒：係咪揀錯檔案？ The recording lasts "
-                f"{seconds:.1f} s and row {row} ends at {segment.end_s:.1f} s: is it another file?"
-            )
+            times = {"seconds": f"{seconds:.1f}", "end": f"{segment.end_s:.1f}"}
+            raise Refusal(said("clips.another_file", row=row, **times))
         start, end = (min(round(at * SAMPLE_RATE), sound.size) for at in (segment.start_s, segment.end_s))
         clip = Clip(number, start, end, normalize(segment.text), segment.language or language, _speaker(segment, one))
         clip.reason = _fault(clip, sound[start:end])

@@ -27,6 +27,8 @@ from cantowhisper.serving.offline.editing.rows import ADDRESSES, Corrected, read
 from cantowhisper.serving.offline.service import Service
 from cantowhisper.serving.offline.transcription import friendly
 from cantowhisper.serving.offline.updates import downloads
+from cantowhisper.serving.texts.say import Say, said
+from cantowhisper.serving.web.language import language_of
 from cantowhisper.serving.web.refusal import FullDisk, Refusal, is_full
 from cantowhisper.serving.web.visitors import visitor_address
 from cantowhisper.speech.mel import SAMPLE_RATE
@@ -53,19 +55,20 @@ def routes(service: Service) -> list[Route]:
         except ClientDisconnect:
             return Response(status_code=499)
         except Exception as error:
-            return _refused(error)
+            return _refused(error, language_of(request))
 
     return [Route(address, edited, methods=["POST"]) for address in ADDRESSES.values()]
 
 
-def _refused(error: Exception) -> Response:
+def _refused(error: Exception, language: str) -> Response:
     if is_full(error):
         error = FullDisk()
     if not isinstance(error, CantowhisperError):
         log.error("a download failed: %s", type(error).__name__)  # never the visitor's words, names or paths
     if isinstance(error, Refusal):
-        return error.response()
-    return Refusal(friendly(error), status=400 if isinstance(error, CantowhisperError) else 500).response()
+        return error.response(language)
+    told = friendly(error, Say(language))
+    return Refusal(told, status=400 if isinstance(error, CantowhisperError) else 500).response()
 
 
 def _transcript(recordings: Sequence[Corrected], name: str) -> tuple[bytes, str]:
@@ -73,7 +76,7 @@ def _transcript(recordings: Sequence[Corrected], name: str) -> tuple[bytes, str]
     with tempfile.TemporaryDirectory(prefix="cantowhisper-") as folder:
         paths = [Path(path) for path in downloads(as_results(recordings), folder, [name])]
         if not paths:
-            raise Refusal("冇嘢可以下載。 There is no transcript to download.")
+            raise Refusal(said("rows.no_transcript"))
         return paths[0].read_bytes(), paths[0].name
 
 
@@ -96,7 +99,7 @@ async def _clips(service: Service, request: Request, recordings: Sequence[Correc
         finally:
             gone.set()
     stem = Path(Path(recordings[0].name).name or "recording").stem if len(recordings) == 1 else "recordings"
-    headers = _headers(f"{stem}-training.zip") | {REPORT: quote(str(report))}
+    headers = _headers(f"{stem}-training.zip") | {REPORT: quote(report.told(Say(language_of(request))))}
     return StreamingResponse(_blocks(file), headers=headers)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from cantowhisper.contracts import Segment, UsageError
 from cantowhisper.serving.offline.limits import Limits
+from cantowhisper.serving.texts.say import said
 from cantowhisper.serving.web.filter import is_own_file
 from cantowhisper.serving.web.refusal import Refusal
 from cantowhisper.speech.language import language_tag
@@ -35,9 +36,9 @@ SLACK_S = 0.011  # times are told in hundredths of a second, and a recording's l
 class _Wrong(Refusal):
     """A field that is wrong; of a row, `_rows` says which."""
 
-    def __init__(self, what: str, chinese: str, english: str):
-        self.chinese, self.english = f"{what} {chinese}", f"{what} {english}"
-        super().__init__(f"{self.chinese}。 {self.english}.")
+    def __init__(self, key: str, what: str, **values):
+        self.fault = said(key, what=what, **values)
+        super().__init__(said("rows.wrong", fault=self.fault))
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,16 @@ def read_rows(value: object, limits: Limits) -> tuple[Corrected, ...]:
 
     Raises
     ------
-    Refusal : one line, in Chinese and English, that says what is wrong with which row
+    Refusal : one line that says what is wrong with which row
     """
     value = parsed(value) if isinstance(value, str) else value
     found = value.get("recordings") if isinstance(value, dict) else None
     if not isinstance(found, list) or not all(isinstance(one, dict) for one in found) or not found:
-        raise Refusal("改過嘅文字冇錄音。 The corrected rows name no recordings.")
+        raise Refusal(said("rows.empty"))
     if len(found) > limits.max_files:
-        raise Refusal(f"一次最多 {limits.max_files} 個錄音。 At most {limits.max_files} recordings at a time.")
+        raise Refusal(said("rows.recordings", most=limits.max_files))
     if sum(len(_list(one, key)) for one in found for key in ("rows", "before")) > MAX_ROWS:
-        raise Refusal(f"太多行，上限係 {MAX_ROWS:,}。 There are more than {MAX_ROWS:,} rows.", status=413)
+        raise Refusal(said("rows.many", most=f"{MAX_ROWS:,}"), status=413)
     return tuple(_recording(one, limits) for one in found)
 
 
@@ -79,7 +80,7 @@ def parsed(text: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise Refusal("改過嘅文字唔係 JSON。 The corrected rows are no JSON.") from None
+        raise Refusal(said("rows.no_json")) from None
 
 
 def _recording(value: dict, limits: Limits) -> Corrected:
@@ -87,7 +88,7 @@ def _recording(value: dict, limits: Limits) -> Corrected:
     rows, before = (_rows(_list(value, key), duration_s) for key in ("rows", "before"))
     cut_short = _text(value.get("cut_short", ""), "cut_short", 10)
     if cut_short not in ("", "time", "stopped"):
-        raise _Wrong("cut_short", "係 time 或者 stopped", "is time or stopped")
+        raise _Wrong("rows.cut_short", "cut_short")
     return Corrected(
         name=_text(value.get("name"), "name", MAX_NAME),
         path=_path(value.get("path", "")),
@@ -109,13 +110,13 @@ def _rows(values: list, duration_s: float) -> list[tuple[Segment, Segment]]:
         try:
             shown, written = _row(value)
             if shown.end_s < shown.start_s:
-                raise _Wrong("end_s", "喺開始之前", "is before the row begins")
+                raise _Wrong("rows.ends_early", "end_s")
             if shown.start_s < ended_s - SLACK_S:
-                raise _Wrong("start_s", "喺上一行完之前", "is before the end of the row before")
+                raise _Wrong("rows.overlaps", "start_s")
             if shown.end_s > duration_s + SLACK_S:
-                raise _Wrong("end_s", f"喺錄音完之後（{duration_s:g} s）", f"is after the recording's {duration_s:g} s")
+                raise _Wrong("rows.ends_late", "end_s", seconds=f"{duration_s:g}")
         except _Wrong as wrong:
-            raise Refusal(f"第 {number} 行：{wrong.chinese}。 Row {number}: {wrong.english}.") from None
+            raise Refusal(said("rows.wrong_row", number=number, fault=wrong.fault)) from None
         ended_s = shown.end_s
         rows.append((shown, written))
     return rows
@@ -123,7 +124,7 @@ def _rows(values: list, duration_s: float) -> list[tuple[Segment, Segment]]:
 
 def _row(value: object) -> tuple[Segment, Segment]:
     if not isinstance(value, dict):
-        raise _Wrong("row", "唔係物件", "is no object")
+        raise _Wrong("rows.no_object", "row")
     text = _text(value.get("text"), "text", MAX_TEXT)
     flags = tuple(_text(flag, "flags", MAX_SPEAKER) for flag in _list(value, "flags", at_most=MAX_FLAGS))
     shown = Segment(
@@ -141,32 +142,32 @@ def _row(value: object) -> tuple[Segment, Segment]:
 
 def _number(value: object, what: str, *, most: float = math.inf) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _Wrong(what, "唔係數字", "is no number")
+        raise _Wrong("rows.no_number", what)
     if not 0 <= value <= min(most, 1e7):  # also NaN
-        raise _Wrong(what, f"唔係 0 至 {most:g}", f"is not from 0 to {most:g}")
+        raise _Wrong("rows.out_of_range", what, most=f"{most:g}")
     return float(value)
 
 
 def _text(value: object, what: str, at_most: int) -> str:
     """A line of text: spaces for line breaks, no control characters."""
     if not isinstance(value, str):
-        raise _Wrong(what, "唔係文字", "is no text")
+        raise _Wrong("rows.no_text", what)
     if len(value) > at_most:
-        raise _Wrong(what, f"長過 {at_most} 個字", f"is longer than {at_most} characters")
+        raise _Wrong("rows.long", what, most=at_most)
     line = " ".join(value.split())
     if line.isprintable():
         return line
     if any(unicodedata.category(character) == "Cs" for character in line):
-        raise _Wrong(what, "有壞字", "has a broken character (half of a surrogate pair)")
+        raise _Wrong("rows.broken", what)
     return "".join(character for character in line if unicodedata.category(character) != "Cc")
 
 
 def _list(value: dict, key: str, *, at_most: int | None = None) -> list:
     found = value.get(key, [])
     if not isinstance(found, list):
-        raise _Wrong(key, "唔係列表", "is no list")
+        raise _Wrong("rows.no_list", key)
     if at_most is not None and len(found) > at_most:
-        raise _Wrong(key, f"多過 {at_most} 項", f"has more than {at_most} items")
+        raise _Wrong("rows.long_list", key, most=at_most)
     return found
 
 
@@ -175,7 +176,7 @@ def _language(value: object) -> str:
     try:
         _ = code and language_tag(code)
     except UsageError:
-        raise _Wrong("language", "唔係語言代碼", "is no language code") from None
+        raise _Wrong("rows.no_language", "language") from None
     return code
 
 
@@ -183,7 +184,7 @@ def _speaker(value: object) -> int | str:
     """A number, as recognised, or a name."""
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value <= 1000:
-            raise _Wrong("speaker", "唔係 0 至 1000", "is not from 0 to 1000")
+            raise _Wrong("rows.out_of_range", "speaker", most=1000)
         return value
     name = _text(value, "speaker", MAX_SPEAKER)
     return int(name) if name.isascii() and name.isdigit() and len(name) < 4 else name or 0

@@ -1,0 +1,1 @@
+"""What the pages tell people, in each language that they speak."""

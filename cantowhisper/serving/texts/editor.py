@@ -1,0 +1,158 @@
+"""What is said where finished rows are corrected: by the page, its script, and the server that answers it."""
+
+TEXTS = {  # key: zh-HK, zh-CN, en
+    "editor.help": (
+        "撳一行就可以改。{play} 播／停呢行 · {next} 下一行 · {split} 喺游標分開 · {undo} 還原。"
+        "改動只留喺呢個分頁，伺服器唔會保存。",
+        "点一行就可以修改。{play} 播放／暂停这一行 · {next} 下一行 · {split} 在光标处分开 · {undo} 撤销。"
+        "改动只留在这个标签页，服务器不会保存。",
+        "Press a row to correct it. {play} plays or pauses it, {next} goes to the next, {split} splits it at the "
+        "cursor, {undo} undoes. Corrections stay in this tab; the server keeps none.",
+    ),
+    "editor.restored": (
+        "你嘅文字同改動返嚟喇。",
+        "你的文字和改动已恢复。",
+        "Your text and corrections are back.",
+    ),
+    "editor.gone": (
+        "錄音已經唔喺伺服器：要聽或者要訓練片段，就再揀一次個檔案。",
+        "录音已不在服务器上：要听或要训练片段，请再选一次文件。",
+        "The recording is no longer on the server: to hear it, or for training clips, choose the file again.",
+    ),
+    "editor.again": ("再揀錄音", "重新选择录音", "Choose the recording again"),
+    "editor.start": ("開始", "开始", "Start"),
+    "editor.end": ("完", "结束", "End"),
+    "editor.speaker": ("講者", "说话人", "Speaker"),
+    "editor.play": ("播／停", "播放／暂停", "Play"),
+    "editor.split": ("分開", "分开", "Split"),
+    "editor.join": ("合併下一行", "合并下一行", "Join next"),
+    "editor.delete": ("刪除", "删除", "Delete"),
+    "editor.undo": ("還原", "撤销", "Undo"),
+    "editor.next": ("下一行", "下一行", "Next"),
+    "editor.not_stored": (
+        "呢個瀏覽器留唔到改動，重新載入之前要下載。",
+        "此浏览器无法保留改动，重新加载之前请先下载。",
+        "This browser cannot keep corrections: download them first.",
+    ),
+    "editor.nothing_to_undo": ("冇嘢可以還原。", "没有可撤销的操作。", "There is nothing to undo."),
+    "editor.undone": ("還原咗。", "已撤销。", "Undone."),
+    "editor.wrong_time": (
+        "時間要好似 1:02.50 咁寫，完喺開始之後。",
+        "时间请写成 1:02.50 的样子，结束在开始之后。",
+        "Write times like 1:02.50, the end after the start.",
+    ),
+    "editor.before_previous": (
+        "同上一行撞時間。",
+        "与上一行的时间重叠。",
+        "The row would begin before the end of the one above.",
+    ),
+    "editor.after_next": (
+        "同下一行撞時間。",
+        "与下一行的时间重叠。",
+        "The row would end after the beginning of the one below.",
+    ),
+    "editor.after_end": ("錄音冇咁長。", "录音没有这么长。", "The recording is not that long."),
+    "editor.no_cursor": (
+        "將游標放喺句子中間先。",
+        "请先把光标放在句子中间。",
+        "Put the cursor inside the text first.",
+    ),
+    "editor.no_next": ("冇下一行。", "没有下一行。", "There is no next row."),
+    "editor.last": ("呢行係最後一行。", "这是最后一行。", "This is the last row."),
+    "editor.deleted": ("刪咗。", "已删除。", "Deleted."),
+    "editor.not_heard": (
+        "再揀一次錄音先聽到。",
+        "请再选一次录音才能听到。",
+        "Choose the recording again to hear it.",
+    ),
+    "editor.cutting": ("切緊片段…", "正在剪切片段…", "Cutting clips …"),
+    "editor.offline": (
+        "連唔到伺服器，改動仲喺度。",
+        "连接不到服务器，改动还在这里。",
+        "The server cannot be reached; the corrections are still here.",
+    ),
+    "editor.uploading": ("上載緊…", "正在上传…", "Uploading …"),
+    "editor.upload_failed": ("上載唔到。", "上传失败。", "The upload failed."),
+    "editor.here_again": ("錄音返嚟喇。", "录音已恢复。", "The recording is here again."),
+    "editor.go_on": (
+        "改動仲未下載，要唔要繼續？",
+        "改动尚未下载，要继续吗？",
+        "Your corrections are not downloaded yet. Go on without them?",
+    ),
+    # Rows as the server reads them
+    "rows.empty": ("改過嘅文字冇錄音。", "修改过的文字里没有录音。", "The corrected rows name no recordings."),
+    "rows.recordings": (
+        "一次最多 {most} 個錄音。",
+        "一次最多 {most} 个录音。",
+        "At most {most} recordings at a time.",
+    ),
+    "rows.many": ("太多行，上限係 {most}。", "行数太多，上限是 {most}。", "There are more than {most} rows."),
+    "rows.no_json": ("改過嘅文字唔係 JSON。", "修改过的文字不是 JSON。", "The corrected rows are no JSON."),
+    "rows.wrong": ("{fault}。", "{fault}。", "{fault}."),
+    "rows.wrong_row": ("第 {number} 行：{fault}。", "第 {number} 行：{fault}。", "Row {number}: {fault}."),
+    "rows.cut_short": (
+        "{what} 要係 time 或者 stopped",
+        "{what} 应为 time 或 stopped",
+        "{what} is neither time nor stopped",
+    ),
+    "rows.ends_early": ("{what} 喺開始之前", "{what} 在开始之前", "{what} is before the row begins"),
+    "rows.overlaps": ("{what} 喺上一行完之前", "{what} 在上一行结束之前", "{what} is before the end of the row before"),
+    "rows.ends_late": (
+        "{what} 喺錄音完之後（{seconds} 秒）",
+        "{what} 在录音结束之后（{seconds} 秒）",
+        "{what} is after the recording's {seconds} s",
+    ),
+    "rows.no_object": ("{what} 唔係物件", "{what} 不是对象", "{what} is no object"),
+    "rows.no_number": ("{what} 唔係數字", "{what} 不是数字", "{what} is no number"),
+    "rows.out_of_range": ("{what} 唔係 0 至 {most}", "{what} 不在 0 到 {most} 之间", "{what} is not from 0 to {most}"),
+    "rows.no_text": ("{what} 唔係文字", "{what} 不是文字", "{what} is no text"),
+    "rows.long": ("{what} 長過 {most} 個字", "{what} 超过 {most} 个字", "{what} is longer than {most} characters"),
+    "rows.broken": (
+        "{what} 有壞字",
+        "{what} 有损坏的字符",
+        "{what} has a broken character (half of a surrogate pair)",
+    ),
+    "rows.no_list": ("{what} 唔係列表", "{what} 不是列表", "{what} is no list"),
+    "rows.long_list": ("{what} 多過 {most} 項", "{what} 超过 {most} 项", "{what} has more than {most} items"),
+    "rows.no_language": ("{what} 唔係語言代碼", "{what} 不是语言代码", "{what} is no language code"),
+    "rows.no_transcript": ("冇嘢可以下載。", "没有可下载的内容。", "There is no transcript to download."),
+    # Rows as training clips
+    "clips.gone": (
+        "錄音已經唔喺伺服器，再揀一次個檔案。",
+        "录音已不在服务器上，请再选一次文件。",
+        "The recording is no longer on the server; choose the file again.",
+    ),
+    "clips.none": (
+        "冇一行可以做訓練片段。{report}",
+        "没有一行可以做训练片段。{report}",
+        "No row is left to learn from. {report}",
+    ),
+    "clips.another_file": (
+        "錄音得 {seconds} 秒，第 {row} 行去到 {end} 秒：係咪揀錯檔案？",
+        "录音只有 {seconds} 秒，第 {row} 行到 {end} 秒：是不是选错了文件？",
+        "The recording lasts {seconds} s and row {row} ends at {end} s: is it another file?",
+    ),
+    "clips.kept": (
+        "{n} 段訓練片段 · {seconds} 秒",
+        "{n} 段训练片段 · {seconds} 秒",
+        "{n} training clips · {seconds} s",
+    ),
+    "clips.left_out": (
+        "{kept} · 冇放入去 {n}：{why}",
+        "{kept} · 未放入 {n}：{why}",
+        "{kept} · left out {n}: {why}",
+    ),
+    "clips.no text": ("{n} 冇文字", "{n} 没有文字", "{n} without text"),
+    "clips.no language": ("{n} 唔知咩語言", "{n} 语言不明", "{n} in an unknown language"),
+    "clips.too short": ("{n} 短過 {least} 秒", "{n} 短于 {least} 秒", "{n} shorter than {least} s"),
+    "clips.too long": ("{n} 長過 {most} 秒", "{n} 长于 {most} 秒", "{n} longer than {most} s"),
+    "clips.long text": (
+        "{n} 文字長過 {bytes} 位元組",
+        "{n} 文字长于 {bytes} 字节",
+        "{n} text longer than {bytes} bytes",
+    ),
+    "clips.silent": ("{n} 冇聲", "{n} 没有声音", "{n} silent"),
+    "clips.heard before": ("{n} 同一段聲", "{n} 声音重复", "{n} the same sound as another row"),
+    "clips.speed": ("{n} 字數同時間唔夾", "{n} 字数与时间不符", "{n} too many or too few words for the time"),
+    "clips.said by others": ("{n} 其他人講過一樣嘅", "{n} 别人也说过同样的话", "{n} said by another speaker too"),
+}
