@@ -35,7 +35,7 @@ from cantowhisper.serving.web.site import lighten_gradio
 from cantowhisper.serving.web.visitors import visitor_address
 
 HERE = Path(__file__).resolve().parent
-SCRIPT_FILES = ("player.js", "editor.js")
+SCRIPT_FILES = ("player.js", "editor.js", "jyutping.js")
 THREADS = 2  # a free Space has two virtual cores; more threads than cores wait for each other
 _CLIPS = ("market_morning.mp3", "voice_memo.m4a", "video_news.mp4", "street_noise.mp3")
 EXAMPLE_CLIPS = {name: said(f"example.{Path(name).stem}") for name in _CLIPS}

@@ -116,6 +116,25 @@ def test_rows_are_corrected_and_downloads_carry_it(url, chrome, clips):  # noqa:
         assert tab.locator("#transcript textarea").input_value().splitlines()[1] == f"陳太: {expected[1]}"
 
 
+def test_jyutping_stands_above_cantonese_rows_and_in_no_text(url, chrome, clips):  # noqa: F811
+    pytest.importorskip("ToJyutping")
+    with visit(chrome, url) as tab:
+        upload(tab, clips / "market_morning.mp3")
+        transcribe(tab)
+        tab.get_by_label("Jyutping above the characters").check()
+        tab.locator("#segments rt[data-reading=zou2]").wait_for(state="attached")
+        edit(tab, 0).fill("銀行 OK 行街")
+        tab.keyboard.press("Escape")
+        tab.locator("#segments rt[data-reading=hong4]").wait_for(state="attached")
+        cell = tab.locator("#segments td.text").first
+        readings = "all => all.map((one) => [one.parentElement.textContent, one.dataset.reading])"
+        found = [["銀", "ngan4"], ["行", "hong4"], ["行", "haang4"], ["街", "gaai1"]]
+        assert cell.locator("rt").evaluate_all(readings) == found and cell.text_content() == "銀行 OK 行街"
+        assert downloaded(tab, "txt").read_text("utf-8").splitlines()[0].endswith("銀行 OK 行街")
+        tab.get_by_label("Jyutping above the characters").uncheck()
+        assert tab.locator("#segments ruby").count() == 0 and texts(tab) == ["銀行 OK 行街", *HEARD[1:]]
+
+
 @pytest.mark.parametrize(
     ("locale", "language", "title"),
     [

@@ -15,14 +15,17 @@ import soundfile
 from browser import serving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 from test_app_offline import Says, app, in_steps  # noqa: F401 (a fixture)
 
 from cantowhisper.contracts import Segment
 from cantowhisper.features.config import FeatureConfig
 from cantowhisper.features.pipeline import build_features
+from cantowhisper.serving.offline.editing import jyutping
 from cantowhisper.serving.offline.editing.clips import Gone, write_clips
 from cantowhisper.serving.offline.editing.results import as_results, as_rows
-from cantowhisper.serving.offline.editing.rows import ADDRESSES, Corrected, read_rows
+from cantowhisper.serving.offline.editing.rows import ADDRESSES, JYUTPING, Corrected, read_rows
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Result, Service
 from cantowhisper.serving.offline.transcription import Progress
@@ -296,3 +299,18 @@ def test_the_live_page_has_no_such_routes():
     from cantowhisper.serving.web.filter import Open
 
     assert not any(Open(files=True).lets_through("POST", address) for address in ADDRESSES.values())
+
+
+def test_jyutping_is_asked_for_within_bounds():
+    pytest.importorskip("ToJyutping")
+    with TestClient(Starlette(routes=jyutping.routes())) as http:
+        ask = lambda value: http.post(JYUTPING, json=value, headers={"Accept-Language": "zh-HK"})
+        assert ask({"texts": ["行街, OK", ""]}).json() == {
+            "texts": [[["行", "haang4"], ["街", "gaai1"], [", OK", ""]], []]
+        }
+        long = ask({"texts": ["行" * 10_000] * 2})
+        assert (long.status_code, long.text) == (413, "一次最多 20,000 個字。")
+        for wrong in ([], {}, {"texts": "行"}, {"texts": [1]}):
+            assert ask(wrong).status_code == 400
+    text = "咁啱老世要求佢等陣要開會 OK\n12 食咗飯未呀？😀"
+    assert "".join(part for part, _ in jyutping.annotated(text)) == text

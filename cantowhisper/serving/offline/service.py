@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cantowhisper.contracts import CantowhisperError, Segment
 from cantowhisper.serving.offline.addresses import Reach
-from cantowhisper.serving.offline.editing.rows import ADDRESSES, MAX_ROWS_BYTES
+from cantowhisper.serving.offline.editing.rows import MAX_ROWS_BYTES, POSTS
 from cantowhisper.serving.offline.limits import LimitError, Limits
 from cantowhisper.serving.offline.links import Links
 from cantowhisper.serving.offline.queue import Waiting, Worker
@@ -94,7 +94,7 @@ class Service:
         self.recognizer, self.base, self.name = recognizer, base, name
         self.limits, self.reach = limits or Limits(), reach
         self.site = Site(
-            doors=Open(files=True, posts=frozenset(ADDRESSES.values()), max_json_bytes=MAX_ROWS_BYTES),
+            doors=Open(files=True, posts=POSTS, max_json_bytes=MAX_ROWS_BYTES),
             forms=self.limits.forms,
             upload_bytes_per_hour=self.limits.max_upload_bytes_per_hour,
             events_per_second=self.limits.max_events_per_second,

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from cantowhisper.contracts import ModelFacts, Segment
 from cantowhisper.serving.captions.turns import named_turns
+from cantowhisper.serving.offline.editing import jyutping
 from cantowhisper.serving.offline.editing.rows import EDITED, is_doubtful
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Result, Status
@@ -133,14 +134,17 @@ def sections(
     of = f" data-result='{html.escape(key)}' data-script='{html.escape(script)}'"
     edits = [f"{of} data-rows='{html.escape(one)}'" for one in rows] or [""] * len(results)
     parts = [_section(*one, say, alone=len(results) == 1) for one in zip(results, media, edits, strict=True)]
-    return (_editing(say) if rows else "") + "".join(parts)
+    is_cantonese = any(segment.language == "yue" for result in results for segment in result.progress.segments)
+    return (_editing(say, with_jyutping=is_cantonese and jyutping.available()) if rows else "") + "".join(parts)
 
 
-def _editing(say: Say) -> str:
+def _editing(say: Say, *, with_jyutping: bool) -> str:
     """How rows are corrected, and a place for what the editor has to tell."""
     keys = {name: "+".join(f"<kbd>{key}</kbd>" for key in keys.split()) for name, keys in KEYS.items()}
+    box = f"<label><input type='checkbox' id='jyutping'> {say('jyutping')}</label>" if with_jyutping else ""
     return (
-        f"<div class='editing'><p>{say('editor.help', **keys)}</p><p class='status' role='status' id='told'></p></div>"
+        f"<div class='editing'><p>{say('editor.help', **keys)}</p>{box}"
+        "<p class='status' role='status' id='told'></p></div>"
     )
 
 

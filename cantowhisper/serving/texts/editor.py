@@ -79,6 +79,9 @@ TEXTS = {  # key: zh-HK, zh-CN, en
         "改动尚未下载，要继续吗？",
         "Your corrections are not downloaded yet. Go on without them?",
     ),
+    "jyutping": ("字上面加粵拼", "在字上方加粤拼", "Jyutping above the characters"),
+    "jyutping.no_texts": ("請求冇文字。", "请求中没有文字。", "The request has no texts."),
+    "jyutping.long": ("一次最多 {most} 個字。", "一次最多 {most} 个字。", "At most {most} characters at a time."),
     # Rows as the server reads them
     "rows.empty": ("改過嘅文字冇錄音。", "修改过的文字里没有录音。", "The corrected rows name no recordings."),
     "rows.recordings": (

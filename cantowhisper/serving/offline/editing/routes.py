@@ -21,6 +21,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from cantowhisper.contracts import CantowhisperError
+from cantowhisper.serving.offline.editing import jyutping
 from cantowhisper.serving.offline.editing.clips import Report, write_clips
 from cantowhisper.serving.offline.editing.results import as_results
 from cantowhisper.serving.offline.editing.rows import ADDRESSES, Corrected, read_rows
@@ -57,7 +58,7 @@ def routes(service: Service) -> list[Route]:
         except Exception as error:
             return _refused(error, language_of(request))
 
-    return [Route(address, edited, methods=["POST"]) for address in ADDRESSES.values()]
+    return [*(Route(address, edited, methods=["POST"]) for address in ADDRESSES.values()), *jyutping.routes()]
 
 
 def _refused(error: Exception, language: str) -> Response:

@@ -23,6 +23,8 @@ from cantowhisper.speech.language import language_tag
 
 FORMATS = ("txt", "srt", "vtt", "tsv", "json", "clips")
 ADDRESSES = {name: f"/edited/{name}" for name in FORMATS}  # our own routes
+JYUTPING = "/jyutping"  # one more of them (see jyutping.py)
+POSTS = frozenset({*ADDRESSES.values(), JYUTPING})
 EDITED, DOUBTFUL = "edited", ("low_confidence", "repetition")  # flags of a segment
 
 MAX_ROWS = 10_000  # of all recordings together: ten of half an hour have some 6,000
