@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from browser import serving, visit
+from contrast import CONTRASTS, low
 from serving_model import random_model
 from test_app_offline import LIMITS, app, choose, chrome, clips, transcribe, upload  # noqa: F401 (fixtures)
 from tongues import strangers
@@ -131,6 +132,9 @@ def test_jyutping_stands_above_cantonese_rows_and_in_no_text(url, chrome, clips)
         found = [["銀", "ngan4"], ["行", "hong4"], ["行", "haang4"], ["街", "gaai1"]]
         assert cell.locator("rt").evaluate_all(readings) == found and cell.text_content() == "銀行 OK 行街"
         assert downloaded(tab, "txt").read_text("utf-8").splitlines()[0].endswith("銀行 OK 行街")
+        edit(tab, 2)
+        assert low(tab.evaluate(CONTRASTS)) == []
+        tab.keyboard.press("Escape")
         tab.get_by_label("Jyutping above the characters").uncheck()
         assert tab.locator("#segments ruby").count() == 0 and texts(tab) == ["銀行 OK 行街", *HEARD[1:]]
 

@@ -37,6 +37,7 @@ def calm_theme() -> gr.themes.Base:
         block_label_shadow="none",
         input_border_width="1px",
         input_border_width_dark="1px",
+        link_text_color="*secondary_700",  # Soft's 600 has 3.6:1
         body_text_color_subdued="*neutral_500",  # 4.7:1 on the page's background
         button_primary_background_fill="*primary_700",  # white on it is readable (5.5:1); on Soft's 500 it is not
         button_primary_background_fill_hover="*primary_800",
