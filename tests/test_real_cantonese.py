@@ -169,6 +169,14 @@ def test_figures_of_runs_that_are_known():
     assert "60.0 % to **30.0 %**" in real_cantonese(told) and "**4.0 times sooner**" in real_cantonese_table(told)
 
 
+def test_a_recipe_that_never_gets_as_low_is_said_not_to():
+    rows = [row("stock", fold, 6) for fold in range(N_FOLDS)] + [row("usual", fold, 4) for fold in range(N_FOLDS)]
+    found = compared(rows + [row("ours", fold, 5, speed=4) for fold in range(N_FOLDS)])
+    assert "time_to_usual_best_ratio" not in found and found["ours_minus_usual_best_points"] == 10.0
+    told = found | {"machine": {"cores": 2, "processor": "a", "date": "2026-01-01"}, "steps": 8, "clips_a_step": 4}
+    assert "does not get there: its best is 50.0 %" in real_cantonese_table(told)
+
+
 def test_intervals_draw_speakers_and_not_clips():
     one = row("ours", 0, 0)
     one["test_full"] |= {"speakers": ["a"] * 25 + ["b"] * 25, "edits": [[1, 10]] * 25 + [[0, 10]] * 25}
