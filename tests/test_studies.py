@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_data import small_features, temporary_folder
+from training_runs import ALIKE_S
 
 from cantowhisper.cli.main import main
 from cantowhisper.contracts import CantowhisperError, UsageError
@@ -69,7 +70,7 @@ def test_a_study_that_is_stopped_goes_on_with_what_is_missing(tmp_path, capsys):
 
     out = tmp_path / "out"
     study = lambda execute, **more: run_study(
-        "size", small_features(), out, **{"config": TINY, "n_seeds": 1, "execute": execute, **more}
+        "size", small_features(ALIKE_S), out, **{"config": TINY, "n_seeds": 1, "execute": execute, **more}
     )
     with pytest.raises(KeyboardInterrupt):
         study(stopped_before(1))
