@@ -63,6 +63,9 @@ OURS = {"learning_rate": 1.5e-5, "packed_share": 0.2}
 RECIPES = {
     "usual": Recipe(padded=True, options={"learning_rate": 1e-5}),  # the blog post's learning rate
     "ours": Recipe(options=OURS),
+    "clips alone": Recipe(
+        options={"learning_rate": 1e-5, "packed_share": 0.0, "timestamps_share": 0.0, "context_groups": 160}
+    ),
     "lora": Recipe(options={"lora_rank": 32, "packed_share": 0.2}),
     "frozen encoder": Recipe(options=OURS | {"freeze_encoder": True}),
     "with Mandarin": Recipe(mandarin=True, options=OURS),

@@ -15,6 +15,7 @@ NAMES = {
     OURS: "**this project**",
     AVERAGED: "its later checkpoints averaged",
     INTERPOLATED: "interpolated with the stock model",
+    "clips alone": "clips alone, no times, 160 groups, learning rate 1e-5",
     "lora": "LoRA, rank 32",
     "frozen encoder": "frozen encoder",
     "with Mandarin": "Mandarin clips mixed in",
