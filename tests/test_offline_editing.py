@@ -312,5 +312,7 @@ def test_jyutping_is_asked_for_within_bounds():
         assert (long.status_code, long.text) == (413, "一次最多 20,000 個字。")
         for wrong in ([], {}, {"texts": "行"}, {"texts": [1]}):
             assert ask(wrong).status_code == 400
+        for body in (b"", b"{", b"\xff", b"[" * 100_000):
+            assert http.post(JYUTPING, content=body).status_code == 400
     text = "咁啱老世要求佢等陣要開會 OK\n12 食咗飯未呀？😀"
     assert "".join(part for part, _ in jyutping.annotated(text)) == text

@@ -19,7 +19,7 @@ from web import answer, website
 
 from cantowhisper.contracts import ModelFacts, Segment
 from cantowhisper.repository import load_page
-from cantowhisper.serving.offline.editing.rows import ADDRESSES, MAX_ROWS_BYTES
+from cantowhisper.serving.offline.editing.rows import MAX_ROWS_BYTES, POSTS
 from cantowhisper.serving.offline.limits import Limits
 from cantowhisper.serving.offline.service import Service
 from cantowhisper.serving.web.filter import Open, is_own_file
@@ -54,7 +54,7 @@ SHUT = {
 }
 OURS = {"POST /v1/audio/transcriptions", "GET /v1/models", "GET /v1/models/{name:path}"}
 OURS |= {"POST /v1/audio/translations", "GET /healthz", "GET /metrics"}
-OURS |= {f"POST {address}" for address in ADDRESSES.values()}
+OURS |= {f"POST {address}" for address in POSTS}
 
 
 http = httpx.Client(timeout=60)  # one for all: making a client takes longer than a request

@@ -21,7 +21,7 @@ def add_study(subparsers) -> argparse.ArgumentParser:
     add_set_option(command)
     command.add_argument("--list", action=_List, nargs=0, help="show what each study asks, and end")
     command.more_help = lambda: f"{_studies()}\n\n{train_options()}"
-    command.set_defaults(run=run_study_command)
+    command.set_defaults(run=run_study)
     return command
 
 
@@ -38,12 +38,12 @@ def _studies() -> str:
     return "studies:\n\n" + "\n".join(f"  {name.ljust(width)}  {study.asks}" for name, study in STUDIES.items())
 
 
-def run_study_command(arguments) -> None:
+def run_study(arguments) -> None:
     config = _config(arguments)
-    from cantowhisper.studies.study import run_study
+    from cantowhisper.studies import study
     from cantowhisper.studies.table import report_lines
 
-    results = run_study(
+    results = study.run_study(
         arguments.study,
         arguments.features,
         arguments.out,

@@ -77,7 +77,7 @@ def read_rows(value: object, limits: Limits) -> tuple[Corrected, ...]:
     return tuple(_recording(one, limits) for one in found)
 
 
-def parsed(text: str) -> object:
+def parsed(text: str | bytes) -> object:
     """What JSON text says, or the Refusal that says that it is none."""
     try:
         return json.loads(text)
