@@ -59,7 +59,8 @@ def test_each_clip_is_tested_once_and_validated_once():
         assert sum(map(len, speakers)) == len(set.union(*speakers)) == 15
 
 
-@pytest.mark.parametrize("name", [pytest.param("usual", marks=pytest.mark.slow), "ours"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["usual", "ours"])
 def test_a_recipe_takes_its_steps_and_ends_with_its_best_weights(name, tmp_path):
     from training_data import small_split
 

@@ -32,8 +32,13 @@ def recognizers(stock_model, real_weights) -> dict[str, Recognizer]:
     return {"export": Recognizer.open(stock_model, threads=CORES), "checkpoint": checkpoint}
 
 
-@pytest.mark.parametrize("opened", ["export", "checkpoint"])
-@pytest.mark.parametrize("name", SAID)
+BY_CHECKPOINT = [
+    pytest.param(name, "checkpoint", marks=[] if name == "jfk.flac" else pytest.mark.slow, id=f"{name}-checkpoint")
+    for name in SAID
+]
+
+
+@pytest.mark.parametrize(("name", "opened"), [*((name, "export") for name in SAID), *BY_CHECKPOINT])
 def test_english_is_heard_and_written_whole(recognizers, real_speech, name, opened):
     segments = recognizers[opened].transcribe(load_audio(real_speech / "fixtures" / name))
     text = join_texts((s.text for s in segments), "en")
