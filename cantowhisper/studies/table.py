@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from cantowhisper.files import write_aside, write_text
 from cantowhisper.studies.plot import plot_study
@@ -58,7 +59,7 @@ def by_chance(n_before: int, n_after: int) -> float:
 
 def chosen(found: Sequence[Outcome]) -> Outcome:
     """The variant with the lowest mean error rate on validation; the test split chooses nothing."""
-    return min(found, key=lambda one: _mean(one.validation))
+    return min(found, key=lambda one: fmean(one.validation))
 
 
 def verdict_lines(results: Mapping) -> Iterator[str]:
@@ -68,10 +69,10 @@ def verdict_lines(results: Mapping) -> Iterator[str]:
         return
     metric, base = metric_of(results), found[0]
     for one in found[1:]:
-        apart = points(100 * (_mean(one.test) - _mean(base.test)))
+        apart = points(100 * (fmean(one.test) - fmean(base.test)))
         yield f"{one.name}: {apart} points of test {metric} beside {base.name}: {verdict(base.test, one.test)}."
     best = chosen(found)
-    yield f"Lowest on validation: {best.name}, with a test {metric} of {_mean(best.test):.1%}."
+    yield f"Lowest on validation: {best.name}, with a test {metric} of {fmean(best.test):.1%}."
     yield from _regained_lines(found, metric)
     fewest = min(len(one.test) for one in found)
     if len(found) > 1 and fewest > 1:
@@ -83,8 +84,8 @@ def verdict_lines(results: Mapping) -> Iterator[str]:
 
 def regained(clean: Sequence[float], noisy: Sequence[float], cleaned: Sequence[float]) -> float | None:
     """The share of the error rate lost to wrong texts that cleaning wins back, by means; None where none was lost."""
-    lost = _mean(noisy) - _mean(clean)
-    return (_mean(noisy) - _mean(cleaned)) / lost if lost > 0 else None
+    lost = fmean(noisy) - fmean(clean)
+    return (fmean(noisy) - fmean(cleaned)) / lost if lost > 0 else None
 
 
 def _regained_lines(found: Sequence[Outcome], metric: str) -> Iterator[str]:
@@ -94,7 +95,7 @@ def _regained_lines(found: Sequence[Outcome], metric: str) -> Iterator[str]:
         if noisy and clean:
             share = regained(clean[0].test, noisy[0].test, one.test)
             said = "lost nothing" if share is None else f"regained {share:.0%} of what it lost"
-            rates = " → ".join(f"{_mean(each.test):.1%}" for each in (clean[0], noisy[0], one))
+            rates = " → ".join(f"{fmean(each.test):.1%}" for each in (clean[0], noisy[0], one))
             yield f"Cleaning: test {metric} {rates}; with wrong texts dropped, it {said}."
 
 
@@ -104,7 +105,7 @@ def table_lines(results: Mapping) -> Iterator[str]:
     yield f"| variant | seeds | validation {metric} | test {metric} | seconds of training |"
     yield "|---|---:|---:|---:|---:|"
     for one in outcomes(results):
-        seconds = f"{_mean(one.seconds):.0f} ({min(one.seconds):.0f}–{max(one.seconds):.0f})" if one.seconds else "–"
+        seconds = f"{fmean(one.seconds):.0f} ({min(one.seconds):.0f}–{max(one.seconds):.0f})" if one.seconds else "–"
         yield f"| {one.name} | {len(one.test)} | {_rates(one.validation)} | {_rates(one.test)} | {seconds} |"
 
 
@@ -150,8 +151,4 @@ def row_line(row: Mapping) -> str:
 def _rates(values: Sequence[float]) -> str:
     if len(values) == 1:
         return f"{values[0]:.1%}"
-    return f"{_mean(values):.1%} ({min(values):.1%}–{max(values):.1%})"
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+    return f"{fmean(values):.1%} ({min(values):.1%}–{max(values):.1%})"

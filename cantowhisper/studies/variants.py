@@ -64,18 +64,14 @@ def settled(config: TrainConfig, n_clips: int) -> TrainConfig:
     """The config with numbers for what `train` leaves to the data, so that variants can be half or twice of it."""
     if config.accumulation_schedule or config.hub_checkpoints:
         raise UsageError("a study takes neither accumulation_schedule nor hub_checkpoints: it has many runs of its own")
+    from cantowhisper.training.run.plan import planned  # it imports torch, which a list of the studies does without
+
     config = with_batch_sizes(config, n_clips)
     heard = min(config.epochs * n_clips, config.max_clips_heard)
     a_step = config.batch_size * config.gradient_accumulation_steps
     steps = config.max_steps or math.ceil(heard / a_step)
-    found = {
-        "warmup_steps": math.ceil(steps / 10),
-        "evaluate_every_steps": math.ceil(steps / EVALUATIONS),
-        "log_every_steps": math.ceil(steps / 40),
-    }
-    found = {name: value for name, value in found.items() if getattr(config, name) is None}
-    config = config.with_overrides(max_steps=steps, **found)
-    return config.with_overrides(save_every_steps=config.save_every_steps or config.evaluate_every_steps)
+    every = config.evaluate_every_steps or math.ceil(steps / EVALUATIONS)
+    return planned(config.with_overrides(max_steps=steps, evaluate_every_steps=every), range(n_clips))
 
 
 def lasting(config: TrainConfig, steps: float) -> dict[str, int]:
