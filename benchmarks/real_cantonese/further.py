@@ -33,7 +33,7 @@ def averaged_seeds(recipe: Recipe, model, processor, config: TrainConfig, splits
         states.append({name: weights.clone() for name, weights in model.state_dict().items()})
         curve += keeper.curve
     model.load_state_dict(mean_of(states))
-    return [*curve, last(recipe, model, processor, config, splits, curve, clock)]
+    return [*curve, clock.point(curve[-1]["step"], validate(recipe, model, processor, config, splits))]
 
 
 def with_pseudo_labels(
@@ -69,13 +69,6 @@ def with_pseudo_labels(
     more = splits | {"train": train.with_format("numpy")}
     second = fit(recipe, model, processor, longer, more, made(folder / "second"), clock=clock)
     return first.curve + second.curve, len(labelled)
-
-
-def last(recipe: Recipe, model, processor, config: TrainConfig, splits: dict, curve: list[dict], clock: Clock) -> dict:
-    """One point more of a curve: the model as it is now."""
-    wall_s, cpu_s = clock.train_s.round(2).tolist()
-    edits = validate(recipe, model, processor, config, splits)
-    return {"step": curve[-1]["step"], "train_s": wall_s, "train_cpu_s": cpu_s, "validation": edits}
 
 
 def made(folder: Path) -> Path:

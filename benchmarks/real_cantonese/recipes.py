@@ -91,6 +91,11 @@ class Clock(TrainerCallback):
     def on_evaluate(self, args, state, control, **kwargs):
         self._since = self.now()
 
+    def point(self, step: int, edits: list[int]) -> dict:
+        """A point of a curve: what a validation has found after so much training."""
+        wall_s, cpu_s = self.train_s.round(2).tolist()
+        return {"step": step, "train_s": wall_s, "train_cpu_s": cpu_s, "validation": edits}
+
     @staticmethod
     def now() -> np.ndarray:
         return np.array([time.perf_counter(), time.process_time()])
@@ -113,8 +118,7 @@ class KeepWeights(TrainerCallback):
         return min(self.curve, key=lambda one: (one["validation"][0] / one["validation"][1], one["step"]))
 
     def add(self, step: int, edits: list[int], model) -> None:
-        wall_s, cpu_s = self.clock.train_s.round(2).tolist()
-        self.curve.append({"step": step, "train_s": wall_s, "train_cpu_s": cpu_s, "validation": edits})
+        self.curve.append(self.clock.point(step, edits))
         if self.every or self.best["step"] == step:
             torch.save(model.state_dict(), self.folder / f"{step}.pt")
         for path in [] if self.every else self.folder.glob("*.pt"):
