@@ -110,7 +110,10 @@ def server_functions(service: LiveService, engine: LiveEngine) -> list:
         engine.forget(str(request.get("session")))
         return {}
 
-    return [live_start, live_push, live_poll, live_forget]
+    def live_subtitles(request: dict) -> dict:
+        return _for_reader(service.subtitles(**_only(request, "name", "lines")), request)
+
+    return [live_start, live_push, live_poll, live_forget, live_subtitles]
 
 
 def _only(request: dict, *names: str) -> dict:

@@ -163,14 +163,25 @@ $("copy").onclick = async () => {
   report("copied");
 };
 element.querySelectorAll("[data-format]").forEach((button) => {
-  button.onclick = () => {
+  button.onclick = async () => {
+    const { format } = button.dataset, file = format === "txt" ? transcript.file : await subtitles(format);
+    if (file === undefined) return;
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([transcript.file(button.dataset.format)], { type: "text/plain" }));
-    link.download = `live.${button.dataset.format}`;
+    link.href = URL.createObjectURL(new Blob([file], { type: "text/plain" }));
+    link.download = `live.${format}`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   };
 });
+// The server makes them: it knows how long lines may be and where words end. undefined: people were told why not.
+async function subtitles(name) {
+  alerts.drop("no_file", "refused_by_server");
+  const asked = { name, lines: transcript.rows(), read_in: LANGUAGE };
+  const reply = await server.live_subtitles(asked).catch(() => null);
+  if (reply?.error) alerts.raise("refused_by_server", reply.error);
+  else if (!reply) alerts.raise("no_file");
+  return reply?.file;
+}
 $("committed").onclick = ({ target }) => {
   if (!target.matches(".time")) return;
   $("playback").currentTime = Math.max(0, target.dataset.seconds - sound.oldest / RATE);

@@ -29,19 +29,19 @@ class Transcript {
     const last = this.lines.at(-1);
     return last && last.end_s === null ? last : null;
   }
-  begin({ start_s, before, lang = "" }) {
+  begin({ start_s, before, lang = "", language = "" }) {
     if (this.open) this.open.end_s = start_s; // the server was restarted within a line
     const element = document.createElement("span");
     if (lang) element.lang = lang;
     const time = document.createElement("button");
-    const at = clock(start_s, ".").slice(start_s < 3600 ? 3 : 0, -2);
+    const at = clock(start_s).slice(start_s < 3600 ? 3 : 0);
     Object.assign(time, { type: "button", className: "time", textContent: at, disabled: true });
     time.setAttribute("aria-label", phrase("play_from", { at }));
     time.dataset.seconds = start_s;
     const node = document.createTextNode("");
     element.append(this.lines.length ? before : "", time, node);
     this.committed.append(element);
-    this.lines.push({ start_s, end_s: null, before, lang, text: "", node, time });
+    this.lines.push({ start_s, end_s: null, before, lang, language, text: "", node, time });
   }
   append(text) {
     if (!this.open) return;
@@ -63,7 +63,7 @@ class Transcript {
   }
 
   kept() {
-    const lines = this.lines.map(({ start_s, end_s, before, lang, text }) => ({ start_s, end_s, before, lang, text }));
+    const lines = this.lines.map(({ node, time, ...line }) => line);
     return { lines, tentative: this.tentative.textContent, tentative_lang: this.tentative.lang };
   }
   restore({ lines, tentative, tentative_lang, recorded_s }) {
@@ -88,25 +88,28 @@ class Transcript {
     return this.lines.reduce((sum, line) => sum + Math.max(0, (line.end_s ?? line.start_s) - line.start_s), 0);
   }
 
-  cues() {
-    return this.lines.filter((l) => l.text.trim())
-      .map((l) => ({ ...l, end_s: l.end_s ?? l.start_s, text: l.text.trim().replace(/\s+/g, " ").replaceAll("-->", "→") }));
+  // Lines of which the server makes subtitles, in time order and without overlap.
+  rows() {
+    let at = 0;
+    const said = this.lines.filter(({ text }) => text.trim());
+    return said.map(({ start_s, end_s, language, text }, i) => {
+      const from = Math.max(at, start_s), next = said[i + 1]?.start_s ?? Infinity;
+      at = Math.max(from, Math.min(end_s ?? from, next));
+      return { start_s: from, end_s: at, language, text };
+    });
   }
-  file(format) {
-    const escape = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-    const times = ({ start_s, end_s }, point) => `${clock(start_s, point)} --> ${clock(end_s, point)}`;
-    if (format === "srt")
-      return this.cues().map((cue, i) => `${i + 1}\n${times(cue, ",")}\n${cue.text}\n`).join("\n");
-    if (format === "vtt")
-      return ["WEBVTT\n", ...this.cues().map((cue) => `${times(cue, ".")}\n${escape(cue.text)}\n`)].join("\n");
-    return this.cues().map((cue) => `${cue.text}\n`).join("");
+  // One line each, without times.
+  get file() {
+    return this.lines.map(({ text }) => text.trim().replace(/\s+/g, " ").replaceAll("-->", "→"))
+      .filter(Boolean).map((text) => `${text}\n`).join("");
   }
 }
 
-function clock(seconds, point) {
-  const ms = Math.max(0, Math.round(seconds * 1000));
+// Hours, minutes, seconds and tenths.
+function clock(seconds) {
+  const tenths = Math.floor(Math.max(0, Math.round(seconds * 1000)) / 100);
   const two = (n) => String(Math.floor(n)).padStart(2, "0");
-  return `${two(ms / 3600000)}:${two((ms / 60000) % 60)}:${two((ms / 1000) % 60)}${point}${String(ms % 1000).padStart(3, "0")}`;
+  return `${two(tenths / 36000)}:${two((tenths / 600) % 60)}:${two((tenths / 10) % 60)}.${tenths % 10}`;
 }
 
 // 16 kHz mono int16 as a WAV file.

@@ -1,6 +1,7 @@
 """What the live page tells, keeps and looks like, in a real browser; most of it without a microphone."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,7 +88,8 @@ def test_text_outlives_a_reload_and_a_look_at_another_page_until_it_is_cleared(t
     assert shown(tab, "committed").replace("\n", "") == text, "text that was not final is kept as it was"
     assert "Clear" in shown(tab, "state") and tab.locator("#live-clear").is_enabled()
     assert tab.locator("#live-committed span").first.get_attribute("lang") == "zh-HK"
-    assert tab.evaluate("cantowhisperLive().transcript.file('srt')").count(" --> ") == 3
+    rows = tab.evaluate("cantowhisperLive().transcript.rows()")
+    assert [row["text"] for row in rows] == [*SAID[:2], SAID[2] + "同埋兩斤菜心"] and rows[0]["language"] == "yue"
     tab.goto("about:blank")
     tab.go_back()
     tab.locator("#live-committed span").first.wait_for()
@@ -97,6 +99,31 @@ def test_text_outlives_a_reload_and_a_look_at_another_page_until_it_is_cleared(t
     tab.reload()
     tab.locator(".live.empty").wait_for()
     assert asked == [] and shown(tab, "committed") == ""
+
+
+def test_subtitles_come_from_the_server_and_plain_text_does_without_it(tab):
+    answer_dialogs(tab)
+    tab.evaluate(FILL, ["我哋今日去街市買餸之後返屋企，煮飯食然後一齊睇戲同埋飲茶", "<b>"])
+    assert saved(tab, "srt").split("\n\n")[0].splitlines() == [
+        "1",
+        "00:00:00,000 --> 00:00:03,111",  # 28 characters at 9 a second
+        "我哋今日去街市買餸之後返屋企，",
+        "煮飯食然後一齊睇戲同埋飲茶",
+    ]
+    assert saved(tab, "vtt").startswith("WEBVTT\n\n00:00:00.000") and "&lt;b&gt;" in saved(tab, "vtt")
+    tab.route("**/component_server/**", lambda route: route.abort())
+    tab.locator("[data-format=srt]").click()
+    tab.locator("#live-problem[data-problem=no_file]").wait_for()
+    assert saved(tab, "txt").endswith("<b>\n")
+    tab.unroute("**/component_server/**")
+    assert "-->" in saved(tab, "srt") and tab.locator("#live-problem").is_hidden()
+
+
+def saved(tab, name: str) -> str:
+    with tab.expect_download() as download:
+        tab.locator(f"[data-format={name}]").click()
+    assert download.value.suggested_filename == f"live.{name}"
+    return Path(download.value.path()).read_text("utf-8")
 
 
 @pytest.mark.slow

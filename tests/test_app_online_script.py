@@ -1,26 +1,30 @@
 """The parts of the live page's script, in a browser without a microphone: moments instead of minutes."""
 
 import base64
-import html
-import io
 import random
 import re
+import threading
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
-import webvtt
 from browser import browser, chromium
+from hypothesis import given
+from hypothesis import strategies as st
 from test_app_online import new_engine
+from test_serving_captions import MS, QUICK, prose, read, seams, unescaped, width
 
 from cantowhisper.contracts import Segment
 from cantowhisper.repository import load_page
-from cantowhisper.serving.live.service import LiveService
-from cantowhisper.serving.subtitles import clock, write
+from cantowhisper.serving.captions import rules as caption_rules
+from cantowhisper.serving.live.service import MAX_FILE_CHARACTERS, LiveService
+from cantowhisper.serving.subtitles import write
 from cantowhisper.serving.texts import live, shared
 from cantowhisper.serving.texts.say import Say, script_of
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
+from cantowhisper.speech.text import join_texts
 
 PARTS = ("recorder.js", "transport.js", "transcript.js", "words.js", "keep.js")  # page.js ties them to the page
 PAPER = "<div id='committed'></div><span id='tentative'></span>"
@@ -35,6 +39,10 @@ def chrome():
 
 @pytest.fixture
 def tab(chrome, app):
+    yield from opened(chrome, app)
+
+
+def opened(chrome, app):
     """An empty page with the script's classes."""
     page = chrome.new_page()
     page.set_content(PAPER)
@@ -172,35 +180,109 @@ def test_whatever_fails_every_sample_arrives_and_unfinished_speech_is_said_again
 
 # -------------------------------------------------------------------------------------------------------- transcript
 
-FILE = """([lines, format]) => {
+MAKE = """(lines) => {
   const transcript = new Transcript(document.querySelector("#committed"), document.querySelector("#tentative"));
   for (const { start_s, end_s, parts } of lines) {
-    transcript.take([{ start_s, before: "\\n" }, ...parts.map((text) => ({ text })), { end_s }], "");
+    const ends = end_s === null ? [] : [{ end_s }];
+    transcript.take([{ start_s, before: "\\n", language: "yue" }, ...parts.map((text) => ({ text })), ...ends], "");
   }
-  return transcript.file(format);
+  return { rows: transcript.rows(), file: transcript.file };
 }"""
-TEXTS = ["食咗飯未", "<b>R&D</b>", "a --> b", "  兩\n行\t字 ", " ", "&amp;", "one 二 three"]
+ODD = ["食咗飯未", "<b>R&D</b>", "a --> b", "  兩\n行\t字 ", " ", "&amp;", "one 二 three"]
 
 
-@pytest.mark.parametrize("format_", ["txt", "srt", "vtt"])
-def test_a_live_transcript_is_saved_as_one_of_a_recording_is(tab, format_):
-    chance = random.Random(1)
-    times = sorted({round(chance.uniform(0, 7200), 2) for _ in range(25)} | {0.0, 59.99, 60.0, 3599.99, 3600.0})
-    lines = []
-    for start, end in zip(times[::2], times[1::2], strict=True):
-        text = chance.choice(TEXTS)
-        cut = chance.randrange(len(text) + 1)  # it grows while it is said
-        lines.append({"start_s": start, "end_s": end, "parts": [text[:cut], text[cut:]]})
-    segments = [Segment(x["start_s"], x["end_s"], "".join(x["parts"]), 1.0) for x in lines]
-    said = [s for s in segments if s.text.strip()]
-    file = tab.evaluate(FILE, [lines, format_])
-    if format_ == "txt":
-        assert file == write(said, format_)
-        return
-    cues = webvtt.from_buffer(io.StringIO(file), format=format_)
-    assert [(c.start, c.end) for c in cues] == [(clock(s.start_s), clock(s.end_s)) for s in said]
-    shown = [html.unescape(c.raw_text) if format_ == "vtt" else c.raw_text for c in cues]
-    assert shown == [" ".join(s.text.split()).replace("-->", "→") for s in said]
+@st.composite
+def said(draw) -> list[dict]:
+    """Lines as they come from the server: in parts, now and then without an end or with one after the next begins."""
+    lines, at = [], draw(st.integers(0, 7200))
+    for text in draw(st.lists(st.one_of(prose, st.sampled_from(ODD)), min_size=1, max_size=8)):
+        cut, lasts = draw(st.integers(0, len(text))), draw(st.integers(5, 2000)) / 100
+        end = draw(st.sampled_from([at + lasts, at + lasts, at + lasts + 0.3, None]))
+        lines.append({"start_s": round(at, 2), "end_s": end and round(end, 2), "parts": [text[:cut], text[cut:]]})
+        at += lasts + draw(st.sampled_from([0.0, 0.04, 2.5]))
+    return lines
+
+
+@pytest.fixture(scope="module")
+def paper(chrome, app):
+    yield from opened(chrome, app)
+
+
+@pytest.fixture(scope="module")
+def service():
+    engine = new_engine()
+    yield LiveService(engine)
+    engine.close()
+
+
+@QUICK
+@given(said(), st.sampled_from(["srt", "vtt"]))
+def test_subtitles_of_any_live_transcript_keep_to_the_rules_of_captions(paper, service, lines, name):
+    rows = paper.evaluate(MAKE, lines)["rows"]
+    answer = service.subtitles(name, rows)
+    cues = read(answer["file"], name)
+    text = join_texts((row["text"].replace("-->", "→") for row in rows), "yue")
+    rules = caption_rules.RULES[caption_rules.script_of(text)]
+    shown = [[line if name == "srt" else unescaped(line) for line in cue.lines] for cue in cues]
+    seams([line for cue in shown for line in cue], text)  # nothing is lost, nothing is new
+    assert text.replace(" ", "") == "".join("".join(x["parts"]) for x in lines).replace("-->", "→").translate(BLANK)
+    for cue, shows in zip(cues, shown, strict=True):
+        assert 0 < cue.end - cue.start <= rules.max_s + MS and len(shows) <= rules.max_lines
+        assert all(width(line, rules) <= rules.line_columns for line in shows)
+    assert all(cue.end < following.start for cue, following in pairwise(cues)), "no overlap, and a gap"
+    assert answer["file"] == write([Segment(**row, confidence=1.0) for row in rows], name), "as of a recording"
+
+
+BLANK = dict.fromkeys(map(ord, " \n\t"))
+
+
+@QUICK
+@given(said())
+def test_plain_text_is_made_in_the_page_as_the_server_would(paper, lines):
+    made = paper.evaluate(MAKE, lines)
+    assert made["file"] == write([Segment(**row, confidence=1.0) for row in made["rows"]], "txt")
+
+
+def test_what_cannot_be_made_a_file_of_is_one_clear_line(service):
+    row = {"start_s": 0.0, "end_s": 1.0, "text": "食" * 2000}
+    far = [row | {"start_s": float(i), "end_s": i + 1.0} for i in range(MAX_FILE_CHARACTERS // 2000 + 1)]
+    for name, lines, words in (
+        ("docx", [row], "no transcript format"),
+        ("srt", [row, row], "Row 2: start_s is before the end of the row before."),
+        ("srt", [row | {"text": 7}], "Row 1: text is no text."),
+        ("srt", "x", "rows is no list."),
+        ("srt", far, f"text is longer than {MAX_FILE_CHARACTERS:,} characters."),
+        ("srt", [row] * 10_001, "There are more than 10,000 rows."),
+    ):
+        assert words in service.subtitles(name, lines)["error"]
+    chinese = Say("zh-HK").of(service.subtitles("srt", [row, row]))
+    assert chinese["error"].startswith("第 2 行：")
+
+
+def test_files_are_made_one_at_a_time_and_nobody_takes_all_places():
+    who, row = threading.local(), {"start_s": 0.0, "end_s": 1.0, "text": "食飯"}
+    engine = new_engine()
+    service = LiveService(engine, visitor=lambda: who.name)
+    answers = []
+
+    def ask(name: str) -> dict:
+        who.name = name
+        answers.append(service.subtitles("srt", [row]))
+        return answers[-1]
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in ("a", "a", "b", "c")]
+    with service._one_at_a_time:
+        for n, thread in enumerate(threads, start=1):
+            thread.start()
+            while len(service._files) < n:
+                time.sleep(0.001)
+            if n == 2:
+                assert "2 of your requests" in ask("a")["error"]
+        assert "Too many people" in ask("d")["error"]
+    for thread in threads:
+        thread.join()
+    engine.close()
+    assert sum("食飯" in answer.get("file", "") for answer in answers) == 4 and len(service._files) == 0
 
 
 @pytest.mark.parametrize(

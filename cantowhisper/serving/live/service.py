@@ -8,6 +8,7 @@ import base64
 import binascii
 import functools
 import logging
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -15,8 +16,14 @@ import numpy as np
 from cantowhisper.contracts import CantowhisperError
 from cantowhisper.serving.glossary import read_words
 from cantowhisper.serving.live.engine import LiveEngine, UnknownSession
+from cantowhisper.serving.offline.editing.rows import read_lines
+from cantowhisper.serving.subtitles import write
+from cantowhisper.serving.texts.say import said
+from cantowhisper.serving.web.refusal import Refusal
+from cantowhisper.serving.web.visitors import UnderWay
 from cantowhisper.speech.mel import SAMPLE_RATE
 
+MAX_FILE_CHARACTERS = 200_000  # of one file of subtitles: ten hours of speech, seconds of work at the worst
 MAX_SAMPLE = 2**40  # two years of sound: a number beyond it is a mistake
 log = logging.getLogger(__name__)
 
@@ -47,6 +54,8 @@ class LiveService:
 
     def __init__(self, engine: LiveEngine, *, visitor: Callable[[], str] = lambda: ""):
         self._engine, self._visitor = engine, visitor
+        # Whoever waits holds a thread, and who writes a core.
+        self._files, self._one_at_a_time = UnderWay(per_visitor=2, in_all=4), threading.Lock()
 
     @answered
     def start(self, language: str = "", script: str = "", at: int = 0, known: str = "") -> dict:
@@ -103,6 +112,22 @@ class LiveService:
     def finish(self, session: str, at: int, seen: int = 0) -> dict:
         """Say that sample `at` is the end, and get the answer of push. Poll until it is `final`."""
         return self.push(session, at, "", seen=seen, end=True)
+
+    @answered
+    def subtitles(self, name: str, lines: list) -> dict:
+        """The lines that a tab has as {"file": text}, by the rules of captions; nothing of it is kept.
+
+        No endpoint: programs have their lines, and `write` of serving/subtitles.py.
+
+        name : "srt" or "vtt"
+        lines : rows as in offline/editing/rows.py, without a recording
+        """
+        segments = read_lines(lines)
+        if sum(len(segment.text) for segment in segments) > MAX_FILE_CHARACTERS:
+            long = said("rows.long", what="text", most=f"{MAX_FILE_CHARACTERS:,}")
+            raise Refusal(said("rows.wrong", fault=long), status=413)
+        with self._files.one(self._visitor()), self._one_at_a_time:
+            return {"file": write(segments, str(name))}
 
 
 def _count(value) -> int:

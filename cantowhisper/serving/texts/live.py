@@ -10,8 +10,8 @@ TEXTS = {  # key: zh-HK, zh-CN, en
     "live.privacy": (
         "聲會送去伺服器轉成文字，唔會存低；錄音同文字只留喺呢個分頁。",
         "声音会送到服务器转成文字，不会保存；录音和文字只留在这个标签页。",
-        "Sound is sent to the server to be written down and is not stored there; the recording and the text stay in "
-        "this tab.",
+        "Sound is sent to the server to be written down and is not stored there; the recording and the text are kept "
+        "in this tab alone.",
     ),
     "live.slow": (
         "呢個模型未匯出，出字會慢好多。管理員：cantowhisper export MODEL。",
@@ -98,6 +98,11 @@ TEXTS = {  # key: zh-HK, zh-CN, en
         "而家好多人用，等緊位；你講嘅嘢會留住。",
         "现在很多人在用，正在等位；你说的话会保留。",
         "All places are taken: waiting for one. What you say is kept.",
+    ),
+    "live.problem.no_file": (
+        "連唔到伺服器，字幕檔要佢整；TXT 就唔使，請試 TXT，或者遲啲再試。",
+        "连接不到服务器，字幕文件由它生成；TXT 不需要服务器，可以先下载 TXT，或稍后再试。",
+        "The server makes subtitles and cannot be reached: try again later, or take TXT, which needs no server.",
     ),
     "live.problem.refused_by_server": (
         "伺服器唔接受：{detail}",

@@ -72,9 +72,25 @@ def read_rows(value: object, limits: Limits) -> tuple[Corrected, ...]:
         raise Refusal(said("rows.empty"))
     if len(found) > limits.max_files:
         raise Refusal(said("rows.recordings", most=limits.max_files))
-    if sum(len(_list(one, key)) for one in found for key in ("rows", "before")) > MAX_ROWS:
-        raise Refusal(said("rows.many", most=f"{MAX_ROWS:,}"), status=413)
+    _require_few(sum(len(_list(one, key)) for one in found for key in ("rows", "before")))
     return tuple(_recording(one, limits) for one in found)
+
+
+def read_lines(rows: object) -> list[Segment]:
+    """Rows without a recording, as the live page has them.
+
+    Raises
+    ------
+    Refusal : one line that says what is wrong with which row
+    """
+    values = _list({"rows": rows}, "rows")
+    _require_few(len(values))
+    return [shown for shown, _ in _rows(values, math.inf)]
+
+
+def _require_few(n_rows: int) -> None:
+    if n_rows > MAX_ROWS:
+        raise Refusal(said("rows.many", most=f"{MAX_ROWS:,}"), status=413)
 
 
 def parsed(text: str | bytes) -> object:
