@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 def routes(service: Service) -> list[Route]:
     """The routes, to be put before those of the page."""
     one_at_a_time = threading.Semaphore()  # a decoded recording is up to 170 MB
+    one_core = asyncio.Semaphore()  # whatever is written at once; the longest text takes a minute
 
     async def edited(request: Request) -> Response:
         name = request.url.path.rpartition("/")[2]
@@ -51,7 +52,8 @@ def routes(service: Service) -> list[Route]:
             recordings = await run_in_threadpool(read_rows, await request.json(), service.limits)
             if name == "clips":
                 return await _clips(service, request, recordings, one_at_a_time)
-            content, file_name = await run_in_threadpool(_transcript, recordings, name)
+            async with one_core:
+                content, file_name = await run_in_threadpool(_transcript, recordings, name)
             return Response(content, headers=_headers(file_name))
         except ClientDisconnect:
             return Response(status_code=499)
