@@ -282,7 +282,8 @@ window.corrections = (() => {
       const lines = recording.rows.map(({ text, speaker }) => {
         if (!speaker || speaker === before || !text) return text;
         before = speaker;
-        return `${typeof speaker === "number" ? `Speaker ${speaker}` : speaker}: ${text}`;
+        const name = typeof speaker === "number" ? phrase("speaker.number", { number: speaker }) : speaker;
+        return phrase("speaker.turn", { name, text });
       });
       return page.recordings.length > 1 ? `— ${recording.name} —\n${lines.join("\n")}` : lines.join("\n");
     });

@@ -59,6 +59,10 @@ def downloaded(tab, name: str) -> Path:
     return Path(download.value.path())
 
 
+def saved(tab, name: str) -> str:
+    return downloaded(tab, name).read_text("utf-8")
+
+
 def correct_three_and_split_one(tab) -> list[str]:
     """Text by typing, times and a name in their fields, and the cursor; returns the texts then."""
     edit(tab, 0).fill("你哋今日食咗飯未")
@@ -110,7 +114,7 @@ def test_rows_are_corrected_and_downloads_carry_it(url, chrome, clips):  # noqa:
         tab.keyboard.press("Escape")
         expected = ["你哋今日食咗飯未", "後面條街有間鋪頭賣", "多謝晒你呀早晨", HEARD[4] + HEARD[5]]
         assert texts(tab) == expected
-        rows = [line.split("\t") for line in downloaded(tab, "tsv").read_text("utf-8").splitlines()[1:]]
+        rows = [line.split("\t") for line in saved(tab, "tsv").splitlines()[1:]]
         assert [row[2] for row in rows] == expected and rows[1] == ["3000", "5800", expected[1], "陳太"]
         assert [row[3] for row in rows] == ["1", "陳太", "1", "陳太"], "a new name is the speaker's"
         assert rows[3][:2] == ["12000", "17500"]
@@ -131,7 +135,7 @@ def test_jyutping_stands_above_cantonese_rows_and_in_no_text(url, chrome, clips)
         readings = "all => all.map((one) => [one.parentElement.textContent, one.dataset.reading])"
         found = [["銀", "ngan4"], ["行", "hong4"], ["行", "haang4"], ["街", "gaai1"]]
         assert cell.locator("rt").evaluate_all(readings) == found and cell.text_content() == "銀行 OK 行街"
-        assert downloaded(tab, "txt").read_text("utf-8").splitlines()[0].endswith("銀行 OK 行街")
+        assert saved(tab, "txt").splitlines()[0].endswith("銀行 OK 行街")
         edit(tab, 2)
         assert low(tab.evaluate(CONTRASTS)) == []
         tab.keyboard.press("Escape")
@@ -140,22 +144,28 @@ def test_jyutping_stands_above_cantonese_rows_and_in_no_text(url, chrome, clips)
 
 
 @pytest.mark.parametrize(
-    ("locale", "language", "title"),
+    ("locale", "language", "title", "first"),
     [
-        ("zh-HK", "zh-HK", "粵語轉文字"),
-        ("zh-SG", "zh-CN", "粤语转文字"),
-        ("en-AU", "en", "Cantonese to text"),
+        ("zh-HK", "zh-HK", "粵語轉文字", "講者 1："),
+        ("zh-SG", "zh-CN", "粤语转文字", "说话人 1："),
+        ("en-AU", "en", "Cantonese to text", "Speaker 1: "),
     ],
 )
-def test_a_visitor_reads_one_language(url, chrome, clips, locale, language, title):  # noqa: F811
+def test_a_visitor_reads_one_language(url, chrome, clips, locale, language, title, first):  # noqa: F811
     with visit(chrome, url, locale=locale) as tab:
         upload(tab, clips / "market_morning.mp3")
         tab.locator("#go").click()
         tab.locator("#download-txt:enabled").wait_for()
+        box = tab.locator("#transcript textarea")
+        assert [text.startswith(first + HEARD[0]) for text in (box.input_value(), saved(tab, "txt"))] == [True, True]
         edit(tab, 1).fill("後面條街有間鋪頭賣")
+        tab.locator("tr.editor .who").fill("陳太")
+        tab.keyboard.press("Escape")
+        for text in (box.input_value(), saved(tab, "txt"), saved(tab, "srt")):
+            assert first + HEARD[0] in text and f"陳太{first[-2:].lstrip('1')}後面" in text, "names stay"
         tab.get_by_role("tab").nth(1).click()
         tab.locator("#recording").wait_for()
-        assert strangers(tab, language, beside="td.text, #file, [data-testid=file]") == []
+        assert strangers(tab, language, beside="td.text, td.speaker, #file, [data-testid=file]") == []
         assert (tab.title(), tab.locator("html").get_attribute("lang")) == (title, language)
         assert tab.locator(".languages [aria-current]").get_attribute("lang") == language
         if language == "zh-HK":

@@ -151,6 +151,17 @@ def test_every_format_says_who_speaks():
     assert [row["speaker"] for row in whole["segments"]] == [1, 2, 2, 1] and "Speaker" not in whole["text"]
 
 
+def test_a_reader_of_chinese_is_told_in_chinese_and_tables_keep_numbers():
+    say = Say("zh-HK")
+    named = [*SAID, replace(SAID[0], start_s=90.0, end_s=91.0, speaker="Ann")]
+    text = subtitles.write(named, "txt", say)
+    assert text.splitlines()[:2] == ["講者 1：食咗飯未呀？", "講者 2：食咗"] and "Ann：食咗飯未呀？" in text
+    assert "講者 1：" in subtitles.write(named, "srt", say) and "<v 講者 2>" in subtitles.write(named, "vtt", say)
+    for name in subtitles.FORMATS:
+        assert "Speaker" not in subtitles.write(named, name, say)
+    assert all(subtitles.write(named, name, say) == subtitles.write(named, name) for name in ("tsv", "json"))
+
+
 @pytest.mark.parametrize("name", subtitles.FORMATS)
 def test_nothing_is_said_of_speakers_where_they_were_not_asked_for(name):
     plain = [replace(segment, speaker=0) for segment in SAID]

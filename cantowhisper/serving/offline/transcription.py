@@ -101,11 +101,16 @@ class StopRequests:
         return visitor in self._asked
 
 
-def write_files(segments: Sequence[Segment], folder: str | Path, stem: str, names: Sequence[str]) -> list[str]:
-    """Write the transcript in the formats `names` as folder/stem.name and return the paths in that order."""
+def write_files(
+    segments: Sequence[Segment], folder: str | Path, stem: str, names: Sequence[str], say: Say | None = None
+) -> list[str]:
+    """Write the transcript in the formats `names` as folder/stem.name and return the paths in that order.
+
+    say : as in subtitles.write
+    """
     paths = [Path(folder) / f"{Path(stem).name or 'transcript'}.{name}" for name in names]
     for path, name in zip(paths, names, strict=True):
-        write_text(write(segments, name), path)
+        write_text(write(segments, name, say), path)
     return [str(path) for path in paths]
 
 

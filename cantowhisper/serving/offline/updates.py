@@ -171,7 +171,7 @@ def _shown_by(kept: str, limits: Limits) -> Shown:
 
 def _rewrite(shown: Shown, folder: str, say: Say) -> dict:
     results = _Scripted(shown.script)(shown.results)
-    return _finished(results, shown, say) | _files(results, folder) | {"shown": shown}
+    return _finished(results, shown, say) | _files(results, folder, say) | {"shown": shown}
 
 
 def _corrected(shown: Shown, say: Say) -> dict:
@@ -185,7 +185,7 @@ def _finished(results: Sequence[Result], shown: Shown, say: Say) -> dict:
     """The text of a finished transcript, with what the page's editor takes."""
     rows = [as_rows(*one, say) for one in zip(results, shown.results, shown.media, strict=True)]
     table = view.sections(results, shown.media, say, key=shown.key, script=shown.script, rows=rows)
-    return {"transcript": view.text_of(results), "segments": table}
+    return {"transcript": view.text_of(results, say), "segments": table}
 
 
 def _changes(status: Status, media: dict[Path, str], folder: str, scripted: _Scripted, say: Say) -> dict:
@@ -211,25 +211,27 @@ def _shown(status: Status, media: dict[Path, str], folder: str, scripted: _Scrip
             last = results[-1]
             return _refused(view.cut_short(last, say) if last.progress.cut_short else say("state.no_speech"))
         shown = Shown(results, where, scripted.script)
-        return state | _finished(texts, shown, say) | _files(texts, folder) | {"shown": shown}
+        return state | _finished(texts, shown, say) | _files(texts, folder, say) | {"shown": shown}
     # The player is set once: a new one would begin again each time.
     begun = any(r.progress.segments or r.before for r in results)
-    text = {"transcript": view.text_of(texts), "segments": view.sections(texts, where, say)}
+    text = {"transcript": view.text_of(texts, say), "segments": view.sections(texts, where, say)}
     return state | text | ({} if begun or len(where) > 1 else {"player": view.player(where[0], say)})
 
 
-def _files(results: Sequence[Result], folder: str) -> dict:
-    paths = downloads(results, folder)
+def _files(results: Sequence[Result], folder: str, say: Say) -> dict:
+    paths = downloads(results, folder, say=say)
     if not paths:
         return _no_files()
     files = {name: gr.update(value=path, interactive=True) for name, path in zip(DOWNLOADS, paths, strict=True)}
     return files | {"clips": gr.update(interactive=True)}
 
 
-def downloads(results: Sequence[Result], folder: str, names: Sequence[str] = DOWNLOADS) -> list[str]:
+def downloads(
+    results: Sequence[Result], folder: str, names: Sequence[str] = DOWNLOADS, *, say: Say | None = None
+) -> list[str]:
     """One file a format; of several transcripts, an archive a format. What could not be read is in none of them.
 
-    The base model's transcript is one more, NAME.before.
+    The base model's transcript is one more, NAME.before. say : as in subtitles.write
     """
     transcripts: list[tuple[str, Sequence[Segment]]] = []
     for number, result in enumerate(results, start=1):
@@ -238,10 +240,10 @@ def downloads(results: Sequence[Result], folder: str, names: Sequence[str] = DOW
             transcripts.append((name, result.progress.segments))
             transcripts += [(f"{name}.before", result.before)] if result.before else []
     if len(transcripts) <= 1 and len(results) == 1:
-        return [path for name, segments in transcripts for path in write_files(segments, folder, name, names)]
+        return [path for name, segments in transcripts for path in write_files(segments, folder, name, names, say)]
     archives = [Path(folder) / f"transcripts-{name}.zip" for name in names]
     for name, segments in transcripts:
-        for archive, file in zip(archives, write_files(segments, folder, name, names), strict=True):
+        for archive, file in zip(archives, write_files(segments, folder, name, names, say), strict=True):
             with zipfile.ZipFile(archive, "a") as pack:
                 pack.write(file, Path(file).name)
     return [str(archive) for archive in archives] if transcripts else []

@@ -108,9 +108,9 @@ def _duration(seconds: float, say: Say) -> str:
     return say("seconds", n=f"{seconds:.0f}") if seconds < 90 else say("minutes", n=f"{seconds / 60:.0f}")
 
 
-def text_of(results: Sequence[Result]) -> str:
+def text_of(results: Sequence[Result], say: Say) -> str:
     """The transcripts as plain text, under the recordings' names if there are several."""
-    lines = lambda segments: "\n".join(s.text for s in named_turns(segments))
+    lines = lambda segments: "\n".join(s.text for s in named_turns(segments, say))
     texts = [(r.name, lines(r.progress.segments)) for r in results if r.problem is None]
     if len(results) == 1:
         return "".join(text for _, text in texts)

@@ -14,6 +14,8 @@ TEXTS = {  # key: zh-HK, zh-CN, en
     "text": ("文字", "文字", "Text"),
     "recording": ("錄音", "录音", "Recording"),
     "play_from": ("由 {at} 播放", "从 {at} 播放", "Play from {at}"),
+    "speaker.number": ("講者 {number}", "说话人 {number}", "Speaker {number}"),
+    "speaker.turn": ("{name}：{text}", "{name}：{text}", "{name}: {text}"),
     "seconds": ("{n} 秒", "{n} 秒", "{n} s"),
     "minutes": ("{n} 分鐘", "{n} 分钟", "{n} min"),
     "hours": ("{n} 小時", "{n} 小时", "{n} h"),

@@ -53,7 +53,8 @@ def routes(service: Service) -> list[Route]:
             if name == "clips":
                 return await _clips(service, request, recordings, one_at_a_time)
             async with one_core:
-                content, file_name = await run_in_threadpool(_transcript, recordings, name)
+                say = Say(language_of(request))
+                content, file_name = await run_in_threadpool(_transcript, recordings, name, say)
             return Response(content, headers=_headers(file_name))
         except ClientDisconnect:
             return Response(status_code=499)
@@ -74,10 +75,10 @@ def _refused(error: Exception, language: str) -> Response:
     return Refusal(told, status=400 if isinstance(error, CantowhisperError) else 500).response()
 
 
-def _transcript(recordings: Sequence[Corrected], name: str) -> tuple[bytes, str]:
+def _transcript(recordings: Sequence[Corrected], name: str, say: Say) -> tuple[bytes, str]:
     """The file's bytes and name."""
     with tempfile.TemporaryDirectory(prefix="cantowhisper-") as folder:
-        paths = [Path(path) for path in downloads(as_results(recordings), folder, [name])]
+        paths = [Path(path) for path in downloads(as_results(recordings), folder, [name], say=say)]
         if not paths:
             raise Refusal(said("rows.no_transcript"))
         return paths[0].read_bytes(), paths[0].name
