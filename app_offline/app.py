@@ -27,7 +27,7 @@ from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.speakers.voices import available as speakers_available
 from cantowhisper.serving.texts import editor, offline, shared
 from cantowhisper.serving.texts.say import Say, Told, said, script_of
-from cantowhisper.serving.theme import SHARED_STYLE, calm_theme
+from cantowhisper.serving.theme import SHARED_SCRIPT, SHARED_STYLE, calm_theme
 from cantowhisper.serving.web.language import Page
 from cantowhisper.serving.web.running import leave_at_once_if_busy, require_port, run_until_asked
 from cantowhisper.serving.web.settings import Whereabouts, add_serve_options, from_environment, opened, run_page
@@ -110,7 +110,7 @@ def _wire(page: gr.Blocks, service: Service, buttons: tuple, sources: list, choi
     def ask(request: gr.Request):
         service.stops.ask(request.session_hash)
 
-    (go, stop), (_, script, *_), shown = buttons, choices, list(outputs.values())
+    (go, stop), (_, script, *_, words), shown = buttons, choices, list(outputs.values())
     quietly = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
     read_in = gr.Textbox(Told(lambda say: say.language), visible=False)  # what the page was written in comes back
     done = go.click(work, [*sources, *choices, read_in], shown, **quietly)
@@ -118,6 +118,7 @@ def _wire(page: gr.Blocks, service: Service, buttons: tuple, sources: list, choi
     for may_differ in (script.change, done.then):  # the choice may have changed during the work too
         may_differ(rewrite, [script, outputs["shown"], kept, read_in], shown, js=CORRECTED, **quietly)
     page.load(restore, [kept, read_in], shown, js=KEPT, **quietly)
+    page.load(None, None, words, js="() => window.listedWords.kept()")
     stop.click(ask, **AT_ONCE)
     page.unload(ask)  # a closed tab stops computing
 
@@ -222,7 +223,8 @@ def example_clips() -> list[Path]:
 def launch_options(service: Service) -> dict:
     """Arguments of `launch()` without which the page would not look, or not be safe, as intended."""
     limits = service.limits
-    scripts = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPT_FILES)
+    files = [SHARED_SCRIPT, *(HERE / name for name in SCRIPT_FILES)]
+    scripts = "\n".join(file.read_text(encoding="utf-8") for file in files)
     head = lambda say: f"<script>{script_of([shared, offline, editor], say)}{scripts}</script>"
     return {
         "app_kwargs": service.site.app_kwargs([*openai_api.routes(service), *editing.routes(service)]),

@@ -27,7 +27,7 @@ from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.texts import live, shared
 from cantowhisper.serving.texts.languages import name_of
 from cantowhisper.serving.texts.say import Say, Told, script_of
-from cantowhisper.serving.theme import SHARED_STYLE, calm_theme, page_head
+from cantowhisper.serving.theme import SHARED_SCRIPT, SHARED_STYLE, calm_theme, page_head
 from cantowhisper.serving.web.filter import Open
 from cantowhisper.serving.web.language import Page
 from cantowhisper.serving.web.running import leave_at_once_if_busy, require_port, run_until_asked
@@ -143,7 +143,8 @@ def unused() -> None:
 
 def _program(say: Say) -> str:
     """The page's script, with what it tells people."""
-    return script_of([shared, live], say) + "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    files = [SHARED_SCRIPT, *(HERE / name for name in SCRIPTS)]
+    return script_of([shared, live], say) + "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def _body(recognizer: Recognizer, say: Say) -> str:

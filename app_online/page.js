@@ -212,6 +212,7 @@ countMicrophones();
 navigator.mediaDevices?.addEventListener("devicechange", countMicrophones);
 
 setInterval(() => running && showLag(), 500);
+if ($("words")) $("words").value = window.listedWords.kept();
 setState("idle", transcript.lines.length ? "restored" : "idle");
 transcript.playable(Infinity);
 if (new URLSearchParams(location.search).has("raw"))

@@ -360,6 +360,24 @@ class Listed:
         yield Segment(0.0, 1.0, "／".join(words), 0.9)
 
 
+def test_names_and_terms_survive_a_reload_and_another_language(app, chrome, one_second):
+    service = Service(Listed(), limits=LIMITS)
+    page = app.build_page(service, examples=[])
+    with serving(page, **app.launch_options(service)) as address, visit(chrome, address) as tab:
+        tab.locator("#words textarea").fill("深水埗\n陳大文")
+        for again in (tab.reload, tab.locator(".languages a[lang=zh-HK]").click):
+            again()
+            tab.wait_for_function("document.querySelector('#words textarea')?.value === '深水埗\\n陳大文'")
+        tab.locator("html[lang=zh-HK]").wait_for()
+        upload(tab, Path(one_second))
+        tab.locator("#go").click()
+        tab.locator("#segments td.text").get_by_text("深水埗／陳大文").wait_for()
+        with visit(chrome, address) as other:
+            assert other.evaluate("window.listedWords.kept()") == "", "in that tab alone"
+        tab.locator("#words textarea").fill("")
+        assert tab.evaluate("window.listedWords.kept()") == "", "an empty list is one, too"
+
+
 @pytest.mark.slow
 def test_names_and_terms_can_be_typed(app, chrome, one_second):
     service = Service(Listed(), limits=LIMITS)

@@ -101,6 +101,15 @@ def test_text_outlives_a_reload_and_a_look_at_another_page_until_it_is_cleared(t
     assert asked == [] and shown(tab, "committed") == ""
 
 
+def test_names_and_terms_outlive_a_reload_and_another_language(tab):
+    tab.locator("#live-words").fill("深水埗\n陳大文")
+    tab.reload()
+    tab.wait_for_function("document.querySelector('#live-words')?.value === '深水埗\\n陳大文'")
+    tab.locator(".languages a[lang=zh-HK]").click()
+    tab.locator("html[lang=zh-HK]").wait_for()
+    tab.wait_for_function("document.querySelector('#live-words')?.value === '深水埗\\n陳大文'")
+
+
 def test_subtitles_come_from_the_server_and_plain_text_does_without_it(tab):
     answer_dialogs(tab)
     tab.evaluate(FILL, ["我哋今日去街市買餸之後返屋企，煮飯食然後一齊睇戲同埋飲茶", "<b>"])

@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import re
 import secrets
 import zipfile
 from dataclasses import replace
@@ -26,14 +27,15 @@ from cantowhisper.serving.offline.editing import jyutping
 from cantowhisper.serving.offline.editing.clips import Gone, write_clips
 from cantowhisper.serving.offline.editing.results import as_results, as_rows
 from cantowhisper.serving.offline.editing.rows import ADDRESSES, JYUTPING, Corrected, read_rows
-from cantowhisper.serving.offline.limits import Limits
+from cantowhisper.serving.offline.limits import LimitError, Limits
 from cantowhisper.serving.offline.service import Result, Service
 from cantowhisper.serving.offline.transcription import Progress
 from cantowhisper.serving.offline.updates import Shown, restored, rewritten
 from cantowhisper.serving.subtitles import write
-from cantowhisper.serving.texts.say import Say
+from cantowhisper.serving.texts import say
+from cantowhisper.serving.texts.say import LANGUAGES, Say
 from cantowhisper.serving.web.refusal import Refusal
-from cantowhisper.speech.audio import load_audio
+from cantowhisper.speech.audio import AudioError, load_audio
 from cantowhisper.speech.mel import HOP_LENGTH, SAMPLE_RATE
 
 LIMITS = Limits()
@@ -108,7 +110,7 @@ def segments(draw) -> list[Segment]:
 def test_rows_come_back_as_they_went(rows, before):
     result = Result("街市.wav", Path("街市.wav"), Progress(tuple(rows), 60.0, 1.0, True), tuple(before))
     written = replace(result, progress=replace(result.progress, segments=tuple(replace(s, text="原") for s in rows)))
-    value = json.loads(as_rows(result, written, "", Say()))
+    value = json.loads(as_rows(result, written, ""))
     (back,) = read_rows({"recordings": [value]}, LIMITS)
     assert back.segments == tuple(rows) and back.before == tuple(before) and back.name == "街市.wav"
     assert all(s.text == "原" or not s.text for s in back.as_written)
@@ -258,6 +260,32 @@ def test_what_a_browser_kept_is_shown_again_as_text_and_a_lost_recording_is_told
     assert "src=" not in changes["player"]
     (changes,) = in_steps(restored("{}", limits=LIMITS))
     assert list(changes) == ["state"] and "no recordings" in changes["state"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (
+            LimitError(say.said("ask.large_file", size="300 MB", most="200 MB")),
+            ["上限係", "上限是", "the limit is"],
+        ),
+        (AudioError("no sound in it", reason="empty"), ["請再錄過", "请重新录制", "No sound in it."]),
+    ],
+    ids=["told", "of a decoder"],
+)
+def test_why_a_file_failed_follows_the_language_of_the_page(problem, words):
+    failed = Result("b.wav", Path("b.wav"), Progress((), 0.0, 0.0), problem=problem)
+    kept = as_rows(failed, failed, "")
+    for _ in range(2):  # from one language to another and on
+        value = {"result": "abc", "script": "", "recordings": [sent(ROW)["recordings"][0], json.loads(kept)]}
+        for language, own in zip(LANGUAGES, words, strict=True):
+            (changes,) = in_steps(restored(json.dumps(value), limits=LIMITS, say=Say(language)))
+            shown = re.search(r"<p class='status problem' role='alert'>(.*?)</p>", changes["segments"])[1]
+            assert own in shown and not [one for one in words if one != own and one in shown]
+        (_, back) = as_results(read_rows(value, LIMITS))
+        kept = as_rows(back, back, "")
+    older = {"recordings": [sent(problem="It was too long.")["recordings"][0]]}
+    assert str(as_results(read_rows(older, LIMITS))[0].problem) == "It was too long."
 
 
 def test_downloads_over_http(app, talk, tmp_path):  # noqa: F811

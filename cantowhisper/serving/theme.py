@@ -7,7 +7,7 @@ import gradio as gr
 
 from cantowhisper.serving.texts.say import LANGUAGES, Say
 
-SHARED_STYLE = Path(__file__).with_name("theme.css")
+SHARED_STYLE, SHARED_SCRIPT = (Path(__file__).with_name(name) for name in ("theme.css", "words.js"))
 
 
 def calm_theme() -> gr.themes.Base:

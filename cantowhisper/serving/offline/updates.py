@@ -183,7 +183,7 @@ def _corrected(shown: Shown, say: Say) -> dict:
 
 def _finished(results: Sequence[Result], shown: Shown, say: Say) -> dict:
     """The text of a finished transcript, with what the page's editor takes."""
-    rows = [as_rows(*one, say) for one in zip(results, shown.results, shown.media, strict=True)]
+    rows = [as_rows(*one) for one in zip(results, shown.results, shown.media, strict=True)]
     table = view.sections(results, shown.media, say, key=shown.key, script=shown.script, rows=rows)
     return {"transcript": view.text_of(results, say), "segments": table}
 

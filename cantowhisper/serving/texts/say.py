@@ -6,7 +6,7 @@ that is English, and that can say itself in the other languages.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -76,6 +76,19 @@ def said(key: str, **values) -> Told:
 
 def _say(say: Say, *, key: str, values: dict) -> str:
     return say(key, **values)
+
+
+def as_said(texts: Mapping[str, str]) -> Told:
+    """A text that was said before, by the language; for one that is missing any other stands.
+
+    >>> as_said({"zh-HK": "大", "en": "large"}), Say("zh-HK").of(as_said({"zh-HK": "大", "en": "large"}))
+    ('large', '大')
+    """
+    return Told(partial(_pick, texts=dict(texts)))
+
+
+def _pick(say: Say, *, texts: dict[str, str]) -> str:
+    return texts.get(say.language) or next(filter(None, texts.values()), "")
 
 
 def script_of(modules: Iterable, say: Say) -> str:

@@ -4,19 +4,18 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from cantowhisper.contracts import Segment
+from cantowhisper.contracts import CantowhisperError, Segment
 from cantowhisper.serving.offline.editing.rows import MAX_NOTE, Corrected
 from cantowhisper.serving.offline.service import Result
 from cantowhisper.serving.offline.transcription import Progress, friendly
-from cantowhisper.serving.texts.say import Say
+from cantowhisper.serving.texts.say import LANGUAGES, Say
 from cantowhisper.serving.web.refusal import Refusal
 
 
-def as_rows(result: Result, written: Result, media: str, say: Say) -> str:
+def as_rows(result: Result, written: Result, media: str) -> str:
     """A recording for the editor in the page, as JSON (see rows.py).
 
     written : the same result in the script that the model wrote
-    say : in which language a recording that was refused says why
     media : where the recording lies among the uploads; "" where it does not
     """
     value = {
@@ -27,9 +26,14 @@ def as_rows(result: Result, written: Result, media: str, say: Say) -> str:
         "before": list(map(_row, result.before, written.before)),
         "notes": list(result.progress.notes),
         "cut_short": result.progress.cut_short,
-        "problem": friendly(result.problem, say)[:MAX_NOTE] if result.problem else "",
+        "problem": _reasons(result.problem) if result.problem else "",
     }
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _reasons(problem: CantowhisperError) -> dict[str, str]:
+    """In each language, because the page may be shown in another one later."""
+    return {tag: friendly(problem, Say(tag))[:MAX_NOTE] for tag in LANGUAGES}
 
 
 def _row(segment: Segment, written: Segment) -> dict:

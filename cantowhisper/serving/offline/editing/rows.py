@@ -2,11 +2,11 @@
 
     {"recordings": [{"name": …, "path": …, "duration_s": …, "rows": [{"start_s": …, "end_s": …, "text": …,
         "confidence": …, "flags": […], "language": …, "speaker": …, "written": …}, …], "before": [rows of the
-        base model], "notes": […], "cut_short": …, "problem": …}, …]}
+        base model], "notes": […], "cut_short": …, "problem": {"zh-HK": …, "zh-CN": …, "en": …}}, …]}
 
 `path` is where the recording lies among the uploads, "" where it does not any more; only who uploaded it knows the
 folder's name. `written` is the text in the script that the model wrote, where another one is shown and the row was not
-typed over.
+typed over. `problem` says in each language of the pages why a recording was not transcribed; "" where it was.
 """
 
 import json
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from cantowhisper.contracts import Segment, UsageError
 from cantowhisper.serving.offline.limits import Limits
-from cantowhisper.serving.texts.say import said
+from cantowhisper.serving.texts.say import LANGUAGES, as_said, said
 from cantowhisper.serving.web.filter import is_own_file
 from cantowhisper.serving.web.refusal import Refusal
 from cantowhisper.speech.language import language_tag
@@ -117,8 +117,15 @@ def _recording(value: dict, limits: Limits) -> Corrected:
         before_as_written=tuple(written for _, written in before),
         notes=tuple(_text(note, "notes", MAX_NOTE) for note in _list(value, "notes", at_most=20)),
         cut_short=cut_short,
-        problem=_text(value.get("problem", ""), "problem", MAX_NOTE),
+        problem=_problem(value.get("problem", "")),
     )
+
+
+def _problem(value: object) -> str:
+    """Told, where the languages of the pages have it each."""
+    if not isinstance(value, dict):
+        return _text(value, "problem", MAX_NOTE)
+    return as_said({tag: _text(value.get(tag, ""), "problem", MAX_NOTE) for tag in LANGUAGES})
 
 
 def _rows(values: list, duration_s: float) -> list[tuple[Segment, Segment]]:
