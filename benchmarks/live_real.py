@@ -50,7 +50,7 @@ def main() -> None:
     arguments = parser.parse_args()
     speech = folder_of("REAL_SPEECH")
     model = arguments.model or folder_of("REAL_WEIGHTS") / "whisper-base"
-    recordings = mandarin(speech) if arguments.mandarin else cantonese()
+    recordings = joined_clips(speech, "zh-CN") if arguments.mandarin else cantonese()
     recordings = {n: r for n, r in recordings.items() if not arguments.only or any(o in n for o in arguments.only)}
     options = LiveOptions(**LiveOptions.read(arguments.set))
     with tempfile.TemporaryDirectory(prefix="cantowhisper-bench-") as folder:
@@ -67,9 +67,9 @@ def cantonese() -> dict[str, tuple[np.ndarray, Rows]]:
     return {name: (load_audio(path), rows) for name, (path, rows) in sorted(found.items())}
 
 
-def mandarin(speech: Path) -> dict[str, tuple[np.ndarray, Rows]]:
-    """zh-CN clips, five to a recording, with a pause after each."""
-    clips, found = read_clips(speech / SETS["zh-CN"][0], 100), {}
+def joined_clips(speech: Path, name: str) -> dict[str, tuple[np.ndarray, Rows]]:
+    """Clips of a set, five to a recording, with a pause after each."""
+    clips, found = read_clips(speech / SETS[name][0], 100), {}
     pause = np.zeros(round(PAUSE_S * SAMPLE_RATE), np.float32)
     for first in range(0, len(clips), CLIPS_A_RECORDING):
         sound, rows = [], []
@@ -77,7 +77,7 @@ def mandarin(speech: Path) -> dict[str, tuple[np.ndarray, Rows]]:
             start = sum(map(len, sound)) / SAMPLE_RATE
             rows.append((start, start + waveform.size / SAMPLE_RATE, said))
             sound += [waveform, pause]
-        found[f"zh-CN_{first // CLIPS_A_RECORDING:02}"] = (np.concatenate(sound), rows)
+        found[f"{name}_{first // CLIPS_A_RECORDING:02}"] = (np.concatenate(sound), rows)
     return found
 
 

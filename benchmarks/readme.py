@@ -18,6 +18,7 @@ from benchmarks.real_cantonese.tables import real_cantonese, real_cantonese_chin
 from benchmarks.tables_features import align, feature_steps, features
 from benchmarks.tables_real import (
     clean,
+    live_commit,
     long_form,
     short_inputs,
     short_inputs_chinese,
@@ -197,6 +198,7 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "layouts": layouts,
     "transcribe": transcribe,
     "live": live,
+    "live_commit": live_commit,
     "training": training,
     "clean": clean,
     "words": words,

@@ -136,6 +136,27 @@ def long_form(result: dict) -> str:
     return "\n".join(lines)
 
 
+def live_commit(result: dict) -> str:
+    """Two rules by which live text becomes final, from results/live_commit.json."""
+    lines = [
+        "| | CER | median delay of final text | 95th percentile | computation per second of audio |",
+        "|---|---|---|---|---|",
+    ]
+    for rule, row in result["rules"].items():
+        lines.append(
+            f"| {rule} | {row['cer']:.1f} % | {row['commit_delay_p50_s']:.2f} s | {row['commit_delay_p95_s']:.2f} s | "
+            f"{row['compute_s_per_audio_s']:.2f} |"
+        )
+    low, high = row["cer_minus_agreement_interval"]
+    lines += [
+        "",
+        f"({row['n_recordings']} recordings, {row['characters']} characters; a pass every {result['step_s']:g} s. CER by "
+        f"attention minus CER by agreement: {low:+.1f} to {high:+.1f} points, 95 % interval. CPU seconds of one thread, "
+        f"{where(result['machine'])}.)",
+    ]
+    return "\n".join(lines)
+
+
 def speakers(result: dict) -> str:
     """Who speaks, from results/speakers.json."""
     names = {

@@ -118,6 +118,8 @@ class DecodingOptions:
     # The token of 0.00 s, for text with timestamps by Whisper's rules (they are part of the result); None is without.
     first_timestamp: int | None = None
     words: Any = None  # names and terms that are favoured, a serving.engines.words.Words
+    # A batch of one clip, of so many frames: also where each token's attention peaks, from engines that tell.
+    peaks_in_frames: int | None = None
 
 
 @dataclass(frozen=True)

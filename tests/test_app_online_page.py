@@ -267,7 +267,7 @@ def test_the_language_that_is_heard_is_said_and_marks_the_text(app, microphone):
     class Hears(Scripted):
         facts, n_heard, n_passes = ModelFacts(), 0, 0
 
-        def decode(self, waveform, prefix="", *, language=None):
+        def decode(self, waveform, prefix="", *, language=None, attention=False):
             assert language == "<|yue|>"
             self.n_passes += 1
             return super().decode(waveform, prefix, language=language)

@@ -322,7 +322,7 @@ class Detects(Scripted):
         super().__init__(**options)
         self.n_heard, self.languages_decoded = 0, set()
 
-    def decode(self, waveform, prefix="", *, language=None):
+    def decode(self, waveform, prefix="", *, language=None, attention=False):
         self.languages_decoded.add(language)
         return super().decode(waveform, prefix, language=language)
 
@@ -342,7 +342,7 @@ def test_a_session_does_not_listen_for_its_language_at_every_pass(speech, langua
 
 def test_cantonese_by_name_is_decoded_by_a_stock_model_and_written_traditionally(speech):
     class Writes(Detects):
-        def decode(self, waveform, prefix="", *, language=None):
+        def decode(self, waveform, prefix="", *, language=None, attention=False):
             self.languages_decoded.add(language)
             return Hypothesis("这里有鱼"[len(prefix) :])
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from cantowhisper.serving.live.agreement import common_prefix_length
 from cantowhisper.speech.text import REPLACEMENT_CHARACTER
 
 
@@ -28,3 +29,22 @@ def character_times(
         for i, character in enumerate(text):
             if not character.isspace():
                 yield character, round(start + i * width, 3), round(start + (i + 1) * width, 3)
+
+
+def least_values(
+    decode: Callable[[list[int]], str], begin: list[int], ids: Sequence[int], values: Sequence[float]
+) -> Iterator[float]:
+    """Yield for each character of a text the least of its tokens' values; characters of one token share its value.
+
+    decode : token ids to text
+    begin : tokens before the text
+    ids, values : its tokens, and a value of each
+    """
+    text, least = decode([*begin, *ids]), float("inf")
+    n = common_prefix_length(decode(begin), text)
+    for number, value in enumerate(values, start=1):
+        least = min(least, value)
+        n_whole = common_prefix_length(decode([*begin, *ids[:number]]), text)
+        if n_whole > n:
+            yield from [least] * (n_whole - n)
+            n, least = n_whole, float("inf")

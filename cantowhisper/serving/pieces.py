@@ -88,13 +88,17 @@ class Pieces:
         found = self._decode_chunks(batch) if batch[0].is_chunk else self._decode_alone(batch)
         return [[segment for segment in segments if segment.text] for segments in found]
 
-    def decode_after(self, job: Job, prefix: list[int]) -> Decoded:
-        """What follows the tokens `prefix`, which are text already, in one piece; as it comes, without a second try."""
+    def decode_after(self, job: Job, prefix: list[int], *, attention: bool = False) -> Decoded:
+        """What follows the tokens `prefix`, which are text already, in one piece; as it comes, without a second try.
+
+        attention : also where that of each token peaks
+        """
         options = DecodingOptions(
             max_new_tokens=max(1, job.budget - len(prefix)),
             suppress_tokens=self.vocabulary.suppressed,
             prefix_length=len(prefix),
             words=self.words,
+            peaks_in_frames=n_frames(job.span.end - job.span.start) if attention else None,
         )
         (decoded,) = self.engine.decode(*self.inputs([job]), [*self.prompt, *prefix], options)
         return decoded

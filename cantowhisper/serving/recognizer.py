@@ -14,6 +14,7 @@ import numpy as np
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, Segment, UsageError
 from cantowhisper.serving.batches import batches, chunks
+from cantowhisper.serving.characters import least_values
 from cantowhisper.serving.detection import first_speech
 from cantowhisper.serving.engines.engine import Engine
 from cantowhisper.serving.engines.open import find_export, open_engine
@@ -28,6 +29,7 @@ from cantowhisper.serving.segments import SegmentOptions, Span, audible, find_se
 from cantowhisper.serving.speakers.labels import require_speakers, with_speakers
 from cantowhisper.speech.context import Context, context_of
 from cantowhisper.speech.language import language_code, language_token
+from cantowhisper.speech.mel import SAMPLE_RATE
 from cantowhisper.speech.text import to_script
 
 LIVE_BUCKET_FRAMES = 20  # a live pass shares its batch with nobody; half a second less of input is a tenth of its work
@@ -162,7 +164,13 @@ class Recognizer:
                 yield replace(segment, characters=pieces.characters(segment)) if characters else segment
 
     def decode(
-        self, waveform: np.ndarray, prefix: str = "", *, language: str | None = None, words: Sequence[str] = ()
+        self,
+        waveform: np.ndarray,
+        prefix: str = "",
+        *,
+        language: str | None = None,
+        words: Sequence[str] = (),
+        attention: bool = False,
     ) -> Hypothesis:
         """What is said after `prefix` in one piece of speech, which is taken as it is (live: it may still go on).
 
@@ -174,6 +182,7 @@ class Recognizer:
         prefix : text of its beginning; the text returned goes on from there (with a space where one belongs)
         language : code or name; default is what the model was trained for, or for a stock model what it hears here
         words : as in `stream`
+        attention : also where the model looked for each character; engines on torch do not tell
 
         Returns
         -------
@@ -185,12 +194,14 @@ class Recognizer:
         options = {"context": replace(self.context, bucket_frames=LIVE_BUCKET_FRAMES), "words": self._favoured(words)}
         pieces = self._pieces(waveform, language, **options)
         begin = self.vocabulary.encode(prefix)
-        decoded = pieces.decode_after(pieces.job(span), begin)
+        decoded = pieces.decode_after(pieces.job(span), begin, attention=attention)
         ids = self.vocabulary.text_ids(decoded.token_ids)
         unsure = next((i for i, p in enumerate(decoded.log_probs) if p < np.log(CONFIDENT)), len(decoded.token_ids))
         sure_ids = self.vocabulary.text_ids(decoded.token_ids[:unsure])
         text, sure, old = (self.vocabulary.decode([*begin, *more]) for more in (ids, sure_ids, []))
-        return Hypothesis(text[len(old) :], max(0, common_prefix_length(text, sure) - len(old)))
+        from_end_s = [waveform.size / SAMPLE_RATE - second for second in decoded.peaks_s]
+        nearest = least_values(self.vocabulary.decode, begin, ids, from_end_s)
+        return Hypothesis(text[len(old) :], max(0, common_prefix_length(text, sure) - len(old)), tuple(nearest))
 
     @property
     def takes_words(self) -> bool:

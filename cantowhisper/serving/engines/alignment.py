@@ -23,14 +23,30 @@ def token_times(queries: np.ndarray, keys: np.ndarray, *, n_frames: int) -> list
     -------
     tokens + 1 numbers that do not fall
     """
+    return [step * SECONDS_A_POSITION for step in first_columns(-_attention(queries, keys, n_frames))]
+
+
+def token_peaks(queries: np.ndarray, keys: np.ndarray, *, n_frames: int) -> list[float]:
+    """Seconds at which the attention of each token is highest (AlignAtt; Papi et al., arXiv 2305.11408).
+
+    Parameters
+    ----------
+    queries : float32 (heads, tokens, width of a head), of all tokens from the prompt on: where one token looks is told
+        from where the others look, so that a short text alone says little
+    keys, n_frames : as in `token_times`
+    """
+    return (_attention(queries, keys, n_frames).argmax(axis=1) * SECONDS_A_POSITION).tolist()
+
+
+def _attention(queries: np.ndarray, keys: np.ndarray, n_frames: int) -> np.ndarray:
+    """How much more than others each token looks at each position that hears the clip, (tokens, positions)."""
     heard = keys[:, : max(1, n_frames // FRAMES_PER_POSITION)]
     logits = queries @ heard.transpose(0, 2, 1) / np.sqrt(queries.shape[-1])
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
     weights /= weights.sum(axis=-1, keepdims=True)
     spread = weights.std(axis=1, keepdims=True)
     weights = (weights - weights.mean(axis=1, keepdims=True)) / np.maximum(spread, 1e-9)
-    steps = first_columns(-_median(weights, MEDIAN_POSITIONS).mean(axis=0))
-    return [step * SECONDS_A_POSITION for step in steps]
+    return _median(weights, MEDIAN_POSITIONS).mean(axis=0)
 
 
 def _median(values: np.ndarray, width: int) -> np.ndarray:

@@ -18,6 +18,7 @@ class Decoded(NamedTuple):
     token_ids: list[int]
     mean_log_prob: float  # the end token counts: knowing where to stop is part of it
     log_probs: tuple[float, ...] = ()  # of each token
+    peaks_s: tuple[float, ...] = ()  # where each token's attention peaks in the clip, if that was asked for
 
 
 class Engine(Protocol):

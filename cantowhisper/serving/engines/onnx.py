@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from cantowhisper.contracts import DECODER_CROSS_FILE, DECODER_FILE, ENCODER_FILE, CantowhisperError, DecodingOptions
-from cantowhisper.serving.engines.alignment import token_times
+from cantowhisper.serving.engines.alignment import token_peaks, token_times
 from cantowhisper.serving.engines.engine import Decoded
 from cantowhisper.serving.engines.rivals import greedy_with_words
 from cantowhisper.serving.engines.search import Rules, beam_search, greedy
@@ -51,7 +51,15 @@ class OnnxEngine:
         else:
             search = partial(beam_search, beam_size=options.beam_size, words=options.words)
         prompts = np.tile(np.array(prompt, np.int64), (len(mels), 1))
-        return search(self._decoding(mels, windows), prompts, rules)
+        decoding = self._decoding(mels, windows)
+        found = search(decoding, prompts, rules)
+        return [self._with_peaks(*found, decoding, prompt, n)] if (n := options.peaks_in_frames) else found
+
+    def _with_peaks(self, decoded: Decoded, decoding: "_Decoding", prompt: list[int], n_frames: int) -> Decoded:
+        ids = np.array([[*prompt, *decoded.token_ids]], np.int64)
+        queries, keys = decoding.anew().alignment(ids, self._alignment_heads)
+        peaks_s = token_peaks(queries[:, :-1], keys, n_frames=n_frames)
+        return decoded._replace(peaks_s=tuple(peaks_s[len(prompt) - 1 :]))
 
     def first_probabilities(self, mels: np.ndarray, windows: Windows, start: int) -> np.ndarray:
         logits = self._decoding(mels, windows).advance(np.full((len(mels), 1), start, np.int64))
@@ -105,6 +113,10 @@ class _Decoding:
         self._step, self._heard, self._at = step, heard, 0
         self._room: dict[str, np.ndarray] = {}  # where what was heard was put in another order: its first clips
         self._past: dict | None = None
+
+    def anew(self) -> "_Decoding":
+        """Of the same clips, with nothing written yet."""
+        return _Decoding(self._step, self._heard)
 
     def advance(self, ids: np.ndarray) -> np.ndarray:
         logits, *new = self._step.session.run_with_ort_values(["logits", *self._step.new_names], self._feed(ids))

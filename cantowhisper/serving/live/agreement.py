@@ -37,6 +37,12 @@ class Hypothesis(NamedTuple):
 
     text: str
     n_confident: int = 0
+    # Of each character, seconds of sound that came after where the model looked for it; () where nobody knows.
+    from_end_s: tuple[float, ...] = ()
+
+    def without_first(self, n: int) -> "Hypothesis":
+        """The same without its first n characters."""
+        return Hypothesis(self.text[n:], max(0, self.n_confident - n), self.from_end_s[n:])
 
 
 def agreed(new: str, old: str) -> int:

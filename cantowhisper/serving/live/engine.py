@@ -20,7 +20,7 @@ from cantowhisper.serving.glossary import NO_WORDS
 from cantowhisper.serving.live.agreement import DecodeRequest, Hypothesis, implausible, letters_of
 from cantowhisper.serving.live.language import SpokenLanguage
 from cantowhisper.serving.live.limits import LiveLimits
-from cantowhisper.serving.live.options import LiveOptions
+from cantowhisper.serving.live.options import ATTENTION, LiveOptions
 from cantowhisper.serving.live.pace import Level, Pace, PaceOptions
 from cantowhisper.serving.live.session import Session
 from cantowhisper.serving.menus import default_script
@@ -104,7 +104,7 @@ class LiveEngine:
             prefix=prefix[:MAX_PREFIX],
             words=tuple(words),
             max_held_s=self.limits.max_held_s,
-            options=self.options,
+            options=self.options.for_model(trained=bool(own)),
             visitor=visitor,
             own_language="" if language == "auto" else own,
             detection=SpokenLanguage() if language == "auto" or not (named or own) else None,
@@ -237,6 +237,7 @@ class LiveEngine:
         """What a pass writes, after the lines before it or, where that gives nothing or a loop, alone."""
         begin = request.heard + request.prefix
         asked = {"language": session.language} | ({"words": session.words} if session.words else {})
+        asked |= {"attention": True} if session.options.commit == ATTENTION and not request.final else {}
         hypothesis = self.recognizer.decode(session.sound(request), begin, **asked)
         nothing = not request.prefix and not letters_of(hypothesis.text)
         if request.heard and (nothing or implausible(hypothesis.text, request)):

@@ -1,11 +1,9 @@
 """When to listen again, and which characters stay: the policy of live transcription.
 
 Pure: no audio, threads or clocks. It is told how likely each 32 ms is speech, says which samples to
-recognise next, and is told what was heard. Text is agreed by LocalAgreement-2 (Macháček et al. 2023, "Turning
-Whisper into a real-time transcription system"): what two passes in a row say is committed and never changes. Unlike
-there, characters are compared instead of words, both passes must be sure of them or all passes over `agree_s` of new
-sound agree, a pause commits everything, a pass is given the committed characters as its beginning (so it only writes
-what is new, and cannot contradict them), and no timestamps of the model are used.
+recognise next, and is told what was heard. Committed text never changes: a pass is given it as its beginning, so it
+writes only what is new and cannot contradict it. In the middle of speech, witness.py says which characters are
+committed; a pause commits everything. No timestamps of the model are used.
 """
 
 import math
@@ -15,15 +13,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cantowhisper.serving import hallucination
-from cantowhisper.serving.live.agreement import (
-    BETWEEN_LINES,
-    DecodeRequest,
-    Hypothesis,
-    common_letters,
-    implausible,
-    letters_of,
-)
+from cantowhisper.serving.live.agreement import BETWEEN_LINES, DecodeRequest, Hypothesis, implausible
 from cantowhisper.serving.live.options import LiveOptions
+from cantowhisper.serving.live.witness import Witness
 from cantowhisper.serving.segments import WINDOW
 from cantowhisper.speech.mel import SAMPLE_RATE
 from cantowhisper.speech.text import REPLACEMENT_CHARACTER
@@ -49,8 +41,7 @@ class _Utterance:
     peaked: bool = False  # whether it was ever surely speech
     committed: str = ""
     tentative: str = ""
-    said_since: list[int] = field(default_factory=list)  # of each tentative letter: end of the first pass to say it
-    n_confident: int = 0  # so many letters of `tentative` the last pass was sure of
+    witness: Witness = field(default_factory=Witness)  # of what is tentative
     decoded_to: int = 0  # end of the last pass
     plausible: bool = False  # whether that pass was believed
     passes: list[tuple[int, int]] = field(default_factory=list)  # end of each, and how many characters by then
@@ -232,20 +223,21 @@ class LivePolicy:
             self._end(self._utterances[-1], self.n_samples)
 
     def accept(self, request: DecodeRequest, hypothesis: Hypothesis) -> None:
-        """Take what a pass heard: commit what it says like those before, or all of it at the end of an utterance."""
+        """Take what a pass heard: commit what is final of it, or all of it at the end of an utterance."""
         utterance, text = self._utterances[0], hypothesis.text
         utterance.decoded_to = request.end
         if request.heard and not request.prefix:  # the line begins here: no space or comma after the one before
             text = text.lstrip(BETWEEN_LINES)
-            hypothesis = hypothesis._replace(n_confident=hypothesis.n_confident - len(hypothesis.text) + len(text))
+            hypothesis = hypothesis.without_first(len(hypothesis.text) - len(text))
         text = text.replace(REPLACEMENT_CHARACTER, "") if request.final else text.split(REPLACEMENT_CHARACTER)[0]
         utterance.plausible = not implausible(text, request)
         if request.final:
             self._close(utterance, text if utterance.plausible else utterance.tentative)
         elif utterance.plausible:
-            n_agreed = self._agree(utterance, Hypothesis(text, max(0, hypothesis.n_confident)), request.end)
-            utterance.committed += text[:n_agreed]
-            utterance.tentative = text[n_agreed:]
+            heard = hypothesis._replace(text=text)
+            n_final = utterance.witness.n_final(heard, utterance.tentative, request.end, self.options)
+            utterance.committed += text[:n_final]
+            utterance.tentative = text[n_final:]
             utterance.passes.append((request.end, len(utterance.committed) + len(utterance.tentative)))
             self._trim(utterance)
 
@@ -254,18 +246,6 @@ class LivePolicy:
         self._utterances.popleft()
         utterance.committed += text
         self._add_line(utterance, utterance.end, len(utterance.committed))
-
-    def _agree(self, utterance: _Utterance, hypothesis: Hypothesis, end: int) -> int:
-        """How many characters to commit: two passes were sure of them, or all of the last `agree_s` say so."""
-        letters, said = letters_of(hypothesis.text), letters_of(utterance.tentative)
-        n_confident = sum(place < hypothesis.n_confident for place, _ in letters)
-        same = common_letters(letters, said)
-        since = utterance.said_since[:same] + [end] * (len(letters) - same)
-        long_ago = end - self._samples(self.options.agree_s)
-        n_old = next((i for i, first in enumerate(since[:same]) if first > long_ago), same)
-        n = max(n_old, min(same, n_confident, utterance.n_confident))
-        utterance.said_since, utterance.n_confident = since[n:], max(0, n_confident - n)
-        return letters[n - 1][0] + 1 if n else 0
 
     def _trim(self, utterance: _Utterance) -> None:
         """Stop listening to the committed beginning of a long utterance.
