@@ -150,9 +150,9 @@ def live_commit(result: dict) -> str:
     low, high = row["cer_minus_agreement_interval"]
     lines += [
         "",
-        f"({row['n_recordings']} recordings, {row['characters']} characters; a pass every {result['step_s']:g} s. CER by "
-        f"attention minus CER by agreement: {low:+.1f} to {high:+.1f} points, 95 % interval. CPU seconds of one thread, "
-        f"{where(result['machine'])}.)",
+        f"({row['n_recordings']} recordings, {row['characters']} characters; a pass every {result['step_s']:g} s. CER "
+        f"by attention minus CER by agreement: {low:+.1f} to {high:+.1f} points, 95 % interval. CPU seconds of one "
+        f"thread, {where(result['machine'])}.)",
     ]
     return "\n".join(lines)
 
