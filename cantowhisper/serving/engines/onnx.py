@@ -56,6 +56,9 @@ class OnnxEngine:
         return [self._with_peaks(*found, decoding, prompt, n)] if (n := options.peaks_in_frames) else found
 
     def _with_peaks(self, decoded: Decoded, decoding: "_Decoding", prompt: list[int], n_frames: int) -> Decoded:
+        """By a pass over the whole text at once, which costs as much as a few of its tokens."""
+        if not decoded.token_ids:
+            return decoded
         ids = np.array([[*prompt, *decoded.token_ids]], np.int64)
         queries, keys = decoding.anew().alignment(ids, self._alignment_heads)
         peaks_s = token_peaks(queries[:, :-1], keys, n_frames=n_frames)
