@@ -137,22 +137,24 @@ def long_form(result: dict) -> str:
 
 
 def live_commit(result: dict) -> str:
-    """Two rules by which live text becomes final, from results/live_commit.json."""
+    """Rules by which live text becomes final, from results/live_commit.json."""
     lines = [
-        "| | CER | median delay of final text | 95th percentile | computation per second of audio |",
-        "|---|---|---|---|---|",
+        "| | CER | minus agreement's, points | median delay | 95th percentile | computation per second of audio |",
+        "|---|---|---|---|---|---|",
     ]
     for rule, row in result["rules"].items():
+        low, high = row["cer_minus_agreement_interval"]
         lines.append(
-            f"| {rule} | {row['cer']:.1f} % | {row['commit_delay_p50_s']:.2f} s | {row['commit_delay_p95_s']:.2f} s | "
-            f"{row['compute_s_per_audio_s']:.2f} |"
+            f"| {rule} | {row['cer']:.1f} % | {'–' if rule == 'agreement' else f'{low:+.1f} to {high:+.1f}'} | "
+            f"{row['commit_delay_p50_s']:.2f} s | {row['commit_delay_p95_s']:.2f} s | "
+            f"{row['compute_s_per_audio_s']:.2f} s |"
         )
-    low, high = row["cer_minus_agreement_interval"]
+    one = result["rules"]["agreement"]
     lines += [
         "",
-        f"({row['n_recordings']} recordings, {row['characters']} characters; a pass every {result['step_s']:g} s. CER "
-        f"by attention minus CER by agreement: {low:+.1f} to {high:+.1f} points, 95 % interval. CPU seconds of one "
-        f"thread, {where(result['machine'])}.)",
+        f"({one['n_recordings']} recordings, {one['characters']} characters; a pass every {result['step_s']:g} s. "
+        "Delays are from a character's end to its final text; differences are 95 % intervals; computation is CPU time "
+        f"of one thread; {where(result['machine'])}.)",
     ]
     return "\n".join(lines)
 

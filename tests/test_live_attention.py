@@ -21,7 +21,7 @@ from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE
 from cantowhisper.speech.text import cer_edits
 
-ATTENTION = LiveOptions(commit="attention")
+ATTENTION = LiveOptions(commit="attention", near_end_s=0.6)
 SPEECH, PAUSE = 0.9, 0.02
 
 
