@@ -234,3 +234,28 @@ def words(result: dict) -> str:
         f"({forced[0]} without a list). {where(result['machine'])}.)",
     ]
     return "\n".join(lines)
+
+
+def punctuation(result: dict) -> str:
+    """Marks from pauses and from the stock model, from results/punctuation.json."""
+    names = {"zh-HK": "Cantonese", "zh-CN": "Mandarin", "zh-TW": "Taiwanese"}
+    sources = {"pauses": "pauses", "cantowhisper": "whisper-base", "faster-whisper": "whisper-base, faster-whisper"}
+    lines = [
+        "| sentences | marks from | any mark | commas | full stops | inside of sentences |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in result["sets"].items():
+        for source in filter(row.get, sources):
+            cells = (_found(row[source][kind]) for kind in ("any", "comma", "stop", "inside"))
+            lines.append(f"| {names[name]} ({row['n_sentences']}) | {sources[source]} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"(Precision / recall, and the number of true marks. Pauses of {result['comma_s']:g} s are commas and of "
+        f"{result['stop_s']:g} s full stops, as chosen on Japanese clips; {where(result['machine'])}.)",
+    ]
+    return "\n".join(lines)
+
+
+def _found(rate: dict) -> str:
+    shares = ("–" if rate[name] is None else f"{rate[name]:.0%}" for name in ("precision", "recall"))
+    return f"{' / '.join(shares)} ({rate['true']})"
