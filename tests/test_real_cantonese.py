@@ -1,7 +1,6 @@
 """The benchmark of fine-tuning: folds that share nothing, recipes that take their steps, figures that add up."""
 
 import copy
-import dataclasses
 from pathlib import Path
 
 import datasets
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.real_cantonese.folds import N_FOLDS, assign_folds, split_of
-from benchmarks.real_cantonese.further import averaged_seeds, made
+from benchmarks.real_cantonese.further import averaged_runs, made
 from benchmarks.real_cantonese.recipes import (
     RECIPES,
     Clock,
@@ -54,7 +53,11 @@ def test_each_clip_is_tested_once_and_validated_once():
     splits = [split_of(rows, fold) for fold in range(N_FOLDS)]
     for name in ("test", "validation"):
         assert sorted(int(i) for split in splits for i in split[name]["id"]) == list(range(30))
-    for split in splits:
+    turns = [split_of(rows, 1, turn=turn) for turn in range(N_FOLDS - 1)]
+    assert {frozenset(turn["test"]["id"]) for turn in turns} == {frozenset(splits[1]["test"]["id"])}
+    held_out = [splits[1]["test"], *(turn["validation"] for turn in turns)]
+    assert sorted(int(i) for part in held_out for i in part["id"]) == list(range(30))
+    for split in splits + turns:
         speakers = [set(map(int, split[name]["speaker"])) for name in ("train", "validation", "test")]
         assert sum(map(len, speakers)) == len(set.union(*speakers)) == 15
 
@@ -107,26 +110,30 @@ def test_replayed_clips_have_the_text_that_the_model_writes():
 
 
 @pytest.mark.slow
-def test_weights_of_several_seeds_are_averaged(tmp_path):
+def test_weights_of_several_runs_are_averaged(tmp_path):
     from training_data import small_split
 
     rows = small_split().select(range(6)).with_format("numpy")
-    splits = {"train": rows, "validation": rows.select([0, 1]).with_format("numpy")}
-    recipe = dataclasses.replace(RECIPES["three seeds averaged"], seeds=2)
+    turns = [
+        {"train": rows.select(train).with_format("numpy"), "validation": rows.select(chosen).with_format("numpy")}
+        for train, chosen in (([2, 3, 4, 5], [0, 1]), ([0, 1, 2, 3], [4, 5]))
+    ]
+    recipe = RECIPES["four turns averaged"]
     config = recipe.config(tmp_path, 20).with_overrides(
         max_steps=2, warmup_steps=0, evaluate_every_steps=1, save_every_steps=9, model="miniature"
     )
+    configs = [config, config.with_overrides(seed=21)]
     runs = []
-    for seed in (20, 21):
-        torch.manual_seed(seed)
-        one = config.with_overrides(seed=seed)
-        model, processor = prepare_model(one, rows["text"])
-        fit(recipe, model, processor, one, splits, made(tmp_path / f"alone_{seed}"))
+    for one, splits in zip(configs, turns, strict=True):
+        torch.manual_seed(one.seed)
+        model, processor = prepare_model(one, turns[0]["train"]["text"])
+        fit(recipe, model, processor, one, splits, made(tmp_path / f"alone_{one.seed}"))
         runs.append({name: weights.clone() for name, weights in model.state_dict().items()})
     torch.manual_seed(20)
-    model, processor = prepare_model(config, rows["text"])
-    curve = averaged_seeds(recipe, model, processor, config, splits, tmp_path / "both")
-    assert [point["step"] for point in curve] == [0, 1, 2, 0, 1, 2, 2]
+    model, processor = prepare_model(config, turns[0]["train"]["text"])
+    curve = averaged_runs(recipe, model, processor, configs, turns, tmp_path / "both")
+    assert [point["step"] for point in curve] == [0, 1, 2, 0, 1, 2]
+    assert curve[-1]["train_s"] > curve[2]["train_s"]  # the clock goes on
     for name, weights in mean_of(runs).items():
         torch.testing.assert_close(model.state_dict()[name], weights)
 

@@ -70,9 +70,13 @@ def assign_folds(speakers, texts, *, n_folds: int = N_FOLDS) -> np.ndarray:
     return fold
 
 
-def split_of(rows: datasets.Dataset, fold: int) -> dict[str, datasets.Dataset]:
-    """Tested on one fold, chosen on the next, trained on the other three: each clip is tested once, validated once."""
+def split_of(rows: datasets.Dataset, fold: int, *, turn: int = 0) -> dict[str, datasets.Dataset]:
+    """Tested on one fold, chosen on the next, trained on the other three: each clip is tested once, validated once.
+
+    turn : 0 to N_FOLDS - 2; so many folds further is the one that validates
+    """
     folds = assign_folds(rows["speaker"], rows["text"])
-    parts = {"test": folds == fold, "validation": folds == (fold + 1) % N_FOLDS}
+    others = [(fold + 1 + number) % N_FOLDS for number in range(N_FOLDS - 1)]
+    parts = {"test": folds == fold, "validation": folds == others[turn]}
     parts["train"] = ~(parts["test"] | parts["validation"])
     return {name: rows.select(np.flatnonzero(chosen)).with_format("numpy") for name, chosen in parts.items()}

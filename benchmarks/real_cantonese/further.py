@@ -1,13 +1,13 @@
 """What more runs give: weights averaged over seeds, and clips without transcripts that a tuned model labels."""
 
-import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
 import numpy as np
 import torch
 
-from benchmarks.real_cantonese.recipes import EVALUATE_EVERY, STEPS, Clock, Recipe, fit, mean_of, validate
+from benchmarks.real_cantonese.recipes import EVALUATE_EVERY, STEPS, Clock, Recipe, fit, mean_of
 from cantowhisper.curation.pseudo import pseudo_label
 from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.model import save_model
@@ -17,23 +17,25 @@ from cantowhisper.training.trainer import prepare_model
 UNLABELLED = "zh-HK-radio"
 
 
-def averaged_seeds(recipe: Recipe, model, processor, config: TrainConfig, splits: dict, folder: Path) -> list[dict]:
-    """Leave in `model` the mean of the best weights of runs with other seeds; returns the curve of all of them.
+def averaged_runs(
+    recipe: Recipe, model, processor, configs: Sequence[TrainConfig], splits: Sequence[dict], folder: Path
+) -> list[dict]:
+    """Leave in `model` the mean of the best weights of several runs; returns the curves of all of them.
 
+    configs, splits : of each run
     Runs from the same pretrained weights end near each other, so that their mean is a model too, and often a better one
     (model soups, Wortsman et al. 2022, arXiv 2203.05482).
     """
     clock, states, curve = Clock(), [], []
-    for number in range(recipe.seeds):
-        one = dataclasses.replace(config, seed=config.seed + number)
-        torch.manual_seed(one.seed)
+    for number, (config, own) in enumerate(zip(configs, splits, strict=True)):
+        torch.manual_seed(config.seed)
         if number:
-            model.load_state_dict(prepare_model(one, splits["train"]["text"])[0].state_dict())
-        keeper = fit(recipe, model, processor, one, splits, made(folder / str(number)), clock=clock)
+            model.load_state_dict(prepare_model(config, splits[0]["train"]["text"])[0].state_dict())
+        keeper = fit(recipe, model, processor, config, own, made(folder / str(number)), clock=clock)
         states.append({name: weights.clone() for name, weights in model.state_dict().items()})
         curve += keeper.curve
     model.load_state_dict(mean_of(states))
-    return [*curve, clock.point(curve[-1]["step"], validate(recipe, model, processor, config, splits))]
+    return curve
 
 
 def with_pseudo_labels(

@@ -34,6 +34,7 @@ class Recipe:
     mandarin: bool = False  # clips of the related language are mixed in
     replay: int = 0  # clips of the related language, with the text that the stock model writes of them
     seeds: int = 1  # of runs whose weights are averaged
+    turns: int = 1  # of runs, each validated on another of the folds, whose weights are averaged: all clips are heard
     pseudo: bool = False  # the tuned model transcribes further clips, and the stock one is tuned with them, too
     options: dict = field(default_factory=dict)
 
@@ -59,19 +60,20 @@ class Recipe:
         return TrainConfig().with_overrides(**(shared | self.options))
 
 
+CLIPS = {"learning_rate": 1e-5, "packed_share": 0.0, "timestamps_share": 0.0, "context_groups": 160}
 OURS = {"learning_rate": 1.5e-5, "packed_share": 0.2}
 RECIPES = {
     "usual": Recipe(padded=True, options={"learning_rate": 1e-5}),  # the blog post's learning rate
     "ours": Recipe(options=OURS),
-    "clips alone": Recipe(
-        options={"learning_rate": 1e-5, "packed_share": 0.0, "timestamps_share": 0.0, "context_groups": 160}
-    ),
+    "clips alone": Recipe(options=CLIPS),
     "lora": Recipe(options={"lora_rank": 32, "packed_share": 0.2}),
     "frozen encoder": Recipe(options=OURS | {"freeze_encoder": True}),
     "with Mandarin": Recipe(mandarin=True, options=OURS),
-    "replay": Recipe(replay=20, options=OURS),
-    "three seeds averaged": Recipe(seeds=3, options=OURS),
-    "pseudo-labels": Recipe(pseudo=True, options=OURS),
+    "replay": Recipe(replay=20, options=CLIPS),
+    "three seeds averaged": Recipe(seeds=3, options=CLIPS),
+    "four turns averaged": Recipe(turns=4, options=CLIPS),
+    "four turns with replay": Recipe(turns=4, replay=20, options=CLIPS),
+    "pseudo-labels": Recipe(pseudo=True, options=CLIPS),
 }
 
 

@@ -1,15 +1,18 @@
 """One run in a process of its own: python -m benchmarks.real_cantonese.run RECIPE FOLD SEED WORK OUT [--blends]"""
 
+import dataclasses
 import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import datasets
 import torch
 
 from benchmarks.real_cantonese import folds
-from benchmarks.real_cantonese.further import averaged_seeds, with_pseudo_labels
+from benchmarks.real_cantonese.further import averaged_runs, with_pseudo_labels
 from benchmarks.real_cantonese.recipes import (
     RECIPES,
     Recipe,
@@ -38,7 +41,9 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
     speech, weights = folder_of("REAL_SPEECH"), folder_of("REAL_WEIGHTS")
     recipe = RECIPES.get(name, Recipe())
     config = recipe.config(weights / "whisper-base", seed)
-    splits = folds.split_of(folds.cantonese(speech, work), fold)
+    cantonese = folds.cantonese(speech, work)
+    turns = [folds.split_of(cantonese, fold, turn=turn) for turn in range(recipe.turns)]
+    splits = turns[0]
     scored, others = folds.mandarin(speech, work)
     if recipe.mandarin:
         splits["train"] = mixed(splits["train"], others, at_most=len(splits["train"]))
@@ -48,7 +53,8 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
     model, processor = prepare_model(config, splits["train"]["text"])
     if recipe.replay:
         own = replayed(model, processor, config, others, n=recipe.replay)
-        splits["train"] = mixed(splits["train"], own, at_most=recipe.replay)
+        for one in turns:
+            one["train"] = mixed(one["train"], own, at_most=recipe.replay)
 
     def row(called: str, **more) -> dict:
         return {"recipe": called, "fold": fold, "seed": seed, **more, **scores(model, processor, config, tested)}
@@ -59,8 +65,9 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
     with tempfile.TemporaryDirectory(prefix="cantowhisper-bench-") as folder:
         parts, place = (recipe, model, processor, config, splits), Path(folder)
         n_labelled = 0
-        if recipe.seeds > 1:
-            curve = averaged_seeds(*parts, place)
+        if max(recipe.seeds, recipe.turns) > 1:
+            configs = [dataclasses.replace(config, seed=seed + number) for number in range(recipe.seeds * recipe.turns)]
+            curve = averaged_runs(recipe, model, processor, configs, turns * recipe.seeds, place)
         elif recipe.pseudo:
             curve, n_labelled = with_pseudo_labels(*parts, place, speech)
         else:
@@ -68,8 +75,7 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
             curve = keeper.curve
         spent = {"wall_s": round(time.perf_counter() - started, 1)}
         spent["peak_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        minutes = round(sum(frame_counts(splits["train"])) / 6000, 2)
-        said = {"options": described(config), "n_train": len(splits["train"]), "train_minutes": minutes}
+        said = {"options": described(config), **heard([one["train"] for one in turns])}
         said |= {"n_labelled": n_labelled} if n_labelled else {}
         rows = [row(name, curve=curve, **spent, **said)]
         if blends:
@@ -78,6 +84,12 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
             share = interpolated(recipe, model, processor, config, splits, keeper)
             rows.append(row(INTERPOLATED, share=share))
     return rows
+
+
+def heard(trained: Sequence[datasets.Dataset]) -> dict:
+    """How many clips all runs together have heard, and how many minutes they last."""
+    frames = {clip: n for split in trained for clip, n in zip(split["id"], frame_counts(split), strict=True)}
+    return {"n_train": len(frames), "train_minutes": round(sum(frames.values()) / 6000, 2)}
 
 
 def scores(model, processor, config, tested: dict) -> dict:
