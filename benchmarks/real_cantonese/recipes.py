@@ -66,6 +66,10 @@ RECIPES = {
     "usual": Recipe(padded=True, options={"learning_rate": 1e-5}),  # the blog post's learning rate
     "ours": Recipe(options=OURS),
     "clips alone": Recipe(options=CLIPS),
+    "and packed windows": Recipe(options=CLIPS | {"packed_share": 0.2}),
+    "and times": Recipe(options=CLIPS | {"timestamps_share": 0.2}),
+    "and 48 groups": Recipe(options=CLIPS | {"context_groups": 48}),
+    "and 1.5e-5": Recipe(options=CLIPS | {"learning_rate": 1.5e-5}),
     "lora": Recipe(options={"lora_rank": 32, "packed_share": 0.2}),
     "frozen encoder": Recipe(options=OURS | {"freeze_encoder": True}),
     "with Mandarin": Recipe(mandarin=True, options=OURS),
