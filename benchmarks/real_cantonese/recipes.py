@@ -75,8 +75,7 @@ RECIPES = {
     "with Mandarin": Recipe(mandarin=True, options=OURS),
     "replay": Recipe(replay=20, options=CLIPS),
     "three seeds averaged": Recipe(seeds=3, options=CLIPS),
-    "four turns averaged": Recipe(turns=4, options=CLIPS),
-    "four turns with replay": Recipe(turns=4, replay=20, options=CLIPS),
+    "four turns averaged": Recipe(turns=4, options=CLIPS | {"evaluate_every_steps": 2 * EVALUATE_EVERY}),
     "pseudo-labels": Recipe(pseudo=True, options=CLIPS),
 }
 

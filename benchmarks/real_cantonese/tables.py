@@ -26,7 +26,6 @@ NAMES = {
     "replay": "20 Mandarin clips with the stock model's own text",
     "three seeds averaged": "weights of three seeds averaged",
     "four turns averaged": "weights of four runs averaged, each validated on another fold",
-    "four turns with replay": "the same with those 20 Mandarin clips",
     "pseudo-labels": "with 99 clips that the tuned model labelled",
 }
 N_FOLDS = 5
