@@ -19,7 +19,7 @@ NAMES = {
     "times": "and times in a fifth of the labels",
     "48 groups": "48 groups of silence instead of 160",
     "1.5e-5": "learning rate 1.5e-5 instead of 1e-5",
-    "all four": "all four of these",
+    "all four": "packed windows, times, 48 groups, learning rate 1.5e-5",
     "lora": "LoRA, rank 32",
     "frozen encoder": "frozen encoder",
     "with Mandarin": "Mandarin clips mixed in",
