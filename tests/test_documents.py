@@ -158,16 +158,7 @@ def test_settings_exist_and_take_their_values(name):
         for key, value in re.findall(r"\b([a-z_]{4,}|OPEN)=([\w.@,/:-]*)", code):
             assert key in known or key.isupper(), f"{key}={value}"
             if key in {field.name for field in dataclasses.fields(TrainConfig)} and value:
-                TrainConfig().with_overrides(**{key: typed(value)})
-
-
-def typed(value: str) -> object:
-    if value in ("true", "false"):
-        return value == "true"
-    try:
-        return float(value) if "." in value else int(value)
-    except ValueError:
-        return value
+                TrainConfig().with_overrides(**TrainConfig.read([f"{key}={value}"]))
 
 
 @pytest.mark.parametrize("name", NAMES)
