@@ -238,7 +238,7 @@ def words(result: dict) -> str:
 
 def punctuation(result: dict) -> str:
     """Marks from pauses and from the stock model, from results/punctuation.json."""
-    names = {"zh-HK": "Cantonese", "zh-CN": "Mandarin", "zh-TW": "Taiwanese"}
+    names = {"zh-HK": "Cantonese", "zh-CN": "Mandarin", "zh-TW": "Mandarin of Taiwan"}
     sources = {"pauses": "pauses", "cantowhisper": "whisper-base", "faster-whisper": "whisper-base, faster-whisper"}
     lines = [
         "| sentences | marks from | any mark | commas | full stops | inside of sentences |",
