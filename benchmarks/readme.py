@@ -37,23 +37,29 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 def demo(result: dict) -> str:
     """The demo in a sentence or two, from results/demo.json."""
-    before, after = (result["scores"][which]["known voices"] for which in ("before", "after"))
-    machine = result["machine"]
+    before, rates = _before_and_range(result)
     return (
-        f"**Demo:** trained from scratch in {result['minutes']:g} minutes on {machine['cores']} CPU cores, the "
-        f"miniature Whisper has a character error rate (CER) of **{after['cer_no_punctuation']:.1%}** on sentences it "
-        f"has never heard ({before['cer_no_punctuation']:.0%} before training; n={after['n']}, synthetic voices)."
+        f"**Demo:** trained from scratch in {result['minutes']:g} minutes on {result['machine']['cores']} CPU cores, "
+        f"the miniature Whisper has a character error rate (CER) of **{rates}** on sentences it has never heard ("
+        f"{before['cer_no_punctuation']:.0%} before training; {len(result['seeds'])} seeds, n={before['n']}, synthetic "
+        "voices)."
     )
 
 
 def demo_chinese(result: dict) -> str:
     """The same in Chinese."""
-    before, after = (result["scores"][which]["known voices"] for which in ("before", "after"))
+    before, rates = _before_and_range(result)
     return (
         f"**示範**：在 {result['machine']['cores']} 個 CPU 核心上由零開始訓練 {result['minutes']:g} 分鐘，迷你 Whisper "
-        f"在從未聽過的句子上，字元錯誤率（CER）是 **{after['cer_no_punctuation']:.1%}**（訓練前 "
-        f"{before['cer_no_punctuation']:.0%}；n={after['n']}，合成語音）。"
+        f"在從未聽過的句子上，字元錯誤率（CER）是 **{rates}**（訓練前 {before['cer_no_punctuation']:.0%}；"
+        f"{len(result['seeds'])} 個隨機種子，n={before['n']}，合成語音）。"
     )
+
+
+def _before_and_range(result: dict) -> tuple[dict, str]:
+    """The score of all clips before training, and the range after it over the seeds."""
+    own = [one["cer"]["after"] for one in result["seeds"].values()]
+    return result["scores"]["before"]["all"], f"{min(own):.1%}–{max(own):.1%}"
 
 
 def demo_scores(result: dict) -> str:
@@ -200,6 +206,7 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "transcribe": transcribe,
     "live": live,
     "live_commit": live_commit,
+    "live_commit_tuned": live_commit,
     "training": training,
     "clean": clean,
     "words": words,

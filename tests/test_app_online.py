@@ -30,7 +30,7 @@ class Scripted:
     takes_words = True
     facts = ModelFacts(language="yue", language_token="<|yue|>")
 
-    def decode(self, waveform, prefix="", *, language=None, words=()):
+    def decode(self, waveform, prefix="", *, language=None, attention=False, words=()):
         text = "".join(chr(0x4E00 + i * 37 % 500) for i in range(int(waveform.size / SAMPLE_RATE * 4)))
         return Hypothesis(text[len(prefix) :])
 
@@ -328,7 +328,7 @@ def test_it_fits_a_phone_and_waits_for_a_place(app, microphone, dark):
 @pytest.mark.slow
 def test_recognised_text_is_shown_as_text(app, microphone):
     class Hostile(Scripted):
-        def decode(self, waveform, prefix="", *, language=None):
+        def decode(self, waveform, prefix="", *, language=None, attention=False):
             return Hypothesis("<img src=x onerror=alert(1)>"[len(prefix) :])
 
     engine = LiveEngine(Hostile())

@@ -131,17 +131,24 @@ def test_the_distance_is_how_late_text_is(near_end_s):
     assert len(policy.committed) > 8
 
 
-@pytest.mark.parametrize(("facts", "commit"), [(ModelFacts(), "attention"), (ModelFacts(language="yue"), "agreement")])
-def test_a_stock_model_commits_by_attention_and_a_trained_one_by_agreement(facts, commit):
+MERGED, PLAIN = ({"language": "yue", "trained_contexts": name} for name in ("merged", "variable"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "commit", "context_s"), [({}, "attention", 12), (MERGED, "attention", 0), (PLAIN, "agreement", 0)]
+)
+def test_the_rule_and_the_context_follow_from_the_model(facts, commit, context_s):
     class Nothing:
         languages, takes_words = ["yue"], False
 
     recognizer = Nothing()
-    recognizer.facts = facts
+    recognizer.facts = ModelFacts(**facts)
     engine = LiveEngine(recognizer, clock=SimulatedClock())
-    assert engine.sessions[engine.start()].options.commit == commit
-    chosen = LiveEngine(recognizer, clock=SimulatedClock(), options=LiveOptions(commit="agreement"))
-    assert chosen.sessions[chosen.start()].options.commit == "agreement"
+    found = engine.sessions[engine.start()].options
+    assert (found.commit, found.earlier_s) == (commit, context_s)
+    asked = LiveOptions(commit="agreement", context_s=5.0)
+    chosen = LiveEngine(recognizer, clock=SimulatedClock(), options=asked)
+    assert chosen.sessions[chosen.start()].options == asked
 
 
 def test_a_character_of_several_tokens_has_the_value_that_is_nearest_to_the_end():

@@ -38,7 +38,7 @@ class Scripted:
     def __init__(self, clock: SimulatedClock | None = None, *, costs_s: float = 0.0):
         self.heard, self._clock, self._costs_s = [], clock, costs_s
 
-    def decode(self, waveform, prefix="", *, language=None):
+    def decode(self, waveform, prefix="", *, language=None, attention=False):
         self.heard.append(waveform)
         if self._clock:
             self._clock.now_s += self._costs_s
@@ -49,7 +49,7 @@ class Scripted:
 class Listed(Scripted):
     """Remembers the words that it was given."""
 
-    def decode(self, waveform, prefix="", *, language=None, words=()):
+    def decode(self, waveform, prefix="", *, language=None, attention=False, words=()):
         self.words = words
         return super().decode(waveform, prefix, language=language)
 
@@ -406,7 +406,7 @@ def test_service_answers_and_never_raises(engine, speech):
 
 def test_a_model_that_fails_ends_nobodys_session(speech, caplog):
     class Broken(Scripted):
-        def decode(self, waveform, prefix="", *, language=None):
+        def decode(self, waveform, prefix="", *, language=None, attention=False):
             raise RuntimeError("secret words")
 
     engine = LiveEngine(Broken(), clock=SimulatedClock())
@@ -431,7 +431,7 @@ class Repeating(Scripted):
         super().__init__()
         self.answer = answer
 
-    def decode(self, waveform, prefix="", *, language=None):
+    def decode(self, waveform, prefix="", *, language=None, attention=False):
         self.heard.append(waveform)
         return Hypothesis(self.answer if prefix else "後面")
 

@@ -104,7 +104,7 @@ class LiveEngine:
             prefix=prefix[:MAX_PREFIX],
             words=tuple(words),
             max_held_s=self.limits.max_held_s,
-            options=self.options.for_model(trained=bool(own)),
+            options=self.options.for_model(facts),
             visitor=visitor,
             own_language="" if language == "auto" else own,
             detection=SpokenLanguage() if language == "auto" or not (named or own) else None,

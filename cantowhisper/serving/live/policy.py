@@ -107,7 +107,7 @@ class LivePolicy:
     def sound_from(self) -> int:
         """Sound before this sample is not heard again, not even in front of what is new."""
         end = self._utterances[-1].end or self.n_samples if self._utterances else self.n_samples
-        return min(self.needed_from, max(0, end - self._samples(self.options.context_s)))
+        return min(self.needed_from, max(0, end - self._samples(self.options.earlier_s)))
 
     @property
     def behind(self) -> int:
@@ -192,8 +192,8 @@ class LivePolicy:
         return self._request(first, self.n_samples, final=False)
 
     def _request(self, utterance: _Utterance, end: int, *, final: bool) -> DecodeRequest:
-        """A pass with as many of the lines before it as fit into `context_s`: a sentence is clearer after another."""
-        earliest, lines = end - self._samples(self.options.context_s), []
+        """A pass with as many of the lines before it as fit into `earlier_s`: a sentence is clearer after another."""
+        earliest, lines = end - self._samples(self.options.earlier_s), []
         for line in reversed(self.lines):
             if line.start < earliest or hallucination.repeats(line.text):
                 break
