@@ -19,6 +19,7 @@ from benchmarks.tables_features import align, feature_steps, features
 from benchmarks.tables_real import (
     clean,
     live_commit,
+    live_real,
     long_form,
     punctuation,
     short_inputs,
@@ -206,6 +207,7 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "transcribe": transcribe,
     "live": live,
     "live_commit": live_commit,
+    "live_real": live_real,
     "live_commit_tuned": live_commit,
     "training": training,
     "clean": clean,

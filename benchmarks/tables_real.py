@@ -136,6 +136,38 @@ def long_form(result: dict) -> str:
     return "\n".join(lines)
 
 
+def live_real(result: dict) -> str:
+    """Live text of the real weights beside whisper_streaming's policy and the file, from results/live_real.json."""
+    row = lambda name, here, there, unit: f"| {name} | {here:.2f}{unit} | {there:.2f}{unit} |"
+    low, high = result["real_live_minus_streaming_interval"]
+    file_low, file_high = result["real_live_minus_file_interval"]
+    lines = [
+        "| | here | whisper_streaming's policy |",
+        "|---|---|---|",
+        row("CER", result["live_cer"], result["streaming_cer"], " %"),
+        row(
+            "from a character's end to its final text, median",
+            result["real_commit_delay_p50_s"],
+            result["streaming_commit_delay_p50_s"],
+            " s",
+        ),
+        row("… 95th percentile", result["real_commit_delay_p95_s"], result["streaming_commit_delay_p95_s"], " s"),
+        row(
+            "computation per second of audio",
+            result["live_compute_s_per_audio_s"],
+            result["streaming_compute_s_per_audio_s"],
+            " s",
+        ),
+        "",
+        f"({result['n_recordings']} recordings, {result['minutes']:g} minutes; stock whisper-base, int8, "
+        f"{result['threads']} threads, greedy. CER minus the other's: {low:+.1f} to {high:+.1f} points, and minus the "
+        f"file's ({result['file_cer']:.1f} %) {file_low:+.1f} to {file_high:+.1f}. The other takes "
+        f"{result['real_compute_ratio']:.1f} times the computation. Of the faint characters, "
+        f"{result['revision_rate']:.0%} were written otherwise by a later pass; {where(result['machine'])}.)",
+    ]
+    return "\n".join(lines)
+
+
 def live_commit(result: dict) -> str:
     """Rules by which live text becomes final, from results/live_commit.json."""
     lines = [
