@@ -134,12 +134,12 @@ def test_of_what_is_said_next_the_sure_characters_are_counted_to_the_first_unsur
     for unsure in (ends[doubted], ends[doubted + 1] - 1):
         log_probs = np.log([0.94 if i == unsure else 0.96 for i in range(len(tokens))])
         with_engine(opened, lambda mel, t, p=tuple(log_probs): Decoded(tokens, -0.1, p))
-        assert opened.decode(piece) == (text, doubted)
+        assert opened.decode(piece)[:2] == (text, doubted)
         special = [opened.vocabulary.ids["<|notimestamps|>"], *tokens]  # is no text, and counts for none
         with_engine(opened, lambda mel, t, s=special, p=tuple(log_probs): Decoded(s, -0.1, (0.0, *p)))
-        assert opened.decode(piece) == (text, doubted)
+        assert opened.decode(piece)[:2] == (text, doubted)
     with_engine(opened, lambda mel, t: Decoded(tokens, -0.1, (0.0,) * len(tokens)))
-    assert opened.decode(piece) == (text, 5)
+    assert opened.decode(piece)[:2] == (text, 5)
 
 
 def test_silence_gives_no_segment_and_no_work(opened):
