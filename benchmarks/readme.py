@@ -17,6 +17,7 @@ from benchmarks.layouts import layouts
 from benchmarks.real_cantonese.tables import real_cantonese, real_cantonese_chinese, real_cantonese_table
 from benchmarks.tables_features import align, feature_steps, features
 from benchmarks.tables_real import (
+    DELAYS,
     clean,
     live_commit,
     live_real,
@@ -121,8 +122,7 @@ def transcribe(result: dict) -> str:
 def live(result: dict) -> str:
     """Live transcription beside LocalAgreement-2, from results/live.json."""
     names = {
-        "commit_delay_p50_s": "from a character's end to its final text, median",
-        "commit_delay_p95_s": "… 95th percentile",
+        **DELAYS,
         "first_tentative_delay_p50_s": "from the start of speech to its first text, median",
         "end_of_speech_to_final_p50_s": "from the end of speech to its final text, median",
         "compute_s_per_audio_s": "computation per second of audio, one pass a second",

@@ -136,28 +136,25 @@ def long_form(result: dict) -> str:
     return "\n".join(lines)
 
 
+# What figures of live text are called in tables.
+DELAYS = {
+    "commit_delay_p50_s": "from a character's end to its final text, median",
+    "commit_delay_p95_s": "… 95th percentile",
+}
+
+
 def live_real(result: dict) -> str:
     """Live text of the real weights beside whisper_streaming's policy and the file, from results/live_real.json."""
-    row = lambda name, here, there, unit: f"| {name} | {here:.2f}{unit} | {there:.2f}{unit} |"
+    rows = [(text, f"real_{key}", f"streaming_{key}", "s") for key, text in DELAYS.items()]
+    costs = ("live_compute_s_per_audio_s", "streaming_compute_s_per_audio_s")
+    rows = [("CER", "live_cer", "streaming_cer", "%"), *rows, ("computation per second of audio", *costs, "s")]
+    lines = ["| | here | whisper_streaming's policy |", "|---|---|---|"]
+    lines += [
+        f"| {text} | {result[here]:.2f} {unit} | {result[there]:.2f} {unit} |" for text, here, there, unit in rows
+    ]
     low, high = result["real_live_minus_streaming_interval"]
     file_low, file_high = result["real_live_minus_file_interval"]
-    lines = [
-        "| | here | whisper_streaming's policy |",
-        "|---|---|---|",
-        row("CER", result["live_cer"], result["streaming_cer"], " %"),
-        row(
-            "from a character's end to its final text, median",
-            result["real_commit_delay_p50_s"],
-            result["streaming_commit_delay_p50_s"],
-            " s",
-        ),
-        row("… 95th percentile", result["real_commit_delay_p95_s"], result["streaming_commit_delay_p95_s"], " s"),
-        row(
-            "computation per second of audio",
-            result["live_compute_s_per_audio_s"],
-            result["streaming_compute_s_per_audio_s"],
-            " s",
-        ),
+    lines += [
         "",
         f"({result['n_recordings']} recordings, {result['minutes']:g} minutes; stock whisper-base, int8, "
         f"{result['threads']} threads, greedy. CER minus the other's: {low:+.1f} to {high:+.1f} points, and minus the "

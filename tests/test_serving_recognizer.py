@@ -142,6 +142,15 @@ def test_of_what_is_said_next_the_sure_characters_are_counted_to_the_first_unsur
     assert opened.decode(piece)[:2] == (text, 5)
 
 
+def test_where_a_token_that_is_no_text_looked_counts_for_no_character(opened, market):
+    text, piece = "今日好凍呀", market[:SAMPLE_RATE]
+    tokens = ids(opened, text)
+    special = [opened.vocabulary.ids["<|notimestamps|>"], *tokens]
+    peaks_s = (0.9, *[0.1] * len(tokens))
+    with_engine(opened, lambda mel, t: Decoded(special, -0.1, (0.0,) * len(special), peaks_s))
+    assert opened.decode(piece, attention=True).from_end_s == pytest.approx((0.9,) * len(text))
+
+
 def test_silence_gives_no_segment_and_no_work(opened):
     with_engine(opened, lambda mel, t: pytest.fail("the model was asked about silence"))
     assert opened.transcribe(SILENCE) == []

@@ -199,9 +199,14 @@ class Recognizer:
         unsure = next((i for i, p in enumerate(decoded.log_probs) if p < np.log(CONFIDENT)), len(decoded.token_ids))
         sure_ids = self.vocabulary.text_ids(decoded.token_ids[:unsure])
         text, sure, old = (self.vocabulary.decode([*begin, *more]) for more in (ids, sure_ids, []))
-        from_end_s = [waveform.size / SAMPLE_RATE - second for second in decoded.peaks_s]
-        nearest = least_values(self.vocabulary.decode, begin, ids, from_end_s)
-        return Hypothesis(text[len(old) :], max(0, common_prefix_length(text, sure) - len(old)), tuple(nearest))
+        hypothesis = Hypothesis(text[len(old) :], max(0, common_prefix_length(text, sure) - len(old)))
+        if not decoded.peaks_s:
+            return hypothesis
+        looked_s = zip(decoded.token_ids, decoded.peaks_s, strict=True)
+        from_end_s = [
+            waveform.size / SAMPLE_RATE - second for one, second in looked_s if self.vocabulary.text_ids([one])
+        ]
+        return hypothesis._replace(from_end_s=tuple(least_values(self.vocabulary.decode, begin, ids, from_end_s)))
 
     @property
     def takes_words(self) -> bool:

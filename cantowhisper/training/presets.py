@@ -23,7 +23,7 @@ PRESETS = {
         adam_beta2=0.98,  # gradients of fresh weights change quickly
         weight_decay=0.01,
         dropout=0.1,
-        precision="fp32",  # everywhere, so that a seed gives one model: bf16 is coarse for small steps of fresh weights
+        precision="fp32",  # on every processor, so that machines with and without bf16 train alike
         # 50 minutes of seven voices: without variations clips are learned by heart. With them from the start, it takes
         # much longer until the decoder finds the place in the recording that it has come to.
         augment_from=0.25,
