@@ -111,7 +111,8 @@ def long_session(recognizer: Recognizer, recordings: Recordings, *, seconds: flo
     return {
         "hours": round(waveform.size / SAMPLE_RATE / 3600, 2),
         "samples_lost": waveform.size - track.view["have"] + gaps,
-        "memory_growth_mb_second_half": round(parts[-1]["memory_mb"] - parts[len(parts) // 2 - 1]["memory_mb"], 1),
+        # The last note is of after the session, when its memory has been given back.
+        "memory_growth_mb_second_half": round(parts[-2]["memory_mb"] - parts[len(parts) // 2 - 1]["memory_mb"], 1),
         "compute_last_over_first": round(full[-1]["compute_s_per_audio_s"] / full[0]["compute_s_per_audio_s"], 2),
         "p95_last_minus_first_s": round(full[-1]["p95_s"] - full[0]["p95_s"], 2),
         "parts": parts,

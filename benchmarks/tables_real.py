@@ -188,6 +188,29 @@ def live_commit(result: dict) -> str:
     return "\n".join(lines)
 
 
+def live_load(result: dict) -> str:
+    """Many speakers at once and a long session, from results/live_load.json."""
+    lines = ["| speakers at once | characters | median delay | 95th percentile |", "|---|---|---|---|"]
+    lines += [
+        f"| {number} | {row['characters']} | {row['p50_s']:.2f} s | **{row['p95_s']:.2f} s** |"
+        for number, row in result["speakers"].items()
+    ]
+    session = result["long_session"]
+    first, last = session["parts"][0], session["parts"][-1]
+    memory = session["memory_growth_mb_second_half"]
+    lines += [
+        "",
+        f"(Stock whisper-base, {result['threads']} threads; each speaker has a recording of their own, and all begin "
+        f"together.) A session of {session['hours']:g} hours with {result['long_session_model']}: "
+        f"{session['samples_lost']} samples lost; in its last {last['from_s'] - session['parts'][-2]['from_s']:.0f} "
+        f"seconds as in its first, text is final after {last['p95_s']:.2f} s (95 %; {first['p95_s']:.2f} s at first) "
+        f"and takes {1000 * last['compute_s_per_audio_s']:.0f} ms of computation per second of audio "
+        f"({1000 * first['compute_s_per_audio_s']:.0f}); memory grew by {memory:.1f} MB in the second half. "
+        f"{where(result['machine'])}.",
+    ]
+    return "\n".join(lines)
+
+
 def speakers(result: dict) -> str:
     """Who speaks, from results/speakers.json."""
     names = {
