@@ -143,7 +143,7 @@ DELAYS = {
 }
 
 
-def live_real(result: dict) -> str:
+def live_real(result: dict, *, model: str = "stock whisper-base") -> str:
     """Live text of the real weights beside whisper_streaming's policy and the file, from results/live_real.json."""
     rows = [(text, f"real_{key}", f"streaming_{key}", "s") for key, text in DELAYS.items()]
     costs = ("live_compute_s_per_audio_s", "streaming_compute_s_per_audio_s")
@@ -156,13 +156,18 @@ def live_real(result: dict) -> str:
     file_low, file_high = result["real_live_minus_file_interval"]
     lines += [
         "",
-        f"({result['n_recordings']} recordings, {result['minutes']:g} minutes; stock whisper-base, int8, "
+        f"({result['n_recordings']} recordings, {result['minutes']:g} minutes; {model}, int8, "
         f"{result['threads']} threads, greedy. CER minus the other's: {low:+.1f} to {high:+.1f} points, and minus the "
         f"file's ({result['file_cer']:.1f} %) {file_low:+.1f} to {file_high:+.1f}. The other takes "
         f"{result['real_compute_ratio']:.1f} times the computation. Of the faint characters, "
         f"{result['revision_rate']:.0%} were written otherwise by a later pass; {where(result['machine'])}.)",
     ]
     return "\n".join(lines)
+
+
+def live_real_tuned(result: dict) -> str:
+    """The same with a model that was tuned on real clips, from results/live_real_tuned.json."""
+    return live_real(result, model="tuned whisper-base")
 
 
 def live_commit(result: dict) -> str:
@@ -201,7 +206,7 @@ def live_load(result: dict) -> str:
     lines += [
         "",
         f"(Stock whisper-base, {result['threads']} threads; each speaker has a recording of their own, and all begin "
-        f"together.) A session of {session['hours']:g} hours with {result['long_session_model']}: "
+        f"together.) A session of {session['hours']:g} hours with the {result['long_session_model']} model: "
         f"{session['samples_lost']} samples lost; in its last {last['from_s'] - session['parts'][-2]['from_s']:.0f} "
         f"seconds as in its first, text is final after {last['p95_s']:.2f} s (95 %; {first['p95_s']:.2f} s at first) "
         f"and takes {1000 * last['compute_s_per_audio_s']:.0f} ms of computation per second of audio "
