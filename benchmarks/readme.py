@@ -16,13 +16,9 @@ from benchmarks.canary.table import canary
 from benchmarks.layouts import layouts
 from benchmarks.real_cantonese.tables import real_cantonese, real_cantonese_chinese, real_cantonese_table
 from benchmarks.tables_features import align, feature_steps, features
+from benchmarks.tables_live import DELAYS, live_commit, live_load, live_real, live_real_tuned
 from benchmarks.tables_real import (
-    DELAYS,
     clean,
-    live_commit,
-    live_load,
-    live_real,
-    live_real_tuned,
     long_form,
     punctuation,
     short_inputs,

@@ -1,0 +1,82 @@
+"""What pages say of live text with real weights; benchmarks.readme puts it there."""
+
+from benchmarks.tables_real import where
+
+# What figures of live text are called in tables.
+DELAYS = {
+    "commit_delay_p50_s": "from a character's end to its final text, median",
+    "commit_delay_p95_s": "… 95th percentile",
+}
+
+
+def live_real(result: dict, *, model: str = "stock whisper-base") -> str:
+    """Live text of the real weights beside whisper_streaming's policy and the file, from results/live_real.json."""
+    rows = [(text, f"real_{key}", f"streaming_{key}", "s") for key, text in DELAYS.items()]
+    costs = ("live_compute_s_per_audio_s", "streaming_compute_s_per_audio_s")
+    rows = [("CER", "live_cer", "streaming_cer", "%"), *rows, ("computation per second of audio", *costs, "s")]
+    lines = ["| | here | whisper_streaming's policy |", "|---|---|---|"]
+    lines += [
+        f"| {text} | {result[here]:.2f} {unit} | {result[there]:.2f} {unit} |" for text, here, there, unit in rows
+    ]
+    low, high = result["real_live_minus_streaming_interval"]
+    file_low, file_high = result["real_live_minus_file_interval"]
+    lines += [
+        "",
+        f"({result['n_recordings']} recordings, {result['minutes']:g} minutes; {model}, int8, "
+        f"{result['threads']} threads, greedy. CER minus the other's: {low:+.1f} to {high:+.1f} points, and minus the "
+        f"file's ({result['file_cer']:.1f} %) {file_low:+.1f} to {file_high:+.1f}. The other takes "
+        f"{result['real_compute_ratio']:.1f} times the computation. Of the faint characters, "
+        f"{result['revision_rate']:.0%} were written otherwise by a later pass; {where(result['machine'])}.)",
+    ]
+    return "\n".join(lines)
+
+
+def live_real_tuned(result: dict) -> str:
+    """The same with a model that was tuned on real clips, from results/live_real_tuned.json."""
+    return live_real(result, model="tuned whisper-base")
+
+
+def live_commit(result: dict) -> str:
+    """Rules by which live text becomes final, from results/live_commit.json."""
+    lines = [
+        "| | CER | minus agreement's, points | median delay | 95th percentile | computation per second of audio |",
+        "|---|---|---|---|---|---|",
+    ]
+    for rule, row in result["rules"].items():
+        low, high = row["cer_minus_agreement_interval"]
+        lines.append(
+            f"| {rule} | {row['cer']:.1f} % | {'–' if rule == 'agreement' else f'{low:+.1f} to {high:+.1f}'} | "
+            f"{row['commit_delay_p50_s']:.2f} s | {row['commit_delay_p95_s']:.2f} s | "
+            f"{row['compute_s_per_audio_s']:.2f} s |"
+        )
+    one = result["rules"]["agreement"]
+    lines += [
+        "",
+        f"({one['n_recordings']} recordings, {one['characters']} characters; a pass every {result['step_s']:g} s. "
+        "Delays are from a character's end to its final text; differences are 95 % intervals; computation is CPU time "
+        f"of one thread; {where(result['machine'])}.)",
+    ]
+    return "\n".join(lines)
+
+
+def live_load(result: dict) -> str:
+    """Many speakers at once and a long session, from results/live_load.json."""
+    lines = ["| speakers at once | characters | median delay | 95th percentile |", "|---|---|---|---|"]
+    lines += [
+        f"| {number} | {row['characters']} | {row['p50_s']:.2f} s | **{row['p95_s']:.2f} s** |"
+        for number, row in result["speakers"].items()
+    ]
+    session = result["long_session"]
+    first, last = session["parts"][0], session["parts"][-1]
+    memory = session["memory_growth_mb_second_half"]
+    lines += [
+        "",
+        f"(Stock whisper-base, {result['threads']} threads; each speaker has a recording of their own, and all begin "
+        f"together.) A session of {session['hours']:g} hours with the {result['long_session_model']} model: "
+        f"{session['samples_lost']} samples lost; in its last {last['from_s'] - session['parts'][-2]['from_s']:.0f} "
+        f"seconds as in its first, text is final after {last['p95_s']:.2f} s (95 %; {first['p95_s']:.2f} s at first) "
+        f"and takes {1000 * last['compute_s_per_audio_s']:.0f} ms of computation per second of audio "
+        f"({1000 * first['compute_s_per_audio_s']:.0f}); memory grew by {memory:.1f} MB in the second half. "
+        f"{where(result['machine'])}.",
+    ]
+    return "\n".join(lines)
