@@ -26,7 +26,7 @@ from cantowhisper.serving.realtime import endpoint as realtime
 from cantowhisper.serving.recognizer import Recognizer
 from cantowhisper.serving.texts import live, shared
 from cantowhisper.serving.texts.languages import name_of
-from cantowhisper.serving.texts.say import Say, Told, script_of
+from cantowhisper.serving.texts.say import Say, Told, how_long, script_of
 from cantowhisper.serving.theme import SHARED_SCRIPT, SHARED_STYLE, calm_theme, page_head
 from cantowhisper.serving.web.filter import Open
 from cantowhisper.serving.web.language import Page
@@ -176,7 +176,7 @@ def _options(choices: dict[str, str]) -> str:
 def _footer(limits: LiveLimits, say: Say) -> str:
     items = [
         say("live.at_once", n=limits.max_sessions),
-        say("live.session", hours=f"{limits.max_session_s / 3600:.3g}"),
+        say("live.session", time=how_long(limits.max_session_s, say)),
     ]
     rows = "".join(f"<li>{item}</li>" for item in items)
     return f"<footer class='limits'><h2>{say('limits')}</h2><ul>{rows}</ul><p>{say('live.privacy')}</p></footer>"

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from tongues import HAN, foreign
 
 from cantowhisper.contracts import UsageError
-from cantowhisper.serving.texts.say import CATALOGUES, LANGUAGES, TEXTS, Say, Told, said, script_of
+from cantowhisper.serving.texts.say import CATALOGUES, LANGUAGES, TEXTS, Say, Told, how_long, said, script_of
 from cantowhisper.serving.web.language import InLanguage, language_of
 from cantowhisper.serving.web.refusal import Refusal
 
@@ -134,3 +134,8 @@ def test_a_page_is_marked_on_its_way_and_the_choice_is_remembered():
         assert http.get("/other").text.startswith('<html\n\tlang="en"><head></head>')
         over_https = http.get("https://testserver/?lang=en").headers["set-cookie"]
         assert "cantowhisper_lang=en" in over_https and "SameSite=None; Secure; Partitioned" in over_https
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(20, "20 秒"), (1800, "30 分鐘"), (5400, "1.5 小時"), (7200, "2 小時")])
+def test_a_duration_has_the_unit_that_a_reader_would_choose(seconds, text):
+    assert how_long(seconds, Say("zh-HK")) == text

@@ -18,7 +18,7 @@ from cantowhisper.serving.offline.service import Result, Status
 from cantowhisper.serving.offline.transcription import friendly
 from cantowhisper.serving.subtitles import clock
 from cantowhisper.serving.texts.languages import name_of
-from cantowhisper.serving.texts.say import Say
+from cantowhisper.serving.texts.say import Say, how_long
 from cantowhisper.serving.theme import page_head
 
 KEYS = {"play": "Ctrl Enter", "next": "Enter", "split": "Shift Enter", "undo": "Ctrl Z"}  # of the editor
@@ -72,11 +72,11 @@ def describe(status: Status, say: Say) -> str:
         return status_line(say("state.fetching"), say)
     if status.stage == "waiting":
         wait = status.waiting
-        about = [] if wait.wait_s is None else [say("state.wait", time=_duration(wait.wait_s, say))]
+        about = [] if wait.wait_s is None else [say("state.wait", time=how_long(wait.wait_s, say))]
         return status_line(" · ".join([say("state.waiting", place=wait.place), *about]), say)
     if status.stage == "working":
         n_segments = sum(len(r.progress.segments) for r in status.results)
-        left = [] if status.left_s is None else [say("state.left", time=_duration(status.left_s, say))]
+        left = [] if status.left_s is None else [say("state.left", time=how_long(status.left_s, say))]
         line = " · ".join([f"{status.share:.0%}", say("state.working", n=n_segments), *left])
         return status_line(line, say, share=status.share)
     return _describe_end(status, say)
@@ -102,10 +102,6 @@ def _describe_end(status: Status, say: Say) -> str:
 def cut_short(result: Result, say: Say) -> str:
     """Why the text is not that of the whole recording."""
     return say("state.time") if result.progress.cut_short == "time" else say("state.stopped")
-
-
-def _duration(seconds: float, say: Say) -> str:
-    return say("seconds", n=f"{seconds:.0f}") if seconds < 90 else say("minutes", n=f"{seconds / 60:.0f}")
 
 
 def text_of(results: Sequence[Result], say: Say) -> str:

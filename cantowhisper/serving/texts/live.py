@@ -28,9 +28,9 @@ TEXTS = {  # key: zh-HK, zh-CN, en
     "live.clear": ("清除", "清除", "Clear"),
     "live.at_once": ("同時 {n} 人", "同时 {n} 人", "{n} speakers at once"),
     "live.session": (
-        "一節最長 {hours} 小時，之後自動開下一節",
-        "一节最长 {hours} 小时，之后自动开下一节",
-        "{hours} h a session, then the next one opens by itself",
+        "一節最長 {time}，之後自動開下一節",
+        "一节最长 {time}，之后自动开下一节",
+        "{time} a session, then the next one opens by itself",
     ),
     "live.open_already": (
         "你已經開咗 {mine} 個，停咗一個先。",

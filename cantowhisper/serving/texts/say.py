@@ -74,6 +74,17 @@ def said(key: str, **values) -> Told:
     return Told(partial(_say, key=key, values=values))
 
 
+def how_long(seconds: float, say: Say) -> str:
+    """A duration in the unit that a reader would choose.
+
+    >>> [how_long(s, Say()) for s in (20, 1200, 7200)]
+    ['20 s', '20 min', '2 h']
+    """
+    unit, length_s = ("seconds", 1) if seconds < 90 else ("minutes", 60) if seconds < 5400 else ("hours", 3600)
+    n = seconds / length_s
+    return say(unit, n=f"{n:.0f}" if unit != "hours" else f"{n:.3g}")
+
+
 def _say(say: Say, *, key: str, values: dict) -> str:
     return say(key, **values)
 
