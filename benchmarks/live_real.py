@@ -1,15 +1,20 @@
-"""Live text of real recordings with the real whisper-base, beside whisper_streaming's policy on the same weights.
+"""Live text of real recordings with the real whisper-base, beside other policies on the same weights.
 
-python -m benchmarks.live_real --json FILE
+python -m benchmarks.live_real --json FILE [--alignatt PYTHON]
 
-Both hear the recordings of REAL_SPEECH/long_form as a microphone would bring them, with two threads, int8 weights and
-greedy search, and say what they wrote, when each character became final, and what it cost. Time passes while a program
-computes. What a file gives is measured too: live text can at best be as good as that.
+The others are whisper_streaming's policy and, with --alignatt, SimulStreaming's as whisperlivekit has it: PYTHON is the
+interpreter of a virtual environment with whisperlivekit in it, whose packages would not go with ours.
+
+All hear the recordings of REAL_SPEECH/long_form as a microphone would bring them, with two threads and greedy search,
+and say what they wrote, when each character became final, and what it cost. Weights are int8, but those of AlignAtt's
+decoder are float32. Time passes while a program computes. What a file gives is measured too: live text can at best be
+as good as that.
 
 Options of the live engine were chosen on other recordings (`--mandarin`): zh-CN clips, joined in the same way.
 """
 
 import argparse
+import contextlib
 import json
 import tempfile
 import time
@@ -20,9 +25,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.live import references
+from benchmarks.live_alignatt import AlignAtt
 from benchmarks.machine import describe
 from benchmarks.real_clips import SETS, folder_of, paired_interval, read_clips
-from benchmarks.real_programs import LANGUAGE, exported
+from benchmarks.real_programs import LANGUAGE, exported, exported_ct2
 from cantowhisper.serving.live.agreement import common_prefix_length
 from cantowhisper.serving.live.engine import LiveEngine
 from cantowhisper.serving.live.options import LiveOptions
@@ -35,6 +41,7 @@ from cantowhisper.speech.text import cer_edits, join_texts
 
 THREADS = 2
 CLIPS_A_RECORDING, PAUSE_S = 5, 0.6
+PROGRAMS = ("live", "file", "streaming", "alignatt")
 Rows = list[tuple[float, float, str]]  # start s, end s, sentence
 
 
@@ -43,7 +50,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/live_real.json"))
     parser.add_argument("--model", type=Path, help="default: REAL_WEIGHTS/whisper-base")
     parser.add_argument("--mandarin", action="store_true", help="the recordings on which options are chosen")
-    parser.add_argument("--ours-only", action="store_true", help="without the other program")
+    parser.add_argument("--ours-only", action="store_true", help="without whisper_streaming's policy")
+    parser.add_argument("--alignatt", type=Path, metavar="PYTHON", help="one that has whisperlivekit: AlignAtt as well")
     parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="an option of live text")
     parser.add_argument("--only", nargs="+", default=[], help="recordings whose names hold one of these")
     parser.add_argument("--note", default="", help="what else the machine was doing; goes into the result")
@@ -54,8 +62,13 @@ def main() -> None:
     recordings = {n: r for n, r in recordings.items() if not arguments.only or any(o in n for o in arguments.only)}
     options = LiveOptions(**LiveOptions.read(arguments.set))
     with tempfile.TemporaryDirectory(prefix="cantowhisper-bench-") as folder:
-        result = measure(model, Path(folder), recordings, options, peer=not arguments.ours_only)
-    result |= {"machine": describe(), "threads": THREADS, "note": arguments.note, "options": arguments.set}
+        peers = {} if arguments.ours_only else {"streaming": Streaming(model, Path(folder))}
+        with contextlib.ExitStack() as stack:
+            if arguments.alignatt:
+                peers["alignatt"] = stack.enter_context(alignatt(arguments.alignatt, model, Path(folder)))
+            result = measure(model, Path(folder), recordings, options, peers)
+            versions = {"alignatt_version": peers["alignatt"].version} if arguments.alignatt else {}
+    result |= versions | {"machine": describe(), "threads": THREADS, "note": arguments.note, "options": arguments.set}
     print(json.dumps({k: v for k, v in result.items() if k != "recordings"}, indent=2, ensure_ascii=False))
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -81,21 +94,27 @@ def joined_clips(speech: Path, name: str) -> dict[str, tuple[np.ndarray, Rows]]:
     return found
 
 
-def measure(model: Path, folder: Path, recordings, options: LiveOptions, *, peer: bool) -> dict:
+def alignatt(python: Path, model: Path, folder: Path) -> AlignAtt:
+    """The other process, or the end of this one with a line that says why it does not start."""
+    try:
+        return AlignAtt(python, model, exported_ct2(model, folder), folder, language=LANGUAGE, threads=THREADS)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+
+
+def measure(model: Path, folder: Path, recordings, options: LiveOptions, peers: dict) -> dict:
     """Every recording by each program in turn."""
     recognizer = Recognizer.open(exported(model, folder), threads=THREADS)
-    streaming = Streaming(model, folder) if peer else None
     found = {}
     for name, (waveform, rows) in recordings.items():
         row = found[name] = {"seconds": waveform.size / SAMPLE_RATE, "said": "".join(said for *_, said in rows)}
         row["live"] = _live(recognizer, waveform, rows, options)
         row["file"] = {"text": join_texts((s.text for s in recognizer.transcribe(waveform, language=LANGUAGE)), "zh")}
-        if streaming:
-            row["streaming"] = streaming.run(waveform)
-        for program in ("live", "file", "streaming"):
+        row |= {program: peer.run(waveform) for program, peer in peers.items()}
+        for program in PROGRAMS:
             if program in row:
                 row[program]["edits"] = list(cer_edits(row[program]["text"], row["said"]))
-        print(name, {k: row[k]["edits"] for k in ("live", "file", "streaming") if k in row}, flush=True)
+        print(name, {k: row[k]["edits"] for k in PROGRAMS if k in row}, flush=True)
     return summary(found)
 
 
@@ -120,7 +139,7 @@ def _live(recognizer: Recognizer, waveform: np.ndarray, rows: Rows, options: Liv
 def summary(found: dict) -> dict:
     """The figures of all recordings together."""
     rows = list(found.values())
-    programs = [name for name in ("live", "file", "streaming") if name in rows[0]]
+    programs = [name for name in PROGRAMS if name in rows[0]]
     edits = {name: np.array([row[name]["edits"] for row in rows]) for name in programs}
     rates = {name: 100 * each[:, 0].sum() / each[:, 1].sum() for name, each in edits.items()}
     seconds = sum(row["seconds"] for row in rows)
@@ -139,11 +158,12 @@ def summary(found: dict) -> dict:
     result["revision_rate"] = round(
         sum(row["live"]["revised"] for row in rows) / max(1, sum(row["live"]["shown"] for row in rows)), 3
     )
-    if "streaming" in programs:
-        ratios = [row["streaming"]["compute_s"] / row["live"]["compute_s"] for row in rows]
-        result["real_compute_ratio"] = round(float(np.median(ratios)), 2)
-        result["real_compute_ratio_quartiles"] = [round(float(x), 2) for x in np.percentile(ratios, [25, 75])]
-        result["real_live_minus_streaming_interval"] = paired_interval(edits["live"], edits["streaming"])
+    for peer, key in (("streaming", "real_compute_ratio"), ("alignatt", "alignatt_compute_ratio")):
+        if peer in programs:
+            ratios = [row[peer]["compute_s"] / row["live"]["compute_s"] for row in rows]
+            result[key] = round(float(np.median(ratios)), 2)
+            result[f"{key}_quartiles"] = [round(float(x), 2) for x in np.percentile(ratios, [25, 75])]
+            result[f"real_live_minus_{peer}_interval"] = paired_interval(edits["live"], edits[peer])
     return result | {"recordings": found}
 
 
@@ -169,10 +189,8 @@ class Streaming:
     def __init__(self, model: Path, folder: Path):
         from faster_whisper import WhisperModel
 
-        from cantowhisper.training.results.export import export_ctranslate2
-
-        export = model / "ct2" if (model / "ct2").is_dir() else export_ctranslate2(model, folder / "ct2")
-        self._model = WhisperModel(str(export), device="cpu", compute_type="int8", cpu_threads=THREADS, num_workers=1)
+        export = str(exported_ct2(model, folder))
+        self._model = WhisperModel(export, device="cpu", compute_type="int8", cpu_threads=THREADS, num_workers=1)
 
     def run(self, waveform: np.ndarray) -> dict:
         """Time passes while it computes; the next pass hears all that has arrived by then."""

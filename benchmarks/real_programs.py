@@ -19,6 +19,14 @@ def exported(model: Path, folder: Path) -> Path:
     return model if (model / "onnx").is_dir() else export_onnx(model, folder / "onnx")
 
 
+def exported_ct2(model: Path, folder: Path) -> Path:
+    """The same for CTranslate2."""
+    from cantowhisper.training.results.export import export_ctranslate2
+
+    made = [each / "ct2" for each in (model, folder) if (each / "ct2").is_dir()]
+    return made[0] if made else export_ctranslate2(model, folder / "ct2")
+
+
 def ours(model: Path, folder: Path, *, threads: int) -> Program:
     from cantowhisper.serving.recognizer import Recognizer
 
@@ -30,10 +38,8 @@ def faster_whisper(model: Path, folder: Path, *, threads: int, vad: bool) -> Pro
     """vad : with its voice activity detection, as for recordings of several sentences."""
     from faster_whisper import WhisperModel
 
-    from cantowhisper.training.results.export import export_ctranslate2
-
-    export = model / "ct2" if (model / "ct2").is_dir() else export_ctranslate2(model, folder / "ct2")
-    program = WhisperModel(os.fspath(export), device="cpu", compute_type="int8", cpu_threads=threads, num_workers=1)
+    export = os.fspath(exported_ct2(model, folder))
+    program = WhisperModel(export, device="cpu", compute_type="int8", cpu_threads=threads, num_workers=1)
     return lambda waveform: _text(program.transcribe(waveform, language=LANGUAGE, beam_size=1, vad_filter=vad)[0])
 
 

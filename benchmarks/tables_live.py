@@ -7,17 +7,18 @@ DELAYS = {
     "commit_delay_p50_s": "from a character's end to its final text, median",
     "commit_delay_p95_s": "… 95th percentile",
 }
+LIVE = {"live": "here", "streaming": "whisper_streaming's policy", "alignatt": "SimulStreaming's AlignAtt"}
 
 
 def live_real(result: dict, *, model: str = "stock whisper-base") -> str:
-    """Live text of the real weights beside whisper_streaming's policy and the file, from results/live_real.json."""
-    rows = [(text, f"real_{key}", f"streaming_{key}", "s") for key, text in DELAYS.items()]
-    costs = ("live_compute_s_per_audio_s", "streaming_compute_s_per_audio_s")
-    rows = [("CER", "live_cer", "streaming_cer", "%"), *rows, ("computation per second of audio", *costs, "s")]
-    lines = ["| | here | whisper_streaming's policy |", "|---|---|---|"]
-    lines += [
-        f"| {text} | {result[here]:.2f} {unit} | {result[there]:.2f} {unit} |" for text, here, there, unit in rows
-    ]
+    """Live text of the real weights beside other policies and the file, from results/live_real.json."""
+    programs = [name for name in LIVE if f"{name}_cer" in result]
+    rows = [("CER", "{}_cer", "%"), *((text, f"{{}}_{key}", "s") for key, text in DELAYS.items())]
+    rows.append(("computation per second of audio", "{}_compute_s_per_audio_s", "s"))
+    lines = [f"| | {' | '.join(LIVE[name] for name in programs)} |", "|---" * (1 + len(programs)) + "|"]
+    for text, key, unit in rows:
+        keys = [key.format("real" if name == "live" and "delay" in key else name) for name in programs]
+        lines.append(f"| {text} | {' | '.join(f'{result[each]:.2f} {unit}' for each in keys)} |")
     low, high = result["real_live_minus_streaming_interval"]
     file_low, file_high = result["real_live_minus_file_interval"]
     lines += [
@@ -25,10 +26,20 @@ def live_real(result: dict, *, model: str = "stock whisper-base") -> str:
         f"({result['n_recordings']} recordings, {result['minutes']:g} minutes; {model}, int8, "
         f"{result['threads']} threads, greedy. CER minus the other's: {low:+.1f} to {high:+.1f} points, and minus the "
         f"file's ({result['file_cer']:.1f} %) {file_low:+.1f} to {file_high:+.1f}. The other takes "
-        f"{result['real_compute_ratio']:.1f} times the computation. Of the faint characters, "
+        f"{result['real_compute_ratio']:.1f} times the computation. {_alignatt(result)}Of the faint characters, "
         f"{result['revision_rate']:.0%} were written otherwise by a later pass; {where(result['machine'])}.)",
     ]
     return "\n".join(lines)
+
+
+def _alignatt(result: dict) -> str:
+    if "alignatt_cer" not in result:
+        return ""
+    low, high = result["real_live_minus_alignatt_interval"]
+    return (
+        f"AlignAtt (whisperlivekit {result['alignatt_version']}, its decoder float32): CER minus its own "
+        f"{low:+.1f} to {high:+.1f}, {result['alignatt_compute_ratio']:.1f} times the computation. "
+    )
 
 
 def live_real_tuned(result: dict) -> str:
