@@ -77,12 +77,13 @@ def alignatt(real_weights, tmp_path_factory):
 
 
 def test_alignatt_writes_what_was_said_after_it_was_said(alignatt, real_speech):
-    found = alignatt.run(load_audio(real_speech / "fixtures" / "jfk.flac"))
+    speech = load_audio(real_speech / "fixtures" / "jfk.flac")
+    found = alignatt.run(speech)
     for words in ("fellow Americans", "what your country can do for you", "for your country"):
         assert words in found["text"]
     assert len(found["commit_s"]) >= len(found["text"].replace(" ", ""))
     assert min(found["commit_s"]) > -0.2, "0.1 s are added to the last time"
-    assert np.median(found["commit_s"]) < 60 and found["compute_s"] > 0
+    assert max(found["commit_s"]) < speech.size / RATE + found["compute_s"] + 0.1
 
 
 def test_alignatt_writes_nothing_of_silence_and_begins_anew(alignatt, real_speech):
