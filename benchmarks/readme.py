@@ -28,6 +28,7 @@ from benchmarks.tables_real import (
     where,
     words,
 )
+from cantowhisper.studies.table import report_lines
 from cantowhisper.training.results.tables import score_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -192,6 +193,11 @@ def _share(row: dict) -> str:
     return f"{row['error']:.1%} ({low:.1%}–{high:.1%})"
 
 
+def study(result: dict) -> str:
+    """What a study has found, from results/study_NAME.json."""
+    return "\n".join([*report_lines(result, n_planned=len(result["rows"])), "", f"({where(result['machine'])}.)"])
+
+
 RENDERERS: dict[str, Callable[[dict], str]] = {
     "demo": demo,
     "demo.chinese": demo_chinese,
@@ -209,6 +215,8 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "live_real": live_real,
     "live_real_tuned": live_real_tuned,
     "live_commit_tuned": live_commit,
+    "study_noise": study,
+    "study_growing_batch": study,
     "training": training,
     "clean": clean,
     "words": words,
