@@ -20,7 +20,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 # Steps of four single clips without times. Runs that have learned everything do not differ, so the study of batches
 # stops early; wrong texts take longer to learn.
 SHARED = ["--set", "batch_size=4", "--set", "packed_share=0", "--set", "timestamps_share=0"]
-STEPS = {"noise": 150, "growing-batch": 64}
+STEPS = {"noise": 150, "growing-batch": 48}
 
 
 def main() -> None:
