@@ -77,6 +77,8 @@ def test_reasons_say_what_is_wrong_with_a_text():
 
 def test_a_clip_without_others_near_is_not_judged():
     assert measured(made_up(np.zeros(9), n_others=1)) is None
+    assert measured(made_up(np.zeros(1))) is None, "there is no text before its end"
+    assert measured(made_up(np.zeros(2))) is not None
     assert finding(None, {}, None) is None
 
 

@@ -145,8 +145,8 @@ class Finding(NamedTuple):
 
 
 def measured(agreement: Agreement) -> Measures | None:
-    """None where too few other clips were near."""
-    if len(agreement.others) < FEWEST_OTHERS:
+    """None where too few other clips were near, or where there is no text."""
+    if len(agreement.others) < FEWEST_OTHERS or agreement.own.size < 2:  # the last token is that of the end
         return None
     _, at = least_stretch(gains(agreement)[:-1])
     values = [check.value(agreement) for check in CHECKS]
