@@ -213,6 +213,7 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "live_commit": live_commit,
     "live_load": live_load,
     "live_real": live_real,
+    "live_real_alignatt": live_real,
     "live_real_tuned": live_real_tuned,
     "live_commit_tuned": live_commit,
     "study_noise": study,

@@ -19,27 +19,25 @@ def live_real(result: dict, *, model: str = "stock whisper-base") -> str:
     for text, key, unit in rows:
         keys = [key.format("real" if name == "live" and "delay" in key else name) for name in programs]
         lines.append(f"| {text} | {' | '.join(f'{result[each]:.2f} {unit}' for each in keys)} |")
-    low, high = result["real_live_minus_streaming_interval"]
-    file_low, file_high = result["real_live_minus_file_interval"]
+    low, high = result["real_live_minus_file_interval"]
     lines += [
         "",
         f"({result['n_recordings']} recordings, {result['minutes']:g} minutes; {model}, int8, "
-        f"{result['threads']} threads, greedy. CER minus the other's: {low:+.1f} to {high:+.1f} points, and minus the "
-        f"file's ({result['file_cer']:.1f} %) {file_low:+.1f} to {file_high:+.1f}. The other takes "
-        f"{result['real_compute_ratio']:.1f} times the computation. {_alignatt(result)}Of the faint characters, "
+        f"{result['threads']} threads, greedy. CER minus the file's ({result['file_cer']:.1f} %): {low:+.1f} to "
+        f"{high:+.1f} points. {_beside(result, 'streaming')}{_beside(result, 'alignatt')}Of the faint characters, "
         f"{result['revision_rate']:.0%} were written otherwise by a later pass; {where(result['machine'])}.)",
     ]
     return "\n".join(lines)
 
 
-def _alignatt(result: dict) -> str:
-    if "alignatt_cer" not in result:
+def _beside(result: dict, peer: str) -> str:
+    """How live text compares with another program's, where that was run."""
+    if f"{peer}_cer" not in result:
         return ""
-    low, high = result["real_live_minus_alignatt_interval"]
-    return (
-        f"AlignAtt (whisperlivekit {result['alignatt_version']}, its decoder float32): CER minus its own "
-        f"{low:+.1f} to {high:+.1f}, {result['alignatt_compute_ratio']:.1f} times the computation. "
-    )
+    low, high = result[f"real_live_minus_{peer}_interval"]
+    ratio = result["real_compute_ratio" if peer == "streaming" else f"{peer}_compute_ratio"]
+    more = f" (whisperlivekit {result['alignatt_version']}, its decoder float32)" if peer == "alignatt" else ""
+    return f"{LIVE[peer]}{more}: CER here minus its own {low:+.1f} to {high:+.1f}, {ratio:.1f} times the computation. "
 
 
 def live_real_tuned(result: dict) -> str:
