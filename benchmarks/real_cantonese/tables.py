@@ -20,7 +20,6 @@ NAMES = {
     "48 groups": "48 groups of silence instead of 160",
     "1.5e-5": "learning rate 1.5e-5 instead of 1e-5",
     "all four": "packed windows, times, 48 groups, learning rate 1.5e-5",
-    "96 steps": "twice the steps",
     "96 steps, varied": "twice the steps, with clips varied in speed, formants and spectrum, and masked",
     "lora": "LoRA, rank 32",
     "frozen encoder": "frozen encoder",
