@@ -62,9 +62,9 @@ window.corrections = (() => {
   }
 
   /** All rows with what is being typed, as the server reads them (serving/offline/editing/rows.py). */
-  function asJson({ paths = true } = {}) {
+  function asJson({ paths = true, of = page.recordings } = {}) {
     const typed = active && typedRow();
-    const recordings = page.recordings.map(({ section, path, rows, ...recording }) => ({
+    const recordings = of.map(({ section, path, rows, ...recording }) => ({
       ...recording,
       ...(paths && path ? { path } : {}),
       rows: rows.map((row) => (row.id === active?.id ? typed : row)).map(({ id, ...row }) => row),
@@ -449,16 +449,19 @@ window.corrections = (() => {
 
   // ------------------------------------------------------------------------------------------------------- downloads
 
+  const written = (name, rows) =>
+    fetch(`edited/${name}?lang=${LANGUAGE}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: asJson(rows),
+    });
+
   async function take(name) {
     close();
     const isClips = name === "clips";
     tell(isClips ? phrase("editor.cutting") : "");
     try {
-      const answer = await fetch(`edited/${name}?lang=${LANGUAGE}`, {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: asJson({ paths: isClips }),
-      });
+      const answer = await written(name, { paths: isClips });
       if (!answer.ok) {
         if (isClips && [403, 410].includes(answer.status)) await lookForRecordings();
         return tell(await answer.text(), true);
@@ -536,6 +539,15 @@ window.corrections = (() => {
   );
 
   return {
+    /** A recording's rows as a WebVTT file; "" where there is none to be had. */
+    vtt: async (section) => {
+      const of = page?.recordings.filter((recording) => recording.section === section && !recording.problem) || [];
+      if (!of.length) return "";
+      return written("vtt", { paths: false, of }).then(
+        (answer) => (answer.ok ? answer.text() : ""),
+        () => "",
+      );
+    },
     /** What the tab has of an earlier visit; "" for nothing. */
     kept: () => stored(keys()[0]) || "",
     /** What was corrected on this page; "" for nothing. */

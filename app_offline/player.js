@@ -9,18 +9,38 @@
   }
 
   function captions(video) {
-    const rows = [...(sectionOf(video)?.querySelectorAll("tr[data-start]") || [])];
+    const section = sectionOf(video);
+    const rows = [...(section?.querySelectorAll("tr[data-start]") || [])];
     const track = video.textTracks[0] || video.addTextTrack("captions", phrase("transcript"));
     track.mode = "showing";
     const key = video.getAttribute("src") + rows.length;
     if (video.dataset.captions === key) return;
     video.dataset.captions = key;
-    for (const cue of [...(track.cues || [])]) track.removeCue(cue);
-    for (const row of rows) {
+    const cues = rows.map((row) => {
       const cue = new VTTCue(+row.dataset.start, +row.dataset.end, "");
       // As in a WebVTT file, so that no text can be read as a tag.
       cue.text = row.querySelector(".text").textContent.replace(/&/g, "&amp;").replace(/</g, "&lt;");
-      track.addCue(cue);
+      return cue;
+    });
+    fill(track, cues);
+    // A finished transcript has the captions that its WebVTT file has: lines that fit, for as long as they take to read.
+    if (section?.dataset.rows)
+      corrections.vtt(section).then((text) => {
+        if (text && cues.length && track.cues[0] === cues[0]) fill(track, [...read(text)]);
+      });
+  }
+
+  function fill(track, cues) {
+    for (const cue of [...(track.cues || [])]) track.removeCue(cue);
+    for (const cue of cues) track.addCue(cue);
+  }
+
+  /** The cues of a WebVTT file as the server writes them. */
+  function* read(vtt) {
+    const seconds = (clock) => clock.split(":").reduce((sum, part) => 60 * sum + +part, 0);
+    for (const block of vtt.split("\n\n").filter((one) => one.includes(" --> "))) {
+      const [times, ...lines] = block.trim().split("\n");
+      yield new VTTCue(...times.split(" --> ").map(seconds), lines.join("\n"));
     }
   }
 

@@ -8,6 +8,7 @@ from browser import serving, visit
 from contrast import CONTRASTS, low
 from serving_model import random_model
 from test_app_offline import LIMITS, app, choose, chrome, clips, transcribe, upload  # noqa: F401 (fixtures)
+from test_serving_captions import read
 from tongues import strangers
 
 from cantowhisper.contracts import ModelFacts, Segment
@@ -119,6 +120,22 @@ def test_rows_are_corrected_and_downloads_carry_it(url, chrome, clips):  # noqa:
         assert [row[3] for row in rows] == ["1", "陳太", "1", "陳太"], "a new name is the speaker's"
         assert rows[3][:2] == ["12000", "17500"]
         assert tab.locator("#transcript textarea").input_value().splitlines()[1] == f"陳太: {expected[1]}"
+
+
+def test_the_player_shows_the_captions_of_the_webvtt_file(url, chrome, clips):  # noqa: F811
+    said = "今日我哋去茶餐廳飲奶茶食菠蘿油，跟住搭電車去中環 & 上山頂睇夜景，返到屋企已經十一點"
+    with visit(chrome, url) as tab:
+        upload(tab, clips / "market_morning.mp3")
+        transcribe(tab)
+        edit(tab, 5).fill(said)
+        tab.keyboard.press("Escape")
+        tab.locator("#segments tr[data-start]").nth(5).get_by_role("button").click()
+        cues = "[...document.querySelector('#player video').textTracks[0].cues]"
+        tab.wait_for_function(f"{cues}.some(cue => cue.text.includes('\\n'))")
+        shown = tab.evaluate(f"{cues}.map(cue => [cue.startTime, cue.endTime, cue.text.split('\\n')])")
+        written = read(saved(tab, "vtt"), "vtt")
+        assert shown == [[cue.start, cue.end, cue.lines] for cue in written]
+        assert max(len(line.rpartition(">")[2]) for *_, lines in shown for line in lines) < len(said) / 2
 
 
 def test_jyutping_stands_above_cantonese_rows_and_in_no_text(url, chrome, clips):  # noqa: F811
