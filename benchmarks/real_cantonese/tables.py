@@ -138,7 +138,7 @@ def real_cantonese(result: Mapping) -> str:
     text = (
         f"**Real Cantonese:** tuned on {ours['train_minutes']:.0f} minutes of Common Voice zh-HK, whisper-base goes "
         f"from a CER of {result['stock_cer']:.1f} % to **{result['tuned_cer']:.1f} %** on speakers it has never heard "
-        f"(n={ours['n']}, difference {low:+.1f} to {high:+.1f} points, {ours['train_cpu_s'] / 60:.0f} CPU-minutes of "
+        f"(n={ours['n']}, {_seeds(ours, 'seeds')}difference {low:+.1f} to {high:+.1f} points, {ours['train_cpu_s'] / 60:.0f} CPU-minutes of "
         "training)."
     )
     if "ours_minus_usual_best_points" in result:
@@ -155,7 +155,7 @@ def real_cantonese_chinese(result: Mapping) -> str:
     text = (
         f"**真實粵語**：用約 {ours['train_minutes']:.0f} 分鐘 Common Voice zh-HK 錄音微調 whisper-base，"
         f"在從未聽過的講者上，字元錯誤率由 {result['stock_cer']:.1f}% 降至 **{result['tuned_cer']:.1f}%**"
-        f"（n={ours['n']}，相差 {low:+.1f} 至 {high:+.1f} 個百分點，"
+        f"（n={ours['n']}，{_seeds(ours, '個隨機種子')}相差 {low:+.1f} 至 {high:+.1f} 個百分點，"
         f"訓練用了 {ours['train_cpu_s'] / 60:.0f} 分鐘 CPU 時間）。"
     )
     if "ours_minus_usual_best_points" in result:
@@ -163,6 +163,12 @@ def real_cantonese_chinese(result: Mapping) -> str:
         minutes = usual["train_cpu_s"] / 60
         text += f"慣常做法（全部補到 30 秒）用 {minutes:.0f} 分鐘，得 {usual['cer']['test_full']:.1f}%。"
     return text
+
+
+def _seeds(row: Mapping, word: str) -> str:
+    """The range over seeds, where there are several."""
+    rates, end = row["cer_of_seeds"], ", " if word.isascii() else "，"
+    return f"{len(rates)} {word}: {min(rates):.1f}–{max(rates):.1f} %{end}" if len(rates) > 1 else ""
 
 
 def real_cantonese_table(result: Mapping) -> str:
