@@ -93,6 +93,21 @@ def test_a_study_that_is_stopped_goes_on_with_what_is_missing(tmp_path, capsys):
         study(stopped_before(2))
 
 
+def test_the_model_that_was_asked_for_cleans(tmp_path):
+    judges = []
+
+    def until_cleaning(job):
+        if job.judge:
+            judges.append(job.judge)
+            raise KeyboardInterrupt
+        return run(job)
+
+    with pytest.raises(KeyboardInterrupt):
+        features, other = small_features(ALIKE_S), "openai/whisper-base"
+        run_study("noise", features, tmp_path / "out", config=TINY, n_seeds=1, other=other, execute=until_cleaning)
+    assert judges == ["openai/whisper-base"]
+
+
 def test_what_is_no_study_is_one_line(tmp_path, capsys):
     features = str(small_features())
     (tmp_path / "notes.txt").write_text("mine")

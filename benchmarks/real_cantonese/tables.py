@@ -138,8 +138,8 @@ def real_cantonese(result: Mapping) -> str:
     text = (
         f"**Real Cantonese:** tuned on {ours['train_minutes']:.0f} minutes of Common Voice zh-HK, whisper-base goes "
         f"from a CER of {result['stock_cer']:.1f} % to **{result['tuned_cer']:.1f} %** on speakers it has never heard "
-        f"(n={ours['n']}, {_seeds(ours, 'seeds')}difference {low:+.1f} to {high:+.1f} points, {ours['train_cpu_s'] / 60:.0f} CPU-minutes of "
-        "training)."
+        f"(n={ours['n']}, {_seeds(ours, 'seeds')}difference {low:+.1f} to {high:+.1f} points, "
+        f"{ours['train_cpu_s'] / 60:.0f} CPU-minutes of training)."
     )
     if "ours_minus_usual_best_points" in result:
         usual = result["recipes"][USUAL]

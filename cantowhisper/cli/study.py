@@ -16,7 +16,9 @@ def add_study(subparsers) -> argparse.ArgumentParser:
     command.add_argument("--model", help="what is tuned (default: that of the preset; without one, a miniature)")
     command.add_argument("--seeds", type=whole_number, default=3, help="runs of each variant (default: 3)")
     command.add_argument("--steps", type=whole_number, help="of a run (default: those of the preset)")
-    command.add_argument("--other", help="languages: features of another language; size: another model")
+    command.add_argument(
+        "--other", help="languages: features of another language; size: another model; noise: the model that cleans"
+    )
     command.add_argument("--preset", help="default: demo; with --model t4, or cpu where there is no GPU")
     add_set_option(command)
     command.add_argument("--list", action=_List, nargs=0, help="show what each study asks, and end")

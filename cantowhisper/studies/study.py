@@ -43,7 +43,8 @@ def run_study(
     out : folder for `results.json`, which has a row for each finished run; `table.md` and `plot.png` follow from it.
         `out/runs` holds the run in progress and is deleted at the end
     config : what all runs share; the seeds are its seed and those after it
-    other : features of another language, or another model, for the studies that take one
+    other : features of another language, or another model, for the studies that take one; for noise, the model that
+        cleans
     execute : does a job; `run.run` does it in this process
 
     Returns
@@ -146,9 +147,14 @@ class Plan:
         )
 
     def _judge(self, run: Run) -> "Run | str | None":
-        """The model that cleans: the pretrained one; fresh weights know nothing, so the run with the wrong texts."""
+        """The model that cleans: the one asked for, or the pretrained one.
+
+        Fresh weights know nothing, so without one the run with the wrong texts cleans.
+        """
         if not run.variant.data.cleaned:
             return None
+        if self.other:
+            return self.other
         if self.config.model != "miniature":
             return self.config.model
         wanted = dataclasses.replace(run.variant.data, cleaned=False)

@@ -185,7 +185,11 @@ STUDIES = {
     "growing-batch": Study("Does a batch that grows or shrinks during training help? As many clips.", _growing_batches),
     "schedule": Study("How should the learning rate fall, and do more steps help?", _schedules),
     "amount": Study("What do 50, 25 and 10% of the clips reach in as many steps?", _amounts),
-    "noise": Study("What do 10 and 30% of swapped texts cost, and how much of it does `clean` regain?", _noise),
+    "noise": Study(
+        "What do 10 and 30% of swapped texts cost, and how much of it does `clean` regain?",
+        _noise,
+        "the model that cleans",
+    ),
     "languages": Study(
         "Do clips of another language help, in as many steps?", _languages, "features of that language", True
     ),
