@@ -138,7 +138,7 @@ def real_cantonese(result: Mapping) -> str:
     text = (
         f"**Real Cantonese:** tuned on {ours['train_minutes']:.0f} minutes of Common Voice zh-HK, whisper-base goes "
         f"from a CER of {result['stock_cer']:.1f} % to **{result['tuned_cer']:.1f} %** on speakers it has never heard "
-        f"(n={ours['n']}, {_seeds(ours, 'seeds')}difference {low:+.1f} to {high:+.1f} points, "
+        f"(n={ours['n']}, {_seeds(ours, '{n} seeds: {least:.1f}–{most:.1f} %, ')}difference {low:+.1f} to {high:+.1f} points, "
         f"{ours['train_cpu_s'] / 60:.0f} CPU-minutes of training)."
     )
     if "ours_minus_usual_best_points" in result:
@@ -155,7 +155,7 @@ def real_cantonese_chinese(result: Mapping) -> str:
     text = (
         f"**真實粵語**：用約 {ours['train_minutes']:.0f} 分鐘 Common Voice zh-HK 錄音微調 whisper-base，"
         f"在從未聽過的講者上，字元錯誤率由 {result['stock_cer']:.1f}% 降至 **{result['tuned_cer']:.1f}%**"
-        f"（n={ours['n']}，{_seeds(ours, '個隨機種子')}相差 {low:+.1f} 至 {high:+.1f} 個百分點，"
+        f"（n={ours['n']}，{_seeds(ours, '{n} 個隨機種子：{least:.1f}–{most:.1f}%，')}相差 {low:+.1f} 至 {high:+.1f} 個百分點，"
         f"訓練用了 {ours['train_cpu_s'] / 60:.0f} 分鐘 CPU 時間）。"
     )
     if "ours_minus_usual_best_points" in result:
@@ -165,10 +165,10 @@ def real_cantonese_chinese(result: Mapping) -> str:
     return text
 
 
-def _seeds(row: Mapping, word: str) -> str:
-    """The range over seeds, where there are several."""
-    rates, end = row["cer_of_seeds"], ", " if word.isascii() else "，"
-    return f"{len(rates)} {word}: {min(rates):.1f}–{max(rates):.1f} %{end}" if len(rates) > 1 else ""
+def _seeds(row: Mapping, form: str) -> str:
+    """The range over seeds in those words, where there are several."""
+    rates = row["cer_of_seeds"]
+    return form.format(n=len(rates), least=min(rates), most=max(rates)) if len(rates) > 1 else ""
 
 
 def real_cantonese_table(result: Mapping) -> str:
@@ -198,7 +198,8 @@ def _notes(result: Mapping) -> str:
     told = (
         f"(n={ours['n']} clips, each tested once, by a model that heard neither its speaker nor its sentence; "
         f"{result['steps']} steps of {result['clips_a_step']} clips, checkpoint chosen on a fourth fold; greedy, "
-        "without guards; Mandarin compared in simplified characters. The stock model, and the usual recipe where it "
+        "without guards; Mandarin compared in simplified characters. In brackets the range over seeds; intervals are "
+        "of the first one. The stock model, and the usual recipe where it "
         "was run, are compared in the 30 s windows that they were trained on. CPU-minutes are of training alone, all "
         f"cores together. {where(result['machine'])}.)"
     )
