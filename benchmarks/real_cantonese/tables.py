@@ -138,8 +138,8 @@ def real_cantonese(result: Mapping) -> str:
     text = (
         f"**Real Cantonese:** tuned on {ours['train_minutes']:.0f} minutes of Common Voice zh-HK, whisper-base goes "
         f"from a CER of {result['stock_cer']:.1f} % to **{result['tuned_cer']:.1f} %** on speakers it has never heard "
-        f"(n={ours['n']}, {_seeds(ours, '{n} seeds: {least:.1f}–{most:.1f} %, ')}difference {low:+.1f} to {high:+.1f} points, "
-        f"{ours['train_cpu_s'] / 60:.0f} CPU-minutes of training)."
+        f"(n={ours['n']}, {_seeds(ours, '{n} seeds: {least:.1f}–{most:.1f} %, ')}"
+        f"difference {low:+.1f} to {high:+.1f} points, {ours['train_cpu_s'] / 60:.0f} CPU-minutes of training)."
     )
     if "ours_minus_usual_best_points" in result:
         usual = result["recipes"][USUAL]
@@ -155,8 +155,8 @@ def real_cantonese_chinese(result: Mapping) -> str:
     text = (
         f"**真實粵語**：用約 {ours['train_minutes']:.0f} 分鐘 Common Voice zh-HK 錄音微調 whisper-base，"
         f"在從未聽過的講者上，字元錯誤率由 {result['stock_cer']:.1f}% 降至 **{result['tuned_cer']:.1f}%**"
-        f"（n={ours['n']}，{_seeds(ours, '{n} 個隨機種子：{least:.1f}–{most:.1f}%，')}相差 {low:+.1f} 至 {high:+.1f} 個百分點，"
-        f"訓練用了 {ours['train_cpu_s'] / 60:.0f} 分鐘 CPU 時間）。"
+        f"（n={ours['n']}，{_seeds(ours, '{n} 個隨機種子：{least:.1f}–{most:.1f}%，')}"
+        f"相差 {low:+.1f} 至 {high:+.1f} 個百分點，訓練用了 {ours['train_cpu_s'] / 60:.0f} 分鐘 CPU 時間）。"
     )
     if "ours_minus_usual_best_points" in result:
         usual = result["recipes"][USUAL]
