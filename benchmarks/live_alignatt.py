@@ -70,13 +70,14 @@ def simulate(
     hear: Callable[[np.ndarray], Words],
     finish: Callable[[], Words],
     *,
+    step_s: float = STEP_S,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict:
     """Time passes while it computes; the next pass hears all that has arrived by then."""
     now_s, busy_s, heard, passes, texts, commits = 0.0, 0.0, 0, 0, [], []
     audio_s = waveform.size / RATE
     while heard < waveform.size:
-        now_s = max(now_s, min(heard / RATE + STEP_S, audio_s))
+        now_s = max(now_s, min(heard / RATE + step_s, audio_s))
         until, started = min(round(now_s * RATE), waveform.size), clock()
         words = hear(waveform[heard:until])
         words += finish() if until == waveform.size else []
@@ -85,7 +86,7 @@ def simulate(
         texts += [text for _, text in words]
         commits += [round(now_s - end_s, 2) for end_s, text in words for _ in text.strip()]
     # A program that is late does fewer passes: for the cost, as many as there are steps.
-    steady_s = busy_s / max(1, passes) * math.ceil(waveform.size / round(STEP_S * RATE))
+    steady_s = busy_s / max(1, passes) * math.ceil(waveform.size / round(step_s * RATE))
     return {"text": "".join(texts), "commit_s": commits, "compute_s": round(steady_s, 2), "passes": passes}
 
 

@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import json
 import tempfile
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.live import references
-from benchmarks.live_alignatt import AlignAtt
+from benchmarks.live_alignatt import AlignAtt, Words, simulate
 from benchmarks.machine import describe
 from benchmarks.real_clips import SETS, folder_of, paired_interval, read_clips
 from benchmarks.real_programs import LANGUAGE, exported, exported_ct2
@@ -193,28 +192,22 @@ class Streaming:
         self._model = WhisperModel(export, device="cpu", compute_type="int8", cpu_threads=THREADS, num_workers=1)
 
     def run(self, waveform: np.ndarray) -> dict:
-        """Time passes while it computes; the next pass hears all that has arrived by then."""
+        """What `simulate` says of a recording."""
         self._committed: list[Word] = []
         self._tentative: list[Word] = []
-        self._from_s, now_s, busy_s, passes, commits = 0.0, 0.0, 0.0, 0, []
-        steady_s, audio_s, arrived_s = 0.0, waveform.size / SAMPLE_RATE, 0.0
-        while arrived_s < audio_s:
-            now_s = max(now_s, min(arrived_s + self.step_s, audio_s))
-            arrived_s = min(now_s, audio_s)
-            started, before = time.perf_counter(), len(self._committed)
-            self._pass(waveform[round(self._from_s * SAMPLE_RATE) : round(arrived_s * SAMPLE_RATE)])
-            took_s = time.perf_counter() - started
-            now_s, busy_s, passes = now_s + took_s, busy_s + took_s, passes + 1
-            commits += self._late(self._committed[before:], now_s)
-        commits += self._late(self._tentative, now_s)  # the end commits the rest
-        # A program that is late does fewer passes: for the cost, as many as there are steps.
-        steady_s = busy_s / passes * np.ceil(audio_s / self.step_s)
-        text = "".join(word.text for word in [*self._committed, *self._tentative])
-        return {"text": text, "commit_s": commits, "compute_s": round(float(steady_s), 2), "passes": passes}
+        self._from_s, arrived = 0.0, 0
+
+        def hear(sound: np.ndarray) -> Words:
+            nonlocal arrived
+            arrived, before = arrived + sound.size, len(self._committed)
+            self._pass(waveform[round(self._from_s * SAMPLE_RATE) : arrived])
+            return self._ended(self._committed[before:])
+
+        return simulate(waveform, hear, lambda: self._ended(self._tentative), step_s=self.step_s)  # the end commits all
 
     @staticmethod
-    def _late(words: Iterable[Word], now_s: float) -> list[float]:
-        return [round(now_s - word.end, 2) for word in words for _ in word.text.strip()]
+    def _ended(words: Iterable[Word]) -> Words:
+        return [(word.end, word.text) for word in words]
 
     def _pass(self, sound: np.ndarray) -> None:
         before = [word.text for word in self._committed if word.end <= self._from_s]

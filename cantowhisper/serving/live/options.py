@@ -89,5 +89,5 @@ class LiveOptions(Options):
         return replace(
             self,
             commit=commit if self.commit == "auto" else self.commit,
-            context_s=(0.0 if trained else STOCK_CONTEXT_S) if self.context_s is None else self.context_s,
+            context_s=0.0 if trained and self.context_s is None else self.earlier_s,
         )

@@ -81,8 +81,7 @@ def how_long(seconds: float, say: Say) -> str:
     ['20 s', '20 min', '2 h']
     """
     unit, length_s = ("seconds", 1) if seconds < 90 else ("minutes", 60) if seconds < 5400 else ("hours", 3600)
-    n = seconds / length_s
-    return say(unit, n=f"{n:.0f}" if unit != "hours" else f"{n:.3g}")
+    return say(unit, n=format(seconds / length_s, ".3g" if unit == "hours" else ".0f"))
 
 
 def _say(say: Say, *, key: str, values: dict) -> str:
