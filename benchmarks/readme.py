@@ -195,7 +195,8 @@ def _share(row: dict) -> str:
 
 def study(result: dict) -> str:
     """What a study has found, from results/study_NAME.json."""
-    return "\n".join([*report_lines(result, n_planned=len(result["rows"])), "", f"({where(result['machine'])}.)"])
+    note = f"({where(result['machine'])}, shared with other runs.)"
+    return "\n".join([*report_lines(result, n_planned=len(result["rows"])), "", note])
 
 
 RENDERERS: dict[str, Callable[[dict], str]] = {
