@@ -58,6 +58,17 @@ def test_short_inputs_come_to_say_what_30_s_say(model, audio, tmp_path, monkeypa
         adapt(model, audio, tmp_path / "out", config=QUICK)
 
 
+def test_steps_that_lead_away_from_30_s_are_not_kept(model, audio, tmp_path):
+    said: list[str] = []
+    wild = AdaptConfig(steps=2, batch_clips=2, learning_rate=0.5, warmup_steps=1, max_clips=4)
+    report = adapt(model, audio, tmp_path / "out", config=wild, language="yue", say=said.append)
+    assert report["best_step"] == 0 and report["divergence_after"] == report["divergence_before"]
+    assert "it is written unchanged" in said[-1]
+    stock = load_untrained(model)[0].state_dict()
+    for name, weights in load_untrained(tmp_path / "out")[0].state_dict().items():
+        torch.testing.assert_close(weights, stock[name], rtol=0, atol=0)
+
+
 @pytest.mark.slow
 def test_what_was_heard_before_an_interruption_is_not_heard_again(model, audio, tmp_path, monkeypatch):
     given, heard = teacher.Teacher._given, []

@@ -30,6 +30,7 @@ from cantowhisper.training.teacher import Lesson, Teacher, pieces
 
 LESSONS = "lessons"  # beside the result: the teacher's passes, until it is done
 REPORT = "adaptation.json"
+EVALUATE_EVERY = 10  # steps between looks at what is held out; the nearest to 30 s is kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +100,9 @@ def adapt(
     lessons = _hear(Teacher(loaded, processor, out / LESSONS, language_token=token), audio, config, say)
     learned, held_out = _divide(lessons, config)
     started = time.perf_counter()
-    before = divergence(loaded, held_out, config)
     with reproducible(), memory_is_kept():
-        _learn(loaded, learned, config, say)
+        course = _learn(loaded, learned, held_out, config, say)
+    before, (best_step, after) = course[0], min(course.items(), key=lambda one: one[1])
     report = {
         "model": str(model),
         "config": dataclasses.asdict(config),
@@ -109,10 +110,13 @@ def adapt(
         "hours": round(sum(lesson.mel.shape[1] for lesson in lessons) / FRAMES_PER_SECOND / 3600, 3),
         "held_out_clips": len(held_out),
         "divergence_before": round(before, 5),
-        "divergence_after": round(divergence(loaded, held_out, config), 5),
+        "divergence_after": round(after, 5),
+        "best_step": best_step,
         "train_seconds": round(time.perf_counter() - started, 1),
     }
-    say(f"divergence from 30 s on {len(held_out)} clips: {before:.4f} → {report['divergence_after']:.4f} nats a token")
+    say(f"divergence from 30 s on {len(held_out)} clips: {before:.4f} → {after:.4f} nats a token, at step {best_step}")
+    if not best_step:
+        say(f"no step was nearer to 30 s than {report['model']} as it is: it is written unchanged")
     _write(loaded, processor, out, config, report)
     return report
 
@@ -137,7 +141,14 @@ def _divide(lessons: Sequence[Lesson], config: AdaptConfig) -> tuple[list[Lesson
     return [lessons[i] for i in order[n:]], [lessons[i] for i in order[:n]]
 
 
-def _learn(model, lessons: Sequence[Lesson], config: AdaptConfig, say) -> None:
+def _learn(
+    model, lessons: Sequence[Lesson], held_out: Sequence[Lesson], config: AdaptConfig, say
+) -> dict[int, float]:
+    """Leave the weights in `model` that were nearest to 30 s, be it those of step 0.
+
+    Returns the divergence on `held_out` after each step at which that was measured.
+    """
+    course, best = {0: divergence(model, held_out, config)}, weights_of(model)
     rng = np.random.default_rng((config.seed, 1))
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=0.0)
@@ -155,6 +166,18 @@ def _learn(model, lessons: Sequence[Lesson], config: AdaptConfig, say) -> None:
         schedule.step()
         if (step + 1) % 5 == 0 or step + 1 == config.steps:
             say(f"step {step + 1}/{config.steps}: {loss:.4f} nats a token from 30 s")
+        if (step + 1) % EVALUATE_EVERY == 0 or step + 1 == config.steps:
+            distance = divergence(model, held_out, config)
+            if distance < min(course.values()):
+                best = weights_of(model)
+            course[step + 1] = distance
+    model.load_state_dict(best)
+    return course
+
+
+def weights_of(model) -> dict[str, torch.Tensor]:
+    """A copy of the weights, which further steps leave alone."""
+    return {name: weights.clone() for name, weights in model.state_dict().items()}
 
 
 def _backward(model, batch: Sequence[Lesson], context: Context) -> float:
