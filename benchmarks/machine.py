@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 
+from cantowhisper.features.parallel import cpu_cores
 from cantowhisper.training.run.machine import processor_name
 
 PACKAGES = ("torch", "transformers", "datasets", "ctranslate2", "librosa", "gradio")
@@ -17,7 +18,7 @@ def describe() -> dict:
     return {
         "date": datetime.date.today().isoformat(),
         "processor": processor_name(),
-        "cores": os.cpu_count(),
+        "cores": cpu_cores(),  # that the measurement may use
         "memory_gib": round(memory),
         "accelerator": None,
         "python": platform.python_version(),

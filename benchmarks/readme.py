@@ -19,6 +19,7 @@ from benchmarks.tables_features import align, feature_steps, features
 from benchmarks.tables_live import DELAYS, live_commit, live_load, live_real, live_real_tuned
 from benchmarks.tables_real import (
     clean,
+    cores,
     long_form,
     punctuation,
     short_inputs,
@@ -40,8 +41,8 @@ def demo(result: dict) -> str:
     """The demo in a sentence or two, from results/demo.json."""
     before, rates = _before_and_range(result)
     return (
-        f"**Demo:** trained from scratch in {result['minutes']:g} minutes on {result['machine']['cores']} CPU cores, "
-        f"the miniature Whisper has a character error rate (CER) of **{rates}** on sentences it has never heard ("
+        f"**Demo:** trained from scratch in {result['minutes']:g} minutes on {cores(result['machine'])}, the "
+        f"miniature Whisper has a character error rate (CER) of **{rates}** on sentences it has never heard ("
         f"{before['cer_no_punctuation']:.0%} before training; {len(result['seeds'])} seeds, n={before['n']}, synthetic "
         "voices)."
     )

@@ -2,7 +2,16 @@
 
 
 def where(machine: dict) -> str:
-    return f"{machine['cores']} CPU cores, {machine['processor']}, {machine['date']}"
+    return f"{cores(machine)}, {machine['processor']}, {machine['date']}"
+
+
+def cores(machine: dict) -> str:
+    """How many a measurement had.
+
+    >>> cores({"cores": 1}), cores({"cores": 2})
+    ('1 CPU core', '2 CPU cores')
+    """
+    return f"{machine['cores']} CPU core{'s' * (machine['cores'] > 1)}"
 
 
 PLANTED = {
