@@ -23,7 +23,7 @@ NAMES = {
     "96 steps, varied": "twice the steps, with clips varied in speed, formants and spectrum, and masked",
     "lora": "LoRA, rank 32",
     "frozen encoder": "frozen encoder",
-    "with Mandarin": "Mandarin clips mixed in",
+    "with Mandarin": "as many Mandarin clips mixed in",
     "replay": "20 Mandarin clips with the stock model's own text",
     "three seeds averaged": "weights of three seeds averaged",
     "four turns averaged": "weights of four runs averaged, each validated on another fold",
