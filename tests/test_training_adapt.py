@@ -120,3 +120,13 @@ def test_the_command_refuses_what_is_no_folder_of_speech(model, tmp_path, capsys
     assert main(["adapt", str(model), str(tmp_path / "empty"), str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err.splitlines()
     assert "is no folder" in said[0] and "holds no recording that can be heard" in said[1]
+
+
+def test_the_help_names_the_defaults(capsys):
+    with pytest.raises(SystemExit):
+        main(["adapt", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    shown = [f"of eight pieces (default: {AdaptConfig().steps})", f"at the most (default: {AdaptConfig().max_clips})"]
+    for text in [*shown, f"is merged into (default: {AdaptConfig().groups})"]:
+        assert text in said
+    assert AdaptConfig().batch_clips == 8

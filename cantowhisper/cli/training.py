@@ -53,7 +53,7 @@ def add_adapt(subparsers) -> argparse.ArgumentParser:
     command.add_argument("audio", type=Path, help="folder of recordings in any language; nobody's transcript is needed")
     command.add_argument("out", type=Path, help="model folder to write")
     command.add_argument("--language", help="of the recordings (default: detected)")
-    command.add_argument("--steps", type=whole_number, help="default: 30")
+    command.add_argument("--steps", type=whole_number, help="of eight pieces (default: 60)")
     command.add_argument("--max-clips", type=whole_number, help="pieces of 10 s at the most (default: 240)")
     command.add_argument("--groups", type=whole_number, help="the window's silence is merged into (default: 48)")
     command.set_defaults(run=run_adapt)
