@@ -79,14 +79,12 @@ def demo_scores(result: dict) -> str:
 
 
 def _over_seeds(seeds: dict) -> str:
-    """The range over whole runs that differ in their seed alone."""
+    """Every whole run, where they differ in their seed alone."""
     if len(seeds) < 2:
         return ""
-    own, full = ([one["cer"][name] for one in seeds.values()] for name in ("after", "after, 30 s windows"))
-    return (
-        f" {len(seeds)} runs with different seeds reached {min(own):.1%} to {max(own):.1%} at natural length and "
-        f"{min(full):.1%} to {max(full):.1%} in 30 s windows."
-    )
+    names = ("after", "after, 30 s windows")
+    own, full = (", ".join(f"{one['cer'][name]:.1%}" for one in seeds.values()) for name in names)
+    return f" {len(seeds)} runs with different seeds reached {own} at natural length and {full} in 30 s windows."
 
 
 def transcribe(result: dict) -> str:
@@ -196,8 +194,7 @@ def _share(row: dict) -> str:
 
 def study(result: dict) -> str:
     """What a study has found, from results/study_NAME.json."""
-    note = f"({where(result['machine'])}, shared with other runs.)"
-    return "\n".join([*report_lines(result, n_planned=len(result["rows"])), "", note])
+    return "\n".join([*report_lines(result, n_planned=len(result["rows"])), "", f"({where(result['machine'])}.)"])
 
 
 RENDERERS: dict[str, Callable[[dict], str]] = {
