@@ -1,8 +1,12 @@
 """Whether faint eyes can read a page: the contrast of every text on it."""
 
 # For each text that can be seen: [contrast, whether it is large, the text]. Disabled controls are left out, as in
-# WCAG 1.4.3; relative luminance and contrast are those of WCAG 2.2.
-CONTRASTS = """() => {
+# WCAG 1.4.3; relative luminance and contrast are those of WCAG 2.2. Colours are read when they have come to rest: a
+# button that has just been enabled fades in.
+CONTRASTS = """async () => {
+  await Promise.allSettled(
+    document.getAnimations().filter((one) => one instanceof CSSTransition).map((one) => one.finished)
+  );
   const parse = (color) => {
     const [r, g, b, a = 1] = color.match(/[\\d.]+/g).map(Number);
     return { rgb: [r, g, b], a };
