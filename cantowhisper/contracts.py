@@ -32,6 +32,8 @@ SPLITS = ("train", "validation", "test")
 STATS_FILE = "stats.json"  # of a feature dataset
 CARD_FILE = "README.md"  # of a dataset or a model, as the Hub shows it
 MODEL_FACTS_FILE = "cantowhisper.json"
+LANGUAGE_MODEL_FILE = "language_model.npz"  # of a model folder, where there is one (speech/ngram.py)
+LANGUAGE_MODEL_REPORT_FILE = "language_model.json"  # of what, and what it changes
 TRAINED_CONTEXTS = ("full", "merged", "variable")
 ONNX_FOLDER = "onnx"  # the export that serving runs, inside the model folder
 CT2_FOLDER = "ct2"  # the export for users of CTranslate2 and faster-whisper, there too
@@ -118,6 +120,7 @@ class DecodingOptions:
     # The token of 0.00 s, for text with timestamps by Whisper's rules (they are part of the result); None is without.
     first_timestamp: int | None = None
     words: Any = None  # names and terms that are favoured, a serving.engines.words.Words
+    language_model: Any = None  # whose log-probabilities count as well, a speech.ngram.NGram
     # A batch of one clip, of so many frames: also where each token's attention peaks, from engines that tell.
     peaks_in_frames: int | None = None
 

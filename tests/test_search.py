@@ -8,7 +8,11 @@ import pytest
 torch = pytest.importorskip("torch")
 from transformers import GenerationMixin, WhisperConfig, WhisperForConditionalGeneration  # noqa: E402
 
+from cantowhisper.serving.engines.fusion import Fusion  # noqa: E402
 from cantowhisper.serving.engines.search import Rules, beam_search, greedy  # noqa: E402
+from cantowhisper.serving.engines.words import Words  # noqa: E402
+from cantowhisper.speech.ngram import NGram, NGramFacts  # noqa: E402
+from cantowhisper.speech.torch_fusion import ShallowFusion  # noqa: E402
 
 PROMPT, VOCABULARY = [2, 5, 7], 60
 END = 10  # which these weights write after 1, 4 and 10 tokens, or not at all
@@ -62,13 +66,30 @@ def by_transformers(model, encoded: torch.Tensor, **options) -> list[list[int]]:
     return [row[: row.index(END)] if END in row else row for row in rows]
 
 
-def ours(model, encoded: torch.Tensor, *, beam_size: int, max_new_tokens: int, **rules):
+def ours(model, encoded: torch.Tensor, *, beam_size: int, max_new_tokens: int, favours=None, **rules):
     decoding = Recomputing(model, encoded)
     given = Rules(end=END, never=[], never_first=[], max_new_tokens=max_new_tokens, **rules)
     prompts = np.tile(np.array(PROMPT), (len(encoded), 1))
-    if beam_size == 1:
+    if beam_size == 1 and not favours:
         return greedy(decoding, prompts, given)
-    return beam_search(decoding, prompts, given, beam_size=beam_size)
+    return beam_search(decoding, prompts, given, beam_size=beam_size, favours=favours)
+
+
+@pytest.mark.parametrize("beam_size", [2, 5])
+@pytest.mark.parametrize("weight", [0.1, 2.0])
+def test_texts_with_a_language_model_are_those_of_transformers(model, encoded, beam_size, weight):
+    facts = NGramFacts(language="yue", vocabulary_size=VOCABULARY, end=END, first_timestamp=None, weight=weight)
+    lines = np.random.default_rng(1).integers(11, 40, size=(50, 6)).tolist()
+    ngram = NGram.learn(lines, facts)
+    fusion = [ShallowFusion(ngram, n_prompt=len(PROMPT))]
+    expected = by_transformers(model, encoded, num_beams=beam_size, max_new_tokens=24, logits_processor=fusion)
+    found = ours(model, encoded, beam_size=beam_size, max_new_tokens=24, favours=Fusion(ngram))
+    assert [one.token_ids for one in found] == expected
+    without = [one.token_ids for one in ours(model, encoded, beam_size=beam_size, max_new_tokens=24)]
+    assert weight < 1 or expected != without
+    listed = Words([[(expected[0][0] + 1,)]], weight=50.0)
+    both = ours(model, encoded, beam_size=beam_size, max_new_tokens=24, favours=Fusion(ngram, listed))
+    assert any(listed.gain_of(one.token_ids) > 0 for one in both)
 
 
 @pytest.mark.parametrize("max_new_tokens", [1, 3, 24])

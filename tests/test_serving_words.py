@@ -105,7 +105,7 @@ def test_no_clip_depends_on_those_beside_it(terms, clips, weight):
 @given(term_lists, clip_lists, st.sampled_from([1, 3]))
 def test_probabilities_stay_the_models_own(terms, clips, beam_size):
     words = Words(terms, weight=4.0)
-    options = {"words": words} if beam_size == 1 else {"words": words, "beam_size": beam_size}
+    options = {"words": words} if beam_size == 1 else {"favours": words, "beam_size": beam_size}
     found = searched(greedy_with_words if beam_size == 1 else beam_search, clips, **options)
     for clip, one in zip(clips, found, strict=True):
         text, logs = PROMPT, []
@@ -131,7 +131,7 @@ def test_an_empty_list_changes_nothing(clips):
     nothing = Words([], weight=2.0)
     assert not nothing
     assert searched(greedy_with_words, clips, words=nothing) == searched(greedy, clips)
-    beams = [searched(beam_search, clips, beam_size=3, **options) for options in ({}, {"words": nothing})]
+    beams = [searched(beam_search, clips, beam_size=3, **options) for options in ({}, {"favours": nothing})]
     assert beams[0] == beams[1]
 
 

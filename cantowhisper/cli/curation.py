@@ -1,4 +1,4 @@
-"""The commands that decide what a model learns from: clean, pseudo-label."""
+"""The commands that decide what a model learns from: clean, pseudo-label, language-model."""
 
 import argparse
 import shlex
@@ -99,3 +99,38 @@ def run_pseudo_label(arguments) -> None:
     table = f"{done.table},recordings={arguments.source},confidence={confidence:g}"
     print(f"to mix it with other sources: cantowhisper features {shlex.quote(f'SOURCE+{table}')} OUT")
     print(f"next: {next_command(str(arguments.out), done.stats)}")
+
+
+def add_language_model(subparsers) -> argparse.ArgumentParser:
+    command = subparsers.add_parser(
+        "language-model", help="model + sentences that nobody has read aloud → fewer wrong words"
+    )
+    command.add_argument("model", type=Path, help="model folder; the language model is written into it")
+    command.add_argument("texts", nargs="+", type=Path, help="text files, UTF-8, a sentence a line")
+    command.add_argument(
+        "--features",
+        required=True,
+        help="feature dataset (folder or Hub id) whose validation clips choose how much it counts",
+    )
+    command.add_argument("--order", type=int, choices=(2, 3, 4), default=3, help="tokens in a run (default: 3)")
+    command.set_defaults(run=run_language_model)
+    return command
+
+
+def run_language_model(arguments) -> None:
+    from cantowhisper.contracts import LANGUAGE_MODEL_FILE
+    from cantowhisper.curation.language_model import add_language_model
+
+    done = add_language_model(arguments.model, arguments.texts, features=arguments.features, order=arguments.order)
+    left_out = f"; {done['left_out']:,} left out that clips say" if done["left_out"] else ""
+    print(f"{done['n_sentences']:,} sentences, {done['n_characters']:,} characters{left_out}")
+    for weight, rate in done["weights"].items():
+        print(f"weight {weight:<5} validation CER {rate:.2%}")
+    print(f"weight {done['weight']:g} is best: {arguments.model / LANGUAGE_MODEL_FILE}")
+    if test := done.get("test"):
+        low, high = test["difference"]["interval"]
+        print(
+            f"test CER {test['before']['cer_no_punctuation']:.2%} → {test['after']['cer_no_punctuation']:.2%} "
+            f"(95 % interval of the difference: {low:+.1f} to {high:+.1f} points, n={test['difference']['n']})"
+        )
+    print(f"next: cantowhisper transcribe RECORDING --model {shlex.quote(str(arguments.model))}")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from cantowhisper import __version__
-from cantowhisper.cli.curation import add_clean, add_pseudo_label
+from cantowhisper.cli.curation import add_clean, add_language_model, add_pseudo_label
 from cantowhisper.cli.demo import add_demo
 from cantowhisper.cli.deploy import add_deploy
 from cantowhisper.cli.features import add_features
@@ -25,6 +25,7 @@ COMMANDS = (
     add_pseudo_label,
     add_train,
     add_adapt,
+    add_language_model,
     add_score,
     add_study,
     add_export,

@@ -3,12 +3,24 @@
 import shutil
 from pathlib import Path
 
-from cantowhisper.contracts import DECODER_CROSS_FILE, DECODER_FILE, ENCODER_FILE, MODEL_FACTS_FILE
+from cantowhisper.contracts import (
+    DECODER_CROSS_FILE,
+    DECODER_FILE,
+    ENCODER_FILE,
+    LANGUAGE_MODEL_FILE,
+    MODEL_FACTS_FILE,
+)
 from cantowhisper.export.checkpoint import Checkpoint
 from cantowhisper.export.decoder import cross_graph, properties, step_graph
 from cantowhisper.export.encoder import encoder_graph
 
-COPIED = ("tokenizer.json", "preprocessor_config.json", "generation_config.json", MODEL_FACTS_FILE)
+COPIED = (
+    "tokenizer.json",
+    "preprocessor_config.json",
+    "generation_config.json",
+    MODEL_FACTS_FILE,
+    LANGUAGE_MODEL_FILE,
+)
 
 
 def write_export(model: Path, out: Path) -> None:

@@ -5,10 +5,17 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from cantowhisper.contracts import DECODER_FILE, ENCODER_FILE, ONNX_FOLDER, CantowhisperError
+from cantowhisper.contracts import (
+    DECODER_FILE,
+    ENCODER_FILE,
+    LANGUAGE_MODEL_FILE,
+    MODEL_FACTS_FILE,
+    ONNX_FOLDER,
+    CantowhisperError,
+)
 from cantowhisper.hub_errors import hub_errors
 
-_CONFIG_FILES = ["*.json", "*.txt"]
+_CONFIG_FILES = ["*.json", "*.txt", LANGUAGE_MODEL_FILE]
 
 
 def model_folder(model: str | os.PathLike, *, export: bool = True) -> Path:
@@ -63,7 +70,7 @@ def _wanted(files: list[str], *, export: bool = True) -> list[str]:
     """Patterns of the files to fetch from a repository with these files."""
     folder = export_place(files)
     if export and folder is not None:
-        return [f"{folder}*.onnx", f"{folder}*.json", "tokenizer.json", "cantowhisper.json"]
+        return [f"{folder}*.onnx", f"{folder}*.json", "tokenizer.json", MODEL_FACTS_FILE, LANGUAGE_MODEL_FILE]
     if "model.safetensors" in files:  # alone: some repositories have the same weights in other precisions beside it
         return ["model.safetensors", *_CONFIG_FILES]
     if any(f.endswith(".safetensors") for f in files):

@@ -22,6 +22,7 @@ from cantowhisper.serving.engines.words import Words
 from cantowhisper.serving.segments import Span
 from cantowhisper.speech.context import Context, Windows, phrase_tokens, stack, token_budget
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel, n_frames, pad_to
+from cantowhisper.speech.ngram import FUSION_BEAM, NGram
 from cantowhisper.speech.text import normalize
 
 # A second try for a piece that looped. Whisper draws at a higher temperature there; a wider search to which repeating
@@ -76,6 +77,7 @@ class Pieces:
     language: str
     beam_size: int = 1
     words: Words | None = None  # that are favoured
+    language_model: NGram | None = None  # of the language that is spoken
 
     def job(self, *spans: Span) -> Job:
         """What there is to do for a piece, or for neighbouring pieces as a chunk."""
@@ -97,8 +99,8 @@ class Pieces:
             max_new_tokens=max(1, job.budget - len(prefix)),
             suppress_tokens=self.vocabulary.suppressed,
             prefix_length=len(prefix),
-            words=self.words,
             peaks_in_frames=n_frames(job.span.end - job.span.start) if attention else None,
+            **self._search(),
         )
         (decoded,) = self.engine.decode(*self.inputs([job]), [*self.prompt, *prefix], options)
         return decoded
@@ -118,17 +120,25 @@ class Pieces:
         at = [min(segment.start_s + t, segment.end_s) for t in times]
         return tuple(character_times(self.vocabulary.decode, ids, at))
 
+    def _search(self) -> dict:
+        """How a text is searched for, as DecodingOptions takes it."""
+        beam_size = max(self.beam_size, FUSION_BEAM) if self.language_model else self.beam_size
+        return {"beam_size": beam_size, "words": self.words, "language_model": self.language_model}
+
     def _decode_alone(self, batch: list[Job]) -> list[list[Segment]]:
         options = DecodingOptions(
             max_new_tokens=max(job.budget for job in batch),
             suppress_tokens=self.vocabulary.suppressed,
-            beam_size=self.beam_size,
-            words=self.words,
+            **self._search(),
         )
         decoded = self.engine.decode(*self.inputs(batch), self.prompt, options)
         found = []
         for job, one in zip(batch, decoded, strict=True):
             attempt = self._judge(job, one)
+            if attempt.looped and self.language_model:  # which holds what was said often to be likely
+                alone = replace(options, beam_size=self.beam_size, language_model=None, max_new_tokens=job.budget)
+                (one,) = self.engine.decode(*self.inputs([job]), self.prompt, alone)
+                attempt = self._judge(job, one)
             if attempt.looped:
                 attempt = self._second_try(job, attempt)
             found.append([] if self._is_invented(job, attempt) else [attempt.segment(job.span)])
@@ -138,9 +148,8 @@ class Pieces:
         options = DecodingOptions(
             max_new_tokens=max(job.budget + TIMESTAMPS_A_PIECE * len(job.spans) for job in batch),
             suppress_tokens=self.vocabulary.suppressed_but_timestamps,
-            beam_size=self.beam_size,
             first_timestamp=self.vocabulary.timestamps.first,
-            words=self.words,
+            **self._search(),
         )
         decoded = self.engine.decode(*self.inputs(batch), self.prompt[:-1], options)
         found, places, alone = [], [], []

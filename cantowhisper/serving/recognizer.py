@@ -12,7 +12,7 @@ from itertools import chain
 
 import numpy as np
 
-from cantowhisper.contracts import CantowhisperError, ModelFacts, Segment, UsageError
+from cantowhisper.contracts import LANGUAGE_MODEL_FILE, CantowhisperError, ModelFacts, Segment, UsageError
 from cantowhisper.serving.batches import batches, chunks
 from cantowhisper.serving.characters import least_values
 from cantowhisper.serving.detection import first_speech
@@ -30,6 +30,7 @@ from cantowhisper.serving.speakers.labels import require_speakers, with_speakers
 from cantowhisper.speech.context import Context, context_of
 from cantowhisper.speech.language import language_code, language_token
 from cantowhisper.speech.mel import SAMPLE_RATE
+from cantowhisper.speech.ngram import NGram
 from cantowhisper.speech.text import to_script
 
 LIVE_BUCKET_FRAMES = 20  # a live pass shares its batch with nobody; half a second less of input is a tenth of its work
@@ -52,8 +53,9 @@ class Recognizer:
         *,
         context: Context | None = None,
         options: SegmentOptions | None = None,
+        language_model: NGram | None = None,
     ):
-        self.engine, self.facts = engine, facts
+        self.engine, self.facts, self.language_model = engine, facts, language_model
         self.context = context or context_of(facts)
         self.options = options or SegmentOptions()
         self.vocabulary = Vocabulary(tokenizer)
@@ -98,7 +100,16 @@ class Recognizer:
             raise CantowhisperError(f"{folder} has no tokenizer.json; save the tokenizer beside the model")
         facts = next((ModelFacts.load(p) for p in places if (p / "cantowhisper.json").exists()), ModelFacts())
         chosen = replace(context_of(facts), kind=context) if context else context_of(facts)
-        return cls(engine, Tokenizer.from_file(str(file)), facts, context=chosen, options=options)
+        counted = folder / LANGUAGE_MODEL_FILE
+        language_model = NGram.load(counted) if counted.exists() else None
+        return cls(
+            engine,
+            Tokenizer.from_file(str(file)),
+            facts,
+            context=chosen,
+            options=options,
+            language_model=language_model,
+        )
 
     @property
     def languages(self) -> list[str]:
@@ -230,6 +241,8 @@ class Recognizer:
         """A recording with what decoding it takes. language : code, name or token; None is the model's own."""
         options = {"context": self.context, "prompt": self._prompt(language, task), **options}
         code = "en" if task == "translate" else self._language_code(language)
+        if self.language_model and self.language_model.facts.language == code:
+            options["language_model"] = self.language_model
         return Pieces(engine=self.engine, vocabulary=self.vocabulary, waveform=waveform, language=code, **options)
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 from cantowhisper.contracts import DECODER_CROSS_FILE, DECODER_FILE, ENCODER_FILE, CantowhisperError, DecodingOptions
 from cantowhisper.serving.engines.alignment import token_peaks, token_times
 from cantowhisper.serving.engines.engine import Decoded
+from cantowhisper.serving.engines.fusion import Fusion
 from cantowhisper.serving.engines.rivals import greedy_with_words
 from cantowhisper.serving.engines.search import Rules, beam_search, greedy
 from cantowhisper.serving.engines.timestamps import Timestamps
@@ -45,11 +46,12 @@ class OnnxEngine:
             timestamps=Timestamps(first=first, end=self._end) if (first := options.first_timestamp) else None,
         )
         may_repeat = options.repetition_penalty == 1 and not options.no_repeat_ngram_size  # `greedy` minds neither
-        plain = options.beam_size == 1 and may_repeat
-        if plain:
-            search = partial(greedy_with_words, words=options.words) if options.words else greedy
+        language_model = options.language_model
+        if language_model or options.beam_size > 1 or not may_repeat:
+            favours = Fusion(language_model, options.words) if language_model else options.words
+            search = partial(beam_search, beam_size=options.beam_size, favours=favours)
         else:
-            search = partial(beam_search, beam_size=options.beam_size, words=options.words)
+            search = partial(greedy_with_words, words=options.words) if options.words else greedy
         prompts = np.tile(np.array(prompt, np.int64), (len(mels), 1))
         decoding = self._decoding(mels, windows)
         found = search(decoding, prompts, rules)

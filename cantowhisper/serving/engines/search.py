@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from cantowhisper.serving.engines.engine import Decoded
+from cantowhisper.serving.engines.fusion import Favours
 from cantowhisper.serving.engines.timestamps import Timestamps
 from cantowhisper.serving.engines.words import START, Words
 
@@ -134,12 +135,12 @@ def greedy(decoding: Decoding, prompts: np.ndarray, rules: Rules) -> list[Decode
 @dataclass(frozen=True)
 class _Beam:
     """A beginning of a text. `score` ranks it: the sum of its log-probabilities, less what repeating costs, and with
-    what listed words add."""
+    what is favoured."""
 
     score: float = 0.0
     ids: tuple[int, ...] = ()
     log_probs: tuple[float, ...] = ()
-    state: int = START  # of the words
+    state: Any = START  # of what is favoured
 
     @property
     def mean_score(self) -> float:
@@ -151,7 +152,7 @@ class _ClipBeams:
     """The beams of one clip, best first, and the best whole texts so far."""
 
     size: int
-    words: Words
+    favours: Favours
     beams: list[_Beam]
     whole: list[_Beam] = field(default_factory=list)
     done: bool = False
@@ -163,7 +164,7 @@ class _ClipBeams:
         for rank, (beam, token) in enumerate(_largest(scores, 2 * self.size)):
             old, log_prob = self.beams[beam], float(log_probs[beam, token])
             ids = old.ids if token == end else (*old.ids, token)
-            state = self.words.step(old.state, token)
+            state = self.favours.step(old.state, token)
             longer = _Beam(float(scores[beam, token]), ids, (*old.log_probs, log_prob), state)
             if token == end or last:
                 self.whole += [longer] if rank < self.size else []
@@ -187,23 +188,22 @@ def _largest(scores: np.ndarray, n: int) -> list[tuple[int, int]]:
 
 
 def beam_search(
-    decoding: Decoding, prompts: np.ndarray, rules: Rules, *, beam_size: int, words: Words | None = None
+    decoding: Decoding, prompts: np.ndarray, rules: Rules, *, beam_size: int, favours: Favours | None = None
 ) -> list[Decoded]:
     """The text with the best mean log-probability a token that `beam_size` beginnings at a time lead to.
 
-    words : what they add counts for the choice, and not as probability
+    favours : what they add counts for the choice, and not as probability
     """
-    words = words or Words([], weight=0.0)
-    begin = _Beam(state=words.after(rules.written))
-    clips = [_ClipBeams(beam_size, words, [begin]) for _ in prompts]
+    favours = favours or Words([], weight=0.0)
+    begin = _Beam(state=favours.after(rules.written))
+    clips = [_ClipBeams(beam_size, favours, [begin]) for _ in prompts]
     going, ids = clips, prompts
     for step in range(rules.max_new_tokens):
         last = step == rules.max_new_tokens - 1
         written = [beam.ids for clip in going for beam in clip.beams]
         log_probs = _log_softmax(rules.allowed(decoding.advance(ids), written))
         ranked = rules.discourage(log_probs, written)
-        if words:
-            ranked = words.encourage(ranked, [beam.state for clip in going for beam in clip.beams])
+        ranked = favours.encourage(ranked, [beam.state for clip in going for beam in clip.beams])
         n = len(log_probs) // len(going)  # rows a clip: one at first
         taken = [
             clip.step(log_probs[i * n : (i + 1) * n], ranked[i * n : (i + 1) * n], end=rules.end, last=last)

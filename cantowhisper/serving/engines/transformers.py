@@ -70,7 +70,7 @@ class TransformersEngine:
                 # Of Whisper's own, which forbid an end at once; after some text nothing more need be said.
                 **({"begin_suppress_tokens": []} if options.prefix_length else {}),
                 suppress_tokens=sorted({*(model.generation_config.suppress_tokens or []), *options.suppress_tokens}),
-                logits_processor=self._timestamp_rules(options, len(prompt)),
+                logits_processor=[*self._timestamp_rules(options, len(prompt)), *_fusion(options, len(prompt))],
                 return_dict_in_generate=True,
                 output_scores=True,
             )
@@ -119,6 +119,15 @@ class TransformersEngine:
 
     def _features(self, mels: np.ndarray):
         return self._torch.from_numpy(np.ascontiguousarray(mels)).to(self._model.device, self._model.dtype)
+
+
+def _fusion(options: DecodingOptions, n_prompt: int) -> list:
+    """The language model's say, if there is one."""
+    if not options.language_model:
+        return []
+    from cantowhisper.speech.torch_fusion import ShallowFusion
+
+    return [ShallowFusion(options.language_model, n_prompt=n_prompt - options.prefix_length)]
 
 
 def _alignment_heads(model) -> list[tuple[int, int]]:

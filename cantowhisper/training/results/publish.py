@@ -3,7 +3,14 @@
 import os
 from pathlib import Path
 
-from cantowhisper.contracts import CARD_FILE, CT2_FOLDER, ONNX_FOLDER, CantowhisperError
+from cantowhisper.contracts import (
+    CARD_FILE,
+    CT2_FOLDER,
+    LANGUAGE_MODEL_FILE,
+    LANGUAGE_MODEL_REPORT_FILE,
+    ONNX_FOLDER,
+    CantowhisperError,
+)
 from cantowhisper.files import write_aside, write_text
 from cantowhisper.hub_errors import hub_errors
 from cantowhisper.training.results.card import CURVE_FILE, model_card, read_metrics
@@ -13,7 +20,15 @@ from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER
 # What stays: sentences of others, leftovers, and a file that names folders of this machine (the card has the rest).
 PRIVATE_FILES = ("test_transcripts*", "*.part", "*.part/*", ".*", CONFIG_FILE, METRICS_FILE, f"{FOLDER}/*")
 # Of an earlier model in the same repository: who finds its export there serves that instead of these weights.
-REPLACED_FILES = (f"{ONNX_FOLDER}/*", f"{CT2_FOLDER}/*", "*.safetensors", "*.safetensors.index.json", "pytorch_model*")
+REPLACED_FILES = (
+    f"{ONNX_FOLDER}/*",
+    f"{CT2_FOLDER}/*",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "pytorch_model*",
+    LANGUAGE_MODEL_FILE,
+    LANGUAGE_MODEL_REPORT_FILE,
+)
 
 
 def push_model(model: str | os.PathLike, repo: str, *, public: bool = False) -> str:

@@ -11,9 +11,12 @@ from transformers import GenerationMixin
 
 from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
 from cantowhisper.files import write_aside
-from cantowhisper.speech.context import Context, context_of, stack, token_budget
+from cantowhisper.speech.context import Context, Windows, context_of, stack, token_budget
 from cantowhisper.speech.mel import FRAMES_PER_POSITION, pad_to
+from cantowhisper.speech.ngram import FUSION_BEAM, NGram
+from cantowhisper.speech.text import has_loop
 from cantowhisper.speech.torch_context import ContextSeam
+from cantowhisper.speech.torch_fusion import ShallowFusion
 from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.languages import main_language, token_of
 from cantowhisper.training.data.sampling import frame_counts
@@ -30,11 +33,13 @@ def transcribe_split(
     *,
     config: TrainConfig,
     context: str = "variable",
+    language_model: NGram | None = None,
     progress: bool = False,
 ) -> list[Transcript]:
-    """Transcribe every clip of a split greedily, at its natural context or at 30 s; results in the split's order.
+    """Transcribe every clip of a split, at its natural context or at 30 s; results in the split's order.
 
-    Each clip is decoded with the token of its own language (see data/languages.py).
+    Each clip is decoded with the token of its own language (see data/languages.py), greedily, or with a language model
+    by beam search; a text that goes round in a loop with it is that of greedy search.
     """
     if context not in SCORED_CONTEXTS:
         raise CantowhisperError(f"context is {' or '.join(SCORED_CONTEXTS)}, not {context!r}")
@@ -51,7 +56,8 @@ def transcribe_split(
             size = max(1, config.max_batch_frames // frames)
             for start in range(0, len(rows), size):
                 batch = rows[start : start + size]
-                texts.update(zip(batch, _decode(model, processor, split, batch, length, token), strict=True))
+                written = _decode(model, processor, split, batch, length, token, language_model)
+                texts.update(zip(batch, written, strict=True))
                 bar.update(len(batch))
     bar.close()
     model.train(was_training)
@@ -68,29 +74,46 @@ def clip_tokens(model, tokenizer, split, config: TrainConfig) -> list[str]:
     return [known[tag] for tag in split["language"]]
 
 
-def _decode(model, processor, split, rows: np.ndarray, context: Context, token: str) -> list[str]:
+def _decode(
+    model, processor, split, rows: np.ndarray, context: Context, token: str, language_model: NGram | None
+) -> list[str]:
     batch = split.with_format("numpy")[[int(row) for row in rows]]
-    windows = stack([context.window(len(features)) for features in batch["features"]])
-    mels = np.stack([pad_to(features.T, windows.n_frames) for features in batch["features"]])
     clips = zip(batch["duration_s"], batch["language"], strict=True)
     budgets = [token_budget(seconds, language=str(tag) or token) for seconds, tag in clips]
+    windows = stack([context.window(len(features)) for features in batch["features"]])
+    mels = np.stack([pad_to(features.T, windows.n_frames) for features in batch["features"]])
     names = ("<|startoftranscript|>", token, "<|transcribe|>", "<|notimestamps|>")
     prompt = processor.tokenizer.convert_tokens_to_ids(list(names))
+    ids = _generate(model, mels, windows, prompt, max_new_tokens=max(budgets), language_model=language_model)
+    # Each clip's own budget, so that what a looping clip says does not depend on its neighbours.
+    ids = [clip[:budget] for clip, budget in zip(ids, budgets, strict=True)]
+    texts = [text.strip() for text in processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+    end = model.generation_config.eos_token_id
+    went_round = [place for place, text in enumerate(texts) if end not in ids[place] or has_loop(text)]
+    if language_model and went_round:  # what was said often is likely, to a language model
+        again = _decode(model, processor, split, rows[went_round], context, token, None)
+        for place, text in zip(went_round, again, strict=True):
+            texts[place] = text
+    return texts
+
+
+def _generate(
+    model, mels: np.ndarray, windows: Windows, prompt: list[int], *, max_new_tokens: int, language_model: NGram | None
+) -> list[list[int]]:
+    fusion = [ShallowFusion(language_model, n_prompt=len(prompt))] if language_model else []
     with ContextSeam.on(model).of(windows):
         # Not Whisper's own generate(): where a time is written it goes back to the encoder, with fewer clips.
-        ids = GenerationMixin.generate(
+        return GenerationMixin.generate(
             model,
             input_features=torch.from_numpy(mels).to(model.device, model.dtype),
             attention_mask=torch.ones(mels.shape[0], windows.n_frames, dtype=torch.int64, device=model.device),
             decoder_input_ids=torch.tensor([prompt] * len(mels), device=model.device),
             max_length=None,
-            max_new_tokens=max(budgets),
-            num_beams=1,
+            max_new_tokens=max_new_tokens,
+            num_beams=FUSION_BEAM if language_model else 1,
+            logits_processor=fusion,
             do_sample=False,
-        )[:, len(prompt) :]
-    # Each clip's own budget, so that what a looping clip says does not depend on its neighbours.
-    ids = [clip[:budget] for clip, budget in zip(ids.tolist(), budgets, strict=True)]
-    return [text.strip() for text in processor.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        )[:, len(prompt) :].tolist()
 
 
 def summarize(
