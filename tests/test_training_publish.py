@@ -58,6 +58,21 @@ def folder(tmp_path):
     return folder
 
 
+def test_a_card_tells_of_a_language_model(folder):
+    assert "## Language model" not in model_card(folder, repo="me/mine")
+    gone = [dataclasses.replace(t, prediction="") for t in SAID]
+    told = {"n_sentences": 9444, "order": 3, "weight": 0.1, "validation": {"n": 20}}
+    write_json(told, folder / "language_model.json")
+    card = " ".join(model_card(folder, repo="me/mine").split())
+    assert (
+        "counts 9,444 sentences in runs of 3 tokens" in card and "weight of 0.1, chosen on 20 validation clips" in card
+    )
+    test = {"before": measure(gone), "after": measure(SAID), "difference": paired_difference(gone, SAID)}
+    write_json(told | {"test": test}, folder / "language_model.json")
+    card = " ".join(model_card(folder, repo="me/mine").split())
+    assert "the CER of 2 test clips is 28.57% instead of 100.00%" in card
+
+
 @pytest.fixture
 def hub(monkeypatch):
     with connected_model_hub(monkeypatch) as server:

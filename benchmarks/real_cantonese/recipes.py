@@ -36,6 +36,7 @@ class Recipe:
     replay: int = 0  # clips of the related language, with the text that the stock model writes of them
     seeds: int = 1  # of runs whose weights are averaged
     turns: int = 1  # of runs, each validated on another of the folds, whose weights are averaged: all clips are heard
+    sentences: bool = False  # a language model of further sentences has a say in what is written
     pseudo: bool = False  # the tuned model transcribes further clips, and the stock one is tuned with them, too
     options: dict = field(default_factory=dict)
 
@@ -70,6 +71,8 @@ VARIED = {"stretch": 0.1, "warp": 0.05, "equalizer_db": 6.0, "time_masks": 2, "f
 RECIPES = {
     "usual": Recipe(padded=True, options={"learning_rate": 1e-5}),  # the blog post's learning rate
     "ours": Recipe(options=OURS),
+    "with sentences": Recipe(sentences=True, options=OURS),
+    "usual with sentences": Recipe(padded=True, sentences=True, options={"learning_rate": 1e-5}),
     "packed windows": Recipe(options=OURS | {"packed_share": 0.2}),
     "times": Recipe(options=OURS | {"timestamps_share": 0.2}),
     "48 groups": Recipe(options=OURS | {"context_groups": 48}),

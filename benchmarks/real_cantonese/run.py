@@ -12,7 +12,7 @@ import datasets
 import torch
 
 from benchmarks.real_cantonese import folds
-from benchmarks.real_cantonese.further import averaged_runs, with_pseudo_labels
+from benchmarks.real_cantonese.further import averaged_runs, with_pseudo_labels, with_sentences
 from benchmarks.real_cantonese.recipes import (
     RECIPES,
     Recipe,
@@ -27,6 +27,8 @@ from benchmarks.real_cantonese.recipes import (
 from benchmarks.real_cantonese.tables import AVERAGED, INTERPOLATED, STOCK
 from benchmarks.real_clips import folder_of
 from cantowhisper.files import write_json
+from cantowhisper.speech.ngram import NGram
+from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.sampling import frame_counts
 from cantowhisper.training.results.analysis import is_loop
 from cantowhisper.training.results.scoring import SCORED_CONTEXTS, transcribe_split
@@ -56,28 +58,23 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
         for one in turns:
             one["train"] = mixed(one["train"], own, at_most=recipe.replay)
 
-    def row(called: str, **more) -> dict:
-        return {"recipe": called, "fold": fold, "seed": seed, **more, **scores(model, processor, config, tested)}
+    def row(called: str, *, ngram: NGram | None = None, **more) -> dict:
+        written = scores(model, processor, config, tested, ngram)
+        return {"recipe": called, "fold": fold, "seed": seed, **more, **written}
 
     if name == STOCK:
         return [row(STOCK)]
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="cantowhisper-bench-") as folder:
-        parts, place = (recipe, model, processor, config, splits), Path(folder)
-        n_labelled = 0
-        if max(recipe.seeds, recipe.turns) > 1:
-            configs = [dataclasses.replace(config, seed=seed + number) for number in range(recipe.seeds * recipe.turns)]
-            curve = averaged_runs(recipe, model, processor, configs, turns * recipe.seeds, place)
-        elif recipe.pseudo:
-            curve, n_labelled = with_pseudo_labels(*parts, place, speech)
+        parts, place = (recipe, model, processor, config), Path(folder)
+        if blends:
+            keeper = fit(*parts, splits, place, blends=True)
+            found = {"curve": keeper.curve}
         else:
-            keeper = fit(*parts, place, blends=blends)
-            curve = keeper.curve
-        spent = {"wall_s": round(time.perf_counter() - started, 1)}
-        spent["peak_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        said = {"options": described(config), **heard([one["train"] for one in turns])}
-        said |= {"n_labelled": n_labelled} if n_labelled else {}
-        rows = [row(name, curve=curve, **spent, **said)]
+            found = tuned(*parts, turns, place, speech)
+        found |= {"wall_s": round(time.perf_counter() - started, 1)}
+        found |= {"peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
+        rows = [row(name, **found, options=described(config), **heard([one["train"] for one in turns]))]
         if blends:
             model.load_state_dict(averaged(keeper))
             rows.append(row(AVERAGED))
@@ -86,20 +83,40 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
     return rows
 
 
+def tuned(
+    recipe: Recipe, model, processor, config: TrainConfig, turns: Sequence[dict], folder: Path, speech: Path
+) -> dict:
+    """Tune `model` in place, as the recipe says: its curve, and what else was made on the way."""
+    parts, splits = (recipe, model, processor, config), turns[0]
+    if (n := recipe.seeds * recipe.turns) > 1:
+        configs = [dataclasses.replace(config, seed=config.seed + number) for number in range(n)]
+        return {"curve": averaged_runs(recipe, model, processor, configs, turns * recipe.seeds, folder)}
+    if recipe.sentences:
+        curve, ngram = with_sentences(*parts, splits, folder, folds.sentences())
+        told = {"language_model": dataclasses.asdict(ngram.facts)} if ngram else {}
+        return {"curve": curve, "ngram": ngram, **told}
+    if recipe.pseudo:
+        curve, n_labelled = with_pseudo_labels(*parts, splits, folder, speech)
+        return {"curve": curve, "n_labelled": n_labelled}
+    return {"curve": fit(*parts, splits, folder).curve}
+
+
 def heard(trained: Sequence[datasets.Dataset]) -> dict:
     """How many clips all runs together have heard, and how many minutes they last."""
     frames = {clip: n for split in trained for clip, n in zip(split["id"], frame_counts(split), strict=True)}
     return {"n_train": len(frames), "train_minutes": round(sum(frames.values()) / 6000, 2)}
 
 
-def scores(model, processor, config, tested: dict) -> dict:
+def scores(model, processor, config, tested: dict, ngram: NGram | None = None) -> dict:
     """Of each split: ids and speakers of its clips, what was written, [edits, characters] of each, how many loop.
 
     A model that has learned to write traditional characters has not forgotten Mandarin: that is compared simplified.
+    A language model counts for its own language alone, as in serving.
     """
     found = {}
     for kind, (split, context) in tested.items():
-        written = transcribe_split(model, processor, split, config=config, context=context)
+        own = ngram if kind.startswith("test_") else None
+        written = transcribe_split(model, processor, split, config=config, context=context, language_model=own)
         found[kind] = {
             "ids": [t.id for t in written],
             "speakers": [str(speaker) for speaker in split["speaker"]],

@@ -15,6 +15,8 @@ NAMES = {
     OURS: "**this project**",
     AVERAGED: "its later checkpoints averaged",
     INTERPOLATED: "interpolated with the stock model",
+    "with sentences": "with a language model of 9,444 sentences besides",
+    "usual with sentences": "the usual recipe, with that language model",
     "packed windows": "and a fifth of the steps in packed windows",
     "times": "and times in a fifth of the labels",
     "48 groups": "48 groups of silence instead of 160",

@@ -67,40 +67,37 @@ def add_language_model(
     if not folder.is_dir():
         raise UsageError(f"{model} is no model folder here, and a language model is written into one; fetch it first")
     sentences = read_sentences(texts)
-    rows = load_split(features, "validation")
-    test = _test_clips(features)
-    facts = ModelFacts.load(folder)
-    config = scoring_config(facts, rows)
+    rows, test = load_split(features, "validation"), _test_clips(features)
+    config = scoring_config(ModelFacts.load(folder), rows)
     loaded, processor = load_model(folder, language=config.language_token or config.language)
     for clips in (rows, test) if test else (rows,):
         check_mels(clips, processor)
         check_tokens(processor.tokenizer, clips, config)
     kept = unheard(sentences, [*rows["text"], *(test["text"] if test else ())])
-    ngram = learned(kept, loaded, processor, config, order=order)
-    hear = lambda clips, ngram: transcribe_split(
-        loaded, processor, clips, config=config, language_model=ngram, progress=progress
-    )
-    chosen, rates = choose_weight(ngram, weights, lambda ngram: hear(rows, ngram), spelling=spelling_of(processor))
+    ngram, spelling = learned(kept, loaded, processor, config, order=order), spelling_of(processor)
+
+    def hear(clips, ngram: NGram | None) -> list[Transcript]:
+        return transcribe_split(loaded, processor, clips, config=config, language_model=ngram, progress=progress)
+
+    chosen, rates = choose_weight(ngram, weights, lambda ngram: hear(rows, ngram), spelling=spelling)
     if chosen is None:
-        tried = ", ".join(f"{weight:g}: {rate:.1%}" for weight, rate in rates.items())
-        raise CantowhisperError(
-            f"no weight lowers the error rate on {len(rows)} validation clips ({tried}), so nothing was written; "
-            "more sentences may, or some that are more like what is said"
-        )
-    report = {
-        "language": chosen.facts.language,
-        "n_sentences": len(kept),
-        "n_characters": sum(map(len, kept)),
-        "left_out": len(sentences) - len(kept),
-        "order": order,
-        "weights": {f"{weight:g}": round(rate, 6) for weight, rate in rates.items()},
-        "weight": chosen.facts.weight,
-        "validation": {"n": len(rows)},
-    }
+        raise CantowhisperError(_no_use(rates, len(rows)))
+    facts, characters = chosen.facts, sum(map(len, kept))
+    report = {"language": facts.language, "n_sentences": len(kept), "n_characters": characters, "order": order}
+    report |= {"left_out": len(sentences) - len(kept), "weight": facts.weight, "validation": {"n": len(rows)}}
+    report |= {"weights": {f"{weight:g}": round(rate, 6) for weight, rate in rates.items()}}
     if test:
-        report["test"] = _compared(hear(test, None), hear(test, chosen), spelling_of(processor))
+        report["test"] = _compared(hear(test, None), hear(test, chosen), spelling)
     write_language_model(folder, chosen, report)
     return report
+
+
+def _no_use(rates: dict[float, float], n: int) -> str:
+    tried = ", ".join(f"{weight:g}: {rate:.1%}" for weight, rate in rates.items())
+    return (
+        f"no weight lowers the error rate on {n} validation clips ({tried}), so nothing was written; more sentences "
+        "may, or some that are more like what is said"
+    )
 
 
 def read_sentences(files: Iterable[str | os.PathLike]) -> list[str]:

@@ -5,7 +5,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from cantowhisper.contracts import CT2_FOLDER, CantowhisperError, ModelFacts
+from cantowhisper.contracts import (
+    CT2_FOLDER,
+    LANGUAGE_MODEL_FILE,
+    LANGUAGE_MODEL_REPORT_FILE,
+    CantowhisperError,
+    ModelFacts,
+)
 from cantowhisper.speech.language import language_code, language_name
 from cantowhisper.training.results.analysis import drawn_over
 from cantowhisper.training.results.facts import model_origin
@@ -51,6 +57,7 @@ def model_card(model: str | os.PathLike, *, repo: str) -> str:
         *_warning(metrics),
         _how(repo, faster),
         _scores(metrics),
+        *_sentences(Path(model)),
         _run(metrics),
         _limits(metrics, facts),
     ]
@@ -233,6 +240,29 @@ def _compared(test: dict, others: list[dict]) -> Iterator[str]:
         yield from (f"- {elsewhere_line(other)}" for other in others)
     if speed := test.get("speed"):
         yield from ("", speed_line(speed) + ".")
+
+
+def _sentences(model: Path) -> Iterator[str]:
+    """The language model, where there is one."""
+    path = model / LANGUAGE_MODEL_REPORT_FILE
+    if not path.exists():
+        return
+    told = json.loads(path.read_text(encoding="utf-8"))
+    test = told.get("test")
+    changes = ""
+    if test:
+        low, high = test["difference"]["interval"]
+        before, after = (test[name]["cer_no_punctuation"] for name in ("before", "after"))
+        changes = (
+            f" With it the CER of {test['difference']['n']} test clips is {after:.2%} instead of {before:.2%} "
+            f"({low:+.1f} to {high:+.1f} points)."
+        )
+    yield (
+        f"## Language model\n\n`{LANGUAGE_MODEL_FILE}` counts {told['n_sentences']:,} sentences in runs of "
+        f"{told['order']} tokens. `cantowhisper` lets it have a say in what is written, with a weight of "
+        f"{told['weight']:g}, chosen on {told['validation']['n']} validation clips.{changes} The rates above, "
+        "`transformers` and faster-whisper go without it."
+    )
 
 
 def _percent(row: dict, key: str) -> str:
