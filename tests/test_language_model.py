@@ -65,6 +65,16 @@ def test_it_has_a_say_in_its_own_language_alone():
         assert (asked["language_model"] is not None, asked["beam_size"]) == (listens, FUSION_BEAM if listens else 1)
 
 
+@pytest.mark.parametrize("backend", ["onnx", "transformers"])
+def test_either_engine_writes_the_only_sentence_that_a_weighty_model_knows(backend):
+    opened = Recognizer.open(random_model(), threads=1, backend=backend)
+    assert opened.decode(speech()).text != "唔該畀碗雲吞麵我呀"
+    opened.language_model = in_tokens(opened, "唔該畀碗雲吞麵我呀").weighing(100.0)
+    assert opened.decode(speech()).text == "唔該畀碗雲吞麵我呀"
+    assert opened.decode(speech(), "唔該畀碗").text == "雲吞麵我呀"  # after what was written before
+    assert opened.decode(speech(), language="en").text != "唔該畀碗雲吞麵我呀"
+
+
 def test_a_text_that_goes_round_with_it_is_written_again_without(real_clip):
     opened = Recognizer.open(random_model(), threads=1)
     opened.language_model = in_tokens(opened, "你好呀")
