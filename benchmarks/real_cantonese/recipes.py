@@ -19,7 +19,6 @@ from cantowhisper.training.data.load import evenly
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.results.analysis import is_loop
 from cantowhisper.training.results.scoring import transcribe_split
-from cantowhisper.training.run.device import pick_precision
 from cantowhisper.training.trainer import WhisperTrainer
 
 BATCH, STEPS, EVALUATE_EVERY = 4, 48, 8  # three epochs of 60 clips
@@ -232,10 +231,7 @@ def _our_trainer(model, processor, config, train, validation, folder):
 
 
 def _usual_trainer(model, processor, config, train, validation, folder):
-    """Stored features of 30 s, batches in random order; the start token is given once, which the blog post misses.
-
-    It computes in the same precision as ours: the blog post's fp16 has no use on a CPU.
-    """
+    """Stored features of 30 s, batches in random order; the start token is given once, which the blog post misses."""
     rows = [
         {
             "input_features": pad_to(row["features"].T, N_FRAMES),
@@ -259,7 +255,6 @@ def _usual_trainer(model, processor, config, train, validation, folder):
         save_strategy="no",
         report_to="none",
         use_cpu=True,
-        bf16=pick_precision(config.precision)[0] == "bf16",
         seed=config.seed,
         disable_tqdm=True,
         logging_steps=10_000,
