@@ -188,7 +188,7 @@ def test_the_best_recipe_on_validation_is_the_one_compared():
     assert found["ours_minus_usual_best_points"] == -20.0 and found["time_to_usual_best_ratio"] == 4.0
     told = found | {"machine": {"cores": 2, "processor": "a", "date": "2026-01-01"}, "steps": 8, "clips_a_step": 4}
     assert "to **50.0 %**" in real_cantonese(told) and "it is **20.0 %**" in real_cantonese(told)
-    assert "this one with a language model of 9,444 sentences besides is there after" in real_cantonese_table(told)
+    assert "this one, with a language model of 9,444 further sentences, is there after" in real_cantonese_table(told)
 
 
 def test_a_recipe_that_never_gets_as_low_is_said_not_to():
