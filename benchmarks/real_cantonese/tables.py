@@ -157,8 +157,8 @@ def real_cantonese(result: Mapping) -> str:
     )
     if counted := result["recipes"].get(SENTENCES):
         text += (
-            f" With a [language model](docs/training.md#sentences-without-recordings) of 9,444 further sentences, text "
-            f"alone, it is **{counted['cer']['test_variable']:.1f} %**."
+            f" With a [language model](docs/training.md#sentences-without-recordings) of 9,444 further sentences it "
+            f"is **{counted['cer']['test_variable']:.1f} %** (seeds: {counted['seeds']})."
         )
     if "ours_minus_usual_best_points" in result:
         usual = result["recipes"][USUAL]
@@ -180,7 +180,7 @@ def real_cantonese_chinese(result: Mapping) -> str:
     if counted := result["recipes"].get(SENTENCES):
         text += (
             f"加上由另外 9,444 句文字（沒有錄音）統計而成的[語言模型](docs/training.md#sentences-without-recordings)，"
-            f"降至 **{counted['cer']['test_variable']:.1f}%**。"
+            f"降至 **{counted['cer']['test_variable']:.1f}%**（隨機種子：{counted['seeds']}）。"
         )
     if "ours_minus_usual_best_points" in result:
         usual = result["recipes"][USUAL]

@@ -120,6 +120,7 @@ def add_language_model(subparsers) -> argparse.ArgumentParser:
 def run_language_model(arguments) -> None:
     from cantowhisper.contracts import LANGUAGE_MODEL_FILE
     from cantowhisper.curation.language_model import add_language_model
+    from cantowhisper.training.results.tables import points
 
     done = add_language_model(arguments.model, arguments.texts, features=arguments.features, order=arguments.order)
     left_out = f"; {done['left_out']:,} left out that clips say" if done["left_out"] else ""
@@ -131,6 +132,6 @@ def run_language_model(arguments) -> None:
         low, high = test["difference"]["interval"]
         print(
             f"test CER {test['before']['cer_no_punctuation']:.2%} → {test['after']['cer_no_punctuation']:.2%} "
-            f"(95 % interval of the difference: {low:+.1f} to {high:+.1f} points, n={test['difference']['n']})"
+            f"(95 % interval of the difference: {points(low)} to {points(high)} points, n={test['difference']['n']})"
         )
     print(f"next: cantowhisper transcribe RECORDING --model {shlex.quote(str(arguments.model))}")

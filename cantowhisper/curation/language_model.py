@@ -22,14 +22,12 @@ from cantowhisper.speech.language import language_code
 from cantowhisper.speech.ngram import NGram, NGramFacts
 from cantowhisper.speech.text import cer_view, normalize
 from cantowhisper.training.config import TrainConfig
-from cantowhisper.training.data.collator import check_mels
-from cantowhisper.training.data.languages import check_tokens
 from cantowhisper.training.data.load import load_split
-from cantowhisper.training.model import load_model
 from cantowhisper.training.results.analysis import Transcript, measure, paired_difference
-from cantowhisper.training.results.scoring import scoring_config, spelling_of, transcribe_split
+from cantowhisper.training.results.report import Ear
+from cantowhisper.training.results.scoring import scoring_config
 
-# From 0.3 on, a whisper-base tuned on 60 clips writes loops: what was said often is likely, to a language model.
+# With 0.3, a whisper-base tuned on 60 clips writes loops: what was said often is likely, to a language model.
 WEIGHTS = (0.05, 0.1, 0.15, 0.2)
 
 
@@ -68,16 +66,13 @@ def add_language_model(
         raise UsageError(f"{model} is no model folder here, and a language model is written into one; fetch it first")
     sentences = read_sentences(texts)
     rows, test = load_split(features, "validation"), _test_clips(features)
-    config = scoring_config(ModelFacts.load(folder), rows)
-    loaded, processor = load_model(folder, language=config.language_token or config.language)
-    for clips in (rows, test) if test else (rows,):
-        check_mels(clips, processor)
-        check_tokens(processor.tokenizer, clips, config)
+    model_facts = ModelFacts.load(folder)
+    ear = Ear(folder, model_facts, scoring_config(model_facts, rows), [rows, test] if test else [rows], progress)
     kept = unheard(sentences, [*rows["text"], *(test["text"] if test else ())])
-    ngram, spelling = learned(kept, loaded, processor, config, order=order), spelling_of(processor)
+    ngram, spelling = learned(kept, ear.model, ear.processor, ear.config, order=order), ear.spelling
 
     def hear(clips, ngram: NGram | None) -> list[Transcript]:
-        return transcribe_split(loaded, processor, clips, config=config, language_model=ngram, progress=progress)
+        return ear.hear(clips, "variable", language_model=ngram)
 
     chosen, rates = choose_weight(ngram, weights, lambda ngram: hear(rows, ngram), spelling=spelling)
     if chosen is None:

@@ -23,7 +23,7 @@ import numpy as np
 from cantowhisper.contracts import CantowhisperError
 
 ORDERS = (2, 3, 4)
-DISCOUNT = 0.75  # of each count, kept for what was not seen; from 0.6 to 0.9 little changes
+DISCOUNT = 0.75  # of each count, kept for what was not seen; 0.9 foretells held-out sentences no worse
 FUSION_BEAM = 5  # beginnings of a text at a time, where a language model has a say
 KEPT_STATES = 128  # log-probabilities of a whole vocabulary, 0.2 MB each
 
@@ -141,16 +141,6 @@ class NGram:
     def gains(self, state: State) -> np.ndarray:
         """What a search adds for each token, float32 (vocabulary_size,): `weight` times its log-probability."""
         return np.float32(self.facts.weight) * self.log_probs(state)
-
-    def cross_entropy(self, sentences: Iterable[Sequence[int]]) -> float:
-        """Nats a token of sentences, whose ends count."""
-        total, n = 0.0, 0
-        for ids in sentences:
-            state = self.begin
-            for token in (*ids, self.facts.end):
-                total -= float(self.log_probs(state)[token])
-                state, n = self.step(state, token), n + 1
-        return total / max(n, 1)
 
     def save(self, path: Path) -> None:
         """Write the model to a file as it is; `files.write_aside` makes that safe."""

@@ -42,5 +42,6 @@ class Fusion:
     def encourage(self, scores: np.ndarray, states: Sequence[Any]) -> np.ndarray:
         size = self._model.facts.vocabulary_size  # a checkpoint may pad its output
         fused = scores.copy()
-        fused[:, :size] += [self._model.gains(written) for written, _ in states]
+        for row, (written, _) in zip(fused, states, strict=True):
+            row[:size] += self._model.gains(written)
         return self._words.encourage(fused, [listed for _, listed in states]) if self._words else fused

@@ -203,7 +203,8 @@ def beam_search(
         written = [beam.ids for clip in going for beam in clip.beams]
         log_probs = _log_softmax(rules.allowed(decoding.advance(ids), written))
         ranked = rules.discourage(log_probs, written)
-        ranked = favours.encourage(ranked, [beam.state for clip in going for beam in clip.beams])
+        if favours:
+            ranked = favours.encourage(ranked, [beam.state for clip in going for beam in clip.beams])
         n = len(log_probs) // len(going)  # rows a clip: one at first
         taken = [
             clip.step(log_probs[i * n : (i + 1) * n], ranked[i * n : (i + 1) * n], end=rules.end, last=last)

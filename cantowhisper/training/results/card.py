@@ -16,7 +16,7 @@ from cantowhisper.speech.language import language_code, language_name
 from cantowhisper.training.results.analysis import drawn_over
 from cantowhisper.training.results.facts import model_origin
 from cantowhisper.training.results.scoring import METRICS_FILE
-from cantowhisper.training.results.tables import difference_lines, elsewhere_line, speed_line
+from cantowhisper.training.results.tables import difference_lines, elsewhere_line, points, speed_line
 from cantowhisper.training.run.plan import little_data, spoken_length
 
 CURVE_FILE = "learning_curve.png"
@@ -255,7 +255,7 @@ def _sentences(model: Path) -> Iterator[str]:
         before, after = (test[name]["cer_no_punctuation"] for name in ("before", "after"))
         changes = (
             f" With it the CER of {test['difference']['n']} test clips is {after:.2%} instead of {before:.2%} "
-            f"({low:+.1f} to {high:+.1f} points)."
+            f"({points(low)} to {points(high)} points)."
         )
     yield (
         f"## Language model\n\n`{LANGUAGE_MODEL_FILE}` counts {told['n_sentences']:,} sentences in runs of "

@@ -11,6 +11,7 @@ import torch
 from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
 from cantowhisper.files import write_json
 from cantowhisper.speech.context import context_of
+from cantowhisper.speech.ngram import NGram
 from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.collator import check_mels
 from cantowhisper.training.data.languages import check_tokens, main_language
@@ -64,10 +65,10 @@ def score_folder(
     rows = load_split(features, split)
     others = [_canary(name) for name in canaries]
     config = scoring_config(facts, rows)
-    ear = _Ear(model, facts, config, [rows, *(clips for _, clips in others)], progress)
+    ear = Ear(model, facts, config, [rows, *(clips for _, clips in others)], progress)
     report = {"model": str(model), "features": str(features), "split": split, "dataset": _dataset(features)}
     if before is not None:
-        stock = _Ear(before, ModelFacts.load(before), config, (), progress)
+        stock = Ear(before, ModelFacts.load(before), config, (), progress)
         known = stock.hear(rows, contexts[0])
         report["before"] = {contexts[0]: summarize(known, groups=groups, spelling=stock.spelling)}
         report["before_model"] = _shown(before)
@@ -91,8 +92,11 @@ def score_folder(
     return report | _recorded(model, report)
 
 
-class _Ear:
-    """A model that hears splits, and how quickly it did."""
+class Ear:
+    """A model that hears splits, and how quickly it did.
+
+    splits : that it will hear; what it cannot hear of them is refused now
+    """
 
     def __init__(self, model: str | os.PathLike, facts: ModelFacts, config: TrainConfig, splits, progress: bool):
         self.model, self.processor = load_model(model, language=config.language_token or config.language)
@@ -105,10 +109,16 @@ class _Ear:
         self.spelling = spelling_of(self.processor)
         self.rates: dict[str, float] = {}  # of the first split that is heard at a context
 
-    def hear(self, split, context: str) -> list[Transcript]:
+    def hear(self, split, context: str, *, language_model: NGram | None = None) -> list[Transcript]:
         started = time.perf_counter()
         clips = transcribe_split(
-            self.model, self.processor, split, config=self.config, context=context, progress=self.progress
+            self.model,
+            self.processor,
+            split,
+            config=self.config,
+            context=context,
+            language_model=language_model,
+            progress=self.progress,
         )
         seconds = time.perf_counter() - started
         self.rates.setdefault(context, round(float(sum(t.duration_s for t in clips)) / seconds, 2))
