@@ -111,6 +111,22 @@ def test_sentences_come_from_files_and_what_clips_say_is_left_out(tmp_path):
             read_sentences([tmp_path / file])
 
 
+@pytest.mark.parametrize(
+    ("sentence", "said", "left_out"),
+    [
+        ("今日天氣好好，我哋去行街", "聽日天氣好好我哋去飲茶", True),  # nine in a row
+        ("今日天氣好好", "聽日天氣好凍", False),  # four
+        ("我住喺炮仗街附近", "炮仗街", True),  # all of a short one
+        ("我住喺附近", "附近", False),  # which is a mere word
+        ("附近", "附近。", True),
+        ("We would like to go home now", "they would like to go home", False),  # five words, and many letters
+        ("We would like to go home now", "I would like to go home now", True),
+    ],
+)
+def test_a_sentence_much_like_what_is_said_is_left_out(sentence, said, left_out):
+    assert unheard([sentence, "好耐冇見"], [said]) == (["好耐冇見"] if left_out else [sentence, "好耐冇見"])
+
+
 def test_the_weight_is_chosen_on_what_is_heard_and_the_model_is_served(miniature):
     model, processor = load_model(miniature, language="yue")
     ngram = learned(corpus_texts(), model, processor, TrainConfig(language="yue"))

@@ -151,6 +151,15 @@ def word_view(text: str, view: str = "no_punctuation") -> str:
     return text if view == "raw" else " ".join(_folded(text).translate(_WORDS).split())
 
 
+def units(text: str) -> list[str]:
+    """The words of a sentence without its punctuation; each character of a script without spaces is one.
+
+    >>> units("買咗 iPhone，開心！")
+    ['買', '咗', 'iphone', '開', '心']
+    """
+    return _UNSPACED.sub(r" \g<0> ", word_view(text)).split()
+
+
 _CIRCLES = re.compile(f"(?<=[{_NUMERALS}])[○◯]+|[○◯]+(?=[{_NUMERALS}])")
 
 
