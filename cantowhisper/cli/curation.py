@@ -123,7 +123,7 @@ def run_language_model(arguments) -> None:
     from cantowhisper.training.results.tables import points
 
     done = add_language_model(arguments.model, arguments.texts, features=arguments.features, order=arguments.order)
-    left_out = f"; {done['left_out']:,} left out that clips say" if done["left_out"] else ""
+    left_out = f"; {done['left_out']:,} left out, much like what clips say" if done["left_out"] else ""
     print(f"{done['n_sentences']:,} sentences, {done['n_characters']:,} characters{left_out}")
     for weight, rate in done["weights"].items():
         print(f"weight {weight:<5} validation CER {rate:.2%}")

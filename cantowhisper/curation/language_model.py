@@ -27,6 +27,7 @@ from cantowhisper.training.results.analysis import Transcript, measure, paired_d
 from cantowhisper.training.results.report import Ear
 from cantowhisper.training.results.scoring import scoring_config
 
+# More sentences may count more: beside whisper-base tuned on 60 clips, 9,444 took up to 0.2, and 129,312 up to 0.3.
 WEIGHTS = (0.05, 0.1, 0.2, 0.3)
 SHARED, LEAST_SHARED = 6, 3  # words in a row that make a sentence too much like a clip's; of a clip with fewer, all
 
@@ -126,10 +127,10 @@ def unheard(sentences: Sequence[str], said: Iterable[str]) -> list[str]:
     """
     known = [tuple(units(text)) for text in said]
     same = set(known)
-    shared: dict[int, set] = {n: set() for n in range(LEAST_SHARED, SHARED + 1)}
+    shared: dict[int, set] = {}  # runs that count, by their length
     for words in known:
-        if (n := min(len(words), SHARED)) in shared:
-            shared[n] |= _runs(words, n)
+        if (n := min(len(words), SHARED)) >= LEAST_SHARED:
+            shared.setdefault(n, set()).update(_runs(words, n))
 
     def is_known(words: tuple[str, ...]) -> bool:
         return words in same or any(not runs.isdisjoint(_runs(words, n)) for n, runs in shared.items())
