@@ -13,6 +13,7 @@ from benchmarks.real_clips import FIXTURES, SETS
 from cantowhisper.features.pipeline import FeatureConfig, build_features
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel
+from cantowhisper.speech.text import normalize
 
 N_FOLDS = 5
 N_MANDARIN = 20  # clips that show what is forgotten; the others may be mixed into training
@@ -45,12 +46,14 @@ def english(speech: Path) -> datasets.Dataset:
 
 
 def sentences() -> list[str]:
-    """9,444 sentences that Common Voice has collected to be read in Cantonese, as the package pycantonese has them."""
+    """Some 120,000 sentences of Cantonese, each once: Common Voice's and those of CTCPC, as pycantonese has them."""
     package = importlib.util.find_spec("pycantonese")
     if package is None or not package.origin:
         sys.exit("the sentences come with a package: pip install pycantonese==5.0.0")
-    path = Path(package.origin).parent / "data" / "common_voice" / "sents.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    folder = Path(package.origin).parent / "data"
+    files = [folder / name / "sents.json" for name in ("common_voice", "ctcpc")]
+    texts = (normalize(text) for file in files for text in json.loads(file.read_text(encoding="utf-8")))
+    return list(dict.fromkeys(text for text in texts if text))
 
 
 def _all_splits(source: Path, out: Path) -> datasets.Dataset:

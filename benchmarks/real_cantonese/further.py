@@ -7,8 +7,8 @@ import datasets
 import numpy as np
 import torch
 
-from benchmarks.real_cantonese.recipes import EVALUATE_EVERY, STEPS, Clock, Recipe, edits_of, fit, mean_of
-from cantowhisper.curation.language_model import choose_weight, learned, unheard
+from benchmarks.real_cantonese.recipes import EVALUATE_EVERY, STEPS, Clock, KeepWeights, Recipe, edits_of, fit, mean_of
+from cantowhisper.curation.language_model import WEIGHTS, choose_weight, learned, unheard
 from cantowhisper.curation.pseudo import pseudo_label
 from cantowhisper.speech.ngram import NGram
 from cantowhisper.training.config import TrainConfig
@@ -18,7 +18,6 @@ from cantowhisper.training.results.scoring import transcribe_split
 from cantowhisper.training.trainer import prepare_model
 
 UNLABELLED = "zh-HK-radio"
-WEIGHTS = (0.05, 0.1, 0.2)  # of a language model, to choose from on each fold's validation clips
 
 
 def averaged_runs(
@@ -78,22 +77,19 @@ def with_pseudo_labels(
 
 
 def with_sentences(
-    recipe: Recipe,
-    model,
-    processor,
-    config: TrainConfig,
-    splits: dict,
-    folder: Path,
-    sentences: Sequence[str],
+    recipe: Recipe, model, processor, config: TrainConfig, splits: dict, keeper: KeepWeights, sentences: Sequence[str]
 ) -> tuple[list[dict], NGram | None]:
-    """Train `model`, then choose how much a language model of sentences counts, on the validation clips.
+    """Choose on the validation clips how much a language model of sentences counts for the weights of a run.
 
+    keeper : of a run that has kept the weights of all validations; `model` has the best of them, before and after
     Returns the curve, validated with the language model at every point, and the language model; None where none helps.
-    No clip of any split says a sentence that is counted.
+    The time that counting takes is in the curve. No clip of any split says a sentence that is counted, or six
+    characters in a row of it.
     """
-    keeper = fit(recipe, model, processor, config, splits, folder, blends=True)
+    begun = Clock.now()
     said = [text for split in splits.values() for text in split["text"]]
     counted = learned(unheard(sentences, said), model, processor, config)
+    wall_s, cpu_s = Clock.now() - begun
 
     def hear(ngram: NGram | None):
         clips = splits["validation"]
@@ -103,7 +99,8 @@ def with_sentences(
     curve = []
     for point in keeper.curve:
         model.load_state_dict(keeper.weights(point["step"]))
-        curve.append(point | {"validation": np.sum(edits_of(hear(chosen)), axis=0).tolist()})
+        took = {"train_s": round(point["train_s"] + wall_s, 2), "train_cpu_s": round(point["train_cpu_s"] + cpu_s, 2)}
+        curve.append(point | took | {"validation": np.sum(edits_of(hear(chosen)), axis=0).tolist()})
     model.load_state_dict(keeper.weights(keeper.best["step"]))
     return curve, chosen
 

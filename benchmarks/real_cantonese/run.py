@@ -24,7 +24,7 @@ from benchmarks.real_cantonese.recipes import (
     mixed,
     replayed,
 )
-from benchmarks.real_cantonese.tables import AVERAGED, INTERPOLATED, STOCK
+from benchmarks.real_cantonese.tables import AVERAGED, INTERPOLATED, STOCK, WITH_SENTENCES
 from benchmarks.real_clips import folder_of
 from cantowhisper.files import write_json
 from cantowhisper.speech.ngram import NGram
@@ -48,7 +48,7 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
     splits = turns[0]
     scored, others = folds.mandarin(speech, work)
     if recipe.mandarin:
-        splits["train"] = mixed(splits["train"], others, at_most=len(splits["train"]))
+        splits["train"] = mixed(splits["train"], others, at_most=round(recipe.mandarin * len(splits["train"])))
     tested = {f"test_{context}": (splits["test"], context) for context in SCORED_CONTEXTS}
     tested |= {"mandarin": (scored, "variable"), "english": (folds.english(speech), "variable")}
     torch.manual_seed(seed)
@@ -67,14 +67,19 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="cantowhisper-bench-") as folder:
         parts, place = (recipe, model, processor, config), Path(folder)
-        if blends:
+        if blends or recipe.sentences:
             keeper = fit(*parts, splits, place, blends=True)
             found = {"curve": keeper.curve}
         else:
             found = tuned(*parts, turns, place, speech)
         found |= {"wall_s": round(time.perf_counter() - started, 1)}
         found |= {"peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
-        rows = [row(name, **found, options=described(config), **heard([one["train"] for one in turns]))]
+        found |= {"options": described(config), **heard([one["train"] for one in turns])}
+        rows = [row(name, **found)]
+        if recipe.sentences:
+            found["curve"], ngram = with_sentences(*parts, splits, keeper, folds.sentences())
+            found["language_model"] = dataclasses.asdict(ngram.facts) if ngram else None
+            rows.append(row(name + WITH_SENTENCES, ngram=ngram, **found))
         if blends:
             model.load_state_dict(averaged(keeper))
             rows.append(row(AVERAGED))
@@ -91,10 +96,6 @@ def tuned(
     if (n := recipe.seeds * recipe.turns) > 1:
         configs = [dataclasses.replace(config, seed=config.seed + number) for number in range(n)]
         return {"curve": averaged_runs(recipe, model, processor, configs, turns * recipe.seeds, folder)}
-    if recipe.sentences:
-        curve, ngram = with_sentences(*parts, splits, folder, folds.sentences())
-        told = {"language_model": dataclasses.asdict(ngram.facts)} if ngram else {}
-        return {"curve": curve, "ngram": ngram, **told}
     if recipe.pseudo:
         curve, n_labelled = with_pseudo_labels(*parts, splits, folder, speech)
         return {"curve": curve, "n_labelled": n_labelled}

@@ -9,16 +9,16 @@ from cantowhisper.speech.metric import bootstrap_interval
 
 STOCK, USUAL, OURS = "stock", "usual", "ours"
 AVERAGED, INTERPOLATED = "averaged", "interpolated"  # weights of OURS
-SENTENCES = "with sentences"
-OTHERS = (STOCK, USUAL, "usual with sentences")  # no recipes of this project
+WITH_SENTENCES = " with sentences"  # after the name of a recipe whose weights it has
+OTHERS = (STOCK, USUAL, USUAL + WITH_SENTENCES)  # no recipes of this project
 NAMES = {
     STOCK: "stock whisper-base",
     USUAL: "the usual recipe (padded to 30 s)",
     OURS: "**this project**",
     AVERAGED: "its later checkpoints averaged",
     INTERPOLATED: "interpolated with the stock model",
-    SENTENCES: "with a language model of 9,444 further sentences",
-    "usual with sentences": "the usual recipe, with that language model",
+    OURS + WITH_SENTENCES: "with a language model of further sentences",
+    USUAL + WITH_SENTENCES: "the usual recipe, with that language model",
     "packed windows": "and a fifth of the steps in packed windows",
     "times": "and times in a fifth of the labels",
     "48 groups": "48 groups of silence instead of 160",
@@ -28,6 +28,8 @@ NAMES = {
     "lora": "LoRA, rank 32",
     "frozen encoder": "frozen encoder",
     "with Mandarin": "as many Mandarin clips mixed in",
+    "with Mandarin, 96 steps": "as many Mandarin clips mixed in, twice the steps",
+    "with Mandarin, 96 steps with sentences": "twice the steps with Mandarin, and that language model",
     "replay": "20 Mandarin clips with the stock model's own text",
     "three seeds averaged": "weights of three seeds averaged",
     "four turns averaged": "weights of four runs averaged, each validated on another fold",
@@ -93,6 +95,8 @@ def _recipe(seeds: Mapping, stock: Sequence[Mapping]) -> dict:
             "train_minutes": round(float(np.mean([one["train_minutes"] for one in first])), 1),
             "options": {k: v for k, v in first[0]["options"].items() if k != "seed"},
         }
+    if counted := first[0].get("language_model"):
+        row["n_sentences"] = counted["n_sentences"]
     return row
 
 
@@ -155,10 +159,10 @@ def real_cantonese(result: Mapping) -> str:
         f"never heard (n={ours['n']}, {_seeds(ours, '{n} seeds: {least:.1f}–{most:.1f} %, ')}"
         f"difference {low:+.1f} to {high:+.1f} points, {ours['train_cpu_s'] / 60:.0f} CPU-minutes of training)."
     )
-    if counted := result["recipes"].get(SENTENCES):
+    if counted := result["recipes"].get(OURS + WITH_SENTENCES):
         text += (
-            f" With a [language model](docs/training.md#sentences-without-recordings) of 9,444 further sentences it "
-            f"is **{counted['cer']['test_variable']:.1f} %** (seeds: {counted['seeds']})."
+            f" With a [language model](docs/training.md#sentences-without-recordings) of {counted['n_sentences']:,} "
+            f"further sentences it is **{counted['cer']['test_variable']:.1f} %** (seeds: {counted['seeds']})."
         )
     if "ours_minus_usual_best_points" in result:
         usual = result["recipes"][USUAL]
@@ -177,9 +181,10 @@ def real_cantonese_chinese(result: Mapping) -> str:
         f"（n={ours['n']}，{_seeds(ours, '{n} 個隨機種子：{least:.1f}–{most:.1f}%，')}"
         f"相差 {low:+.1f} 至 {high:+.1f} 個百分點，訓練用了 {ours['train_cpu_s'] / 60:.0f} 分鐘 CPU 時間）。"
     )
-    if counted := result["recipes"].get(SENTENCES):
+    if counted := result["recipes"].get(OURS + WITH_SENTENCES):
         text += (
-            f"加上由另外 9,444 句文字（沒有錄音）統計而成的[語言模型](docs/training.md#sentences-without-recordings)，"
+            f"加上由另外 {counted['n_sentences']:,} 句文字（沒有錄音）統計而成的"
+            "[語言模型](docs/training.md#sentences-without-recordings)，"
             f"降至 **{counted['cer']['test_variable']:.1f}%**（隨機種子：{counted['seeds']}）。"
         )
     if "ours_minus_usual_best_points" in result:
