@@ -137,7 +137,8 @@ def pooled_curve(rows: Sequence[Mapping]) -> list[dict]:
         edits, characters = np.sum([point["validation"] for point in points], axis=0)
         mean = {n: round(float(np.mean([one[n] for one in points])), 1) for n in ("train_s", "train_cpu_s")}
         cer = round(float(100 * edits / characters), 2)
-        curve.append({"step": points[0]["step"], **mean, "cer": cer})
+        steps = {point["step"] for point in points}
+        curve.append({"step": steps.pop() if len(steps) == 1 else None, **mean, "cer": cer})
     return curve
 
 
