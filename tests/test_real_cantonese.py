@@ -170,6 +170,7 @@ def test_figures_of_runs_that_are_known():
     assert found["ours_minus_usual_best_points"] == -10.0
     assert found["ours_minus_usual_interval"] == [-10.0, -10.0]  # all speakers alike
     assert found["contexts_apart_points"] == 0.0 and found["canary_loss_points"] == -30.0
+    assert found["canary_loss_interval"] == [-30.0, -30.0]
     # The usual recipe is at 40 % after 6 steps, of a second each; the other takes a quarter of that for a step.
     assert found["time_to_usual_best_ratio"] == 4.0
     machine = {"cores": 2, "processor": "a", "date": "2026-01-01"}

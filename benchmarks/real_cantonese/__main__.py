@@ -2,8 +2,8 @@
 
 100 Common Voice zh-HK clips in five folds by speaker. Each recipe tunes whisper-base on three folds, its checkpoint is
 chosen on the fourth and tested on the fifth: every clip is tested once, by a model that has heard neither its speaker
-nor its sentence. Recipes take turns within a fold. What a run writes about 20 Mandarin clips and two English
-recordings, before and after, shows what it forgets. Intervals draw speakers, with all their clips.
+nor its sentence. Recipes take turns within a fold. What it forgets is shown by 100 Mandarin clips, of which each fold
+scores a fifth, and by two English recordings, before and after. Intervals draw speakers, with all their clips.
 
 It needs REAL_SPEECH and REAL_WEIGHTS. A run is a row in FILE; rows that are there are not run again, so the command
 may be stopped and given again.

@@ -16,7 +16,6 @@ from cantowhisper.speech.mel import SAMPLE_RATE, log_mel
 from cantowhisper.speech.text import normalize
 
 N_FOLDS = 5
-N_MANDARIN = 20  # clips that show what is forgotten; the others may be mixed into training
 
 
 def cantonese(speech: Path, work: Path) -> datasets.Dataset:
@@ -24,12 +23,14 @@ def cantonese(speech: Path, work: Path) -> datasets.Dataset:
     return _all_splits(speech / SETS["zh-HK"][0], work / "zh-HK")
 
 
-def mandarin(speech: Path, work: Path) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """zh-CN clips: those that are scored before and after, and the others, of other speakers."""
+def mandarin(speech: Path, work: Path, fold: int) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """zh-CN clips: those of a fold, which show what is forgotten, and the others, which may be mixed into training.
+
+    Over all folds each of the 100 is scored once, by a model that has heard neither its speaker nor its sentence.
+    """
     rows = _all_splits(speech / SETS["zh-CN"][0], work / "zh-CN")
-    fold = assign_folds(rows["speaker"], rows["text"])
-    scored = np.flatnonzero(fold == 0)[:N_MANDARIN]
-    return rows.select(scored), rows.select(np.flatnonzero(fold != 0))
+    scored = assign_folds(rows["speaker"], rows["text"]) == fold
+    return rows.select(np.flatnonzero(scored)), rows.select(np.flatnonzero(~scored))
 
 
 def english(speech: Path) -> datasets.Dataset:

@@ -46,7 +46,7 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
     cantonese = folds.cantonese(speech, work)
     turns = [folds.split_of(cantonese, fold, turn=turn) for turn in range(recipe.turns)]
     splits = turns[0]
-    scored, others = folds.mandarin(speech, work)
+    scored, others = folds.mandarin(speech, work, fold)
     if recipe.mandarin:
         splits["train"] = mixed(splits["train"], others, at_most=round(recipe.mandarin * len(splits["train"])))
     tested = {f"test_{context}": (splits["test"], context) for context in SCORED_CONTEXTS}
