@@ -84,8 +84,7 @@ def with_sentences(
     keeper : of a run that has kept the weights of all validations; `model` has the best of them, before and after
     Returns the curve, validated with the language model at every point, and the language model; None where none helps.
     The time that counting takes is in the curve. No clip of any split says a sentence that is counted, or six
-    characters in a row of it. Clips have their own length, which takes a fifth of the time of 30 s; of the usual recipe
-    that says nothing but the weight, and so its curve has only its best point.
+    characters in a row of it.
     """
     begun = Clock.now()
     said = [text for split in splits.values() for text in split["text"]]
@@ -94,12 +93,12 @@ def with_sentences(
 
     def hear(ngram: NGram | None):
         clips = splits["validation"]
-        return transcribe_split(model, processor, clips, config=config, context="variable", language_model=ngram)
+        return transcribe_split(model, processor, clips, config=config, context=recipe.context, language_model=ngram)
 
     by_weight = {}
     chosen, _ = choose_weight(counted, WEIGHTS, lambda ngram: by_weight.setdefault(ngram and ngram.facts, hear(ngram)))
     curve = []
-    for point in [keeper.best] if recipe.padded else keeper.curve:
+    for point in keeper.curve:
         model.load_state_dict(keeper.weights(point["step"]))
         written = by_weight[chosen and chosen.facts] if point is keeper.best else hear(chosen)
         took = {"train_s": round(point["train_s"] + wall_s, 2), "train_cpu_s": round(point["train_cpu_s"] + cpu_s, 2)}

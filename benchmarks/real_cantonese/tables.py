@@ -10,7 +10,6 @@ from cantowhisper.speech.metric import bootstrap_interval
 STOCK, USUAL, OURS = "stock", "usual", "ours"
 AVERAGED, INTERPOLATED = "averaged", "interpolated"  # weights of OURS
 WITH_SENTENCES = " with sentences"  # after the name of a recipe whose weights it has
-OTHERS = (STOCK, USUAL, USUAL + WITH_SENTENCES)  # no recipes of this project
 NAMES = {
     STOCK: "stock whisper-base",
     USUAL: "the usual recipe (padded to 30 s)",
@@ -18,7 +17,6 @@ NAMES = {
     AVERAGED: "its later checkpoints averaged",
     INTERPOLATED: "interpolated with the stock model",
     OURS + WITH_SENTENCES: "with a language model of further sentences",
-    USUAL + WITH_SENTENCES: "the usual recipe, with that language model",
     "packed windows": "and a fifth of the steps in packed windows",
     "times": "and times in a fifth of the labels",
     "48 groups": "48 groups of silence instead of 160",
@@ -71,7 +69,7 @@ def _best_on_validation(recipes: Mapping) -> str:
     lowest = {
         name: min(point["cer"] for point in row["curve"])
         for name, row in recipes.items()
-        if name not in OTHERS and "curve" in row
+        if name not in (STOCK, USUAL) and "curve" in row
     }
     return min(lowest, key=lambda name: lowest[name])
 
@@ -139,8 +137,7 @@ def pooled_curve(rows: Sequence[Mapping]) -> list[dict]:
         edits, characters = np.sum([point["validation"] for point in points], axis=0)
         mean = {n: round(float(np.mean([one[n] for one in points])), 1) for n in ("train_s", "train_cpu_s")}
         cer = round(float(100 * edits / characters), 2)
-        steps = {point["step"] for point in points}
-        curve.append({"step": steps.pop() if len(steps) == 1 else None, **mean, "cer": cer})
+        curve.append({"step": points[0]["step"], **mean, "cer": cer})
     return curve
 
 
