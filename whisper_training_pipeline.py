@@ -23,7 +23,7 @@
 # | **In** | the folder that the feature notebook wrote, or its Hub id |
 # | **Out** | a model folder: a stock Whisper checkpoint, and 8-bit copies for the web page |
 # | **Machine** | a GPU for `whisper-small`; two CPU cores for the demo, a miniature Whisper trained from scratch |
-# | **Time, disk** | demo: half an hour, 200 MB. `whisper-small`: checkpoints of 2.9 GB, of which three are kept |
+# | **Time, disk** | demo: 45 minutes, 200 MB. `whisper-small`: checkpoints of 2.9 GB, of which three are kept |
 #
 # **If the machine is taken away**, open the notebook again and run all cells: training resumes from the last complete
 # checkpoint. It must outlive the machine: set `DRIVE = True` on Colab, or `hub_checkpoints` among the `CHANGES`.

@@ -172,7 +172,8 @@ def test_what_does_not_help_is_not_written(tmp_path, capsys):
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(corpus_texts()[:3]), encoding="utf-8")
     with pytest.raises(CantowhisperError, match=r"no weight lowers the error rate on .* validation clips"):
-        add_language_model(model, [texts], features=small_features(), weights=(1e-6,), progress=False)
+        add_language_model(model, [texts], features=small_features(), weights=(1e-6,), progress=True)
+    assert "transcribe (variable, language model 1e-06)" in capsys.readouterr().err
     assert not (model / LANGUAGE_MODEL_FILE).exists() and not (model / "language_model.json").exists()
     assert main(["language-model", str(tmp_path / "none"), str(texts), "--features", str(small_features())]) == 2
     assert "is no model folder here" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 from cantowhisper.training.config import TrainConfig
 
 PRESETS = {
-    # A miniature Whisper from scratch on samples/: half an hour on a CPU, to see the whole path work.
+    # A miniature Whisper from scratch on samples/: three quarters of an hour on a CPU, to see the whole path work.
     "demo": TrainConfig(
         model="miniature",
         # Silence is cut off: fresh weights that hear all of it, merged or not, take twice as long to find the speech.

@@ -49,7 +49,8 @@ def transcribe_split(
     texts: dict[int, str] = {}
     was_training = model.training
     model.eval()
-    bar = tqdm(total=len(split), desc=f"transcribe ({context})", disable=not progress, unit="clip")
+    label = context if language_model is None else f"{context}, language model {language_model.facts.weight:g}"
+    bar = tqdm(total=len(split), desc=f"transcribe ({label})", disable=not progress, unit="clip")
     with torch.inference_mode():
         for frames, token in sorted(set(zip(contexts.tolist(), tokens.tolist(), strict=True))):
             rows = np.flatnonzero((contexts == frames) & (tokens == token))
