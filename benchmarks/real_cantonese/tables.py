@@ -76,8 +76,8 @@ def _best_on_validation(recipes: Mapping) -> str:
 
 def _recipe(seeds: Mapping, stock: Sequence[Mapping]) -> dict:
     """Mean over seeds of the corpus error rates in percent, and of the first seed the difference from stock."""
-    kinds = ("test_variable", "test_full", "mandarin", "english")
     first = next(iter(seeds.values()))
+    kinds = [kind for kind in ("test_variable", "test_full", "mandarin", "english") if kind in first[0]]
     each = [{kind: 100 * rate(pooled(rows, kind)) for kind in kinds if kind in rows[0]} for rows in seeds.values()]
     row = {
         "seeds": len(seeds),
@@ -221,10 +221,14 @@ def real_cantonese_table(result: Mapping) -> str:
         change = "–" if name == STOCK else f"{low:+.1f} to {high:+.1f}"
         lines.append(
             f"| {text} | {cer['test_variable']:.1f} %{spread} | {cer['test_full']:.1f} % | {change} | "
-            f"{cer['mandarin']:.1f} % | {cer['english']:.1f} % | {cost} |"
+            f"{_percent(cer.get('mandarin'))} | {cer['english']:.1f} % | {cost} |"
         )
     lines += ["", _notes(result)]
     return "\n".join(lines)
+
+
+def _percent(rate: float | None) -> str:
+    return "–" if rate is None else f"{rate:.1f} %"
 
 
 def _notes(result: Mapping) -> str:
