@@ -191,9 +191,8 @@ def test_the_best_recipe_on_validation_is_the_one_compared():
     assert found["best_recipe"] == "ours with sentences" and found["tuned_cer"] == 20.0
     assert found["ours_minus_usual_best_points"] == -20.0 and found["time_to_usual_best_ratio"] == 4.0
     told = found | {"machine": {"cores": 2, "processor": "a", "date": "2026-01-01"}, "steps": 8, "clips_a_step": 4}
-    assert "to **50.0 %**" in real_cantonese(told) and "9,444 further sentences it is **20.0 %**" in real_cantonese(
-        told
-    )
+    promise = real_cantonese(told)
+    assert "to **50.0 %**" in promise and "9,444 further sentences it is **20.0 %**" in promise
     assert "this one, with a language model of further sentences, is there after" in real_cantonese_table(told)
 
 

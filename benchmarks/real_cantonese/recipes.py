@@ -31,7 +31,7 @@ class Recipe:
     """`padded` is the usual one: clips padded to 30 s by stock Seq2SeqTrainer; the others are options of `train`."""
 
     padded: bool = False
-    mandarin: float = 0.0  # clips of the related language that are mixed in, for each clip
+    mandarin: bool = False  # as many clips of the related language are mixed in
     replay: int = 0  # clips of the related language, with the text that the stock model writes of them
     seeds: int = 1  # of runs whose weights are averaged
     turns: int = 1  # of runs, each validated on another of the folds, whose weights are averaged: all clips are heard
@@ -80,8 +80,8 @@ RECIPES = {
     ),
     "lora": Recipe(options=OURS | {"learning_rate": 1e-3, "lora_rank": 32}),
     "frozen encoder": Recipe(options=OURS | {"freeze_encoder": True}),
-    "with Mandarin": Recipe(mandarin=1.0, options=OURS),
-    "with Mandarin, 96 steps": Recipe(mandarin=1.0, sentences=True, options=OURS | LONGER),
+    "with Mandarin": Recipe(mandarin=True, options=OURS),
+    "with Mandarin, 96 steps": Recipe(mandarin=True, sentences=True, options=OURS | LONGER),
     "replay": Recipe(replay=20, options=OURS),
     "three seeds averaged": Recipe(seeds=3, options=OURS),
     "four turns averaged": Recipe(turns=4, options=OURS | {"evaluate_every_steps": 2 * EVALUATE_EVERY}),

@@ -48,7 +48,7 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
     splits = turns[0]
     scored, others = folds.mandarin(speech, work, fold)
     if recipe.mandarin:
-        splits["train"] = mixed(splits["train"], others, at_most=round(recipe.mandarin * len(splits["train"])))
+        splits["train"] = mixed(splits["train"], others, at_most=len(splits["train"]))
     tested = {f"test_{context}": (splits["test"], context) for context in SCORED_CONTEXTS}
     tested |= {"mandarin": (scored, "variable"), "english": (folds.english(speech), "variable")}
     torch.manual_seed(seed)
