@@ -19,6 +19,7 @@ from cantowhisper.training.data.load import evenly
 from cantowhisper.training.presets import TrainConfig
 from cantowhisper.training.results.analysis import is_loop
 from cantowhisper.training.results.scoring import transcribe_split
+from cantowhisper.training.run.device import pick_precision
 from cantowhisper.training.trainer import WhisperTrainer
 
 BATCH, STEPS, EVALUATE_EVERY = 4, 48, 8  # three epochs of 60 clips
@@ -246,6 +247,7 @@ def _usual_trainer(model, processor, config, train, validation, folder):
     arguments = Seq2SeqTrainingArguments(
         output_dir=str(folder),
         max_steps=config.max_steps,
+        bf16=pick_precision(config.precision)[0] == "bf16",  # as fast as this processor can, like the other recipes
         per_device_train_batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         warmup_steps=config.warmup_steps,
