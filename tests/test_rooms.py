@@ -78,7 +78,7 @@ def test_serving_starts_without_torch():
 
 
 def test_speech_starts_without_torch():
-    heavy = (".metric", ".torch_context", ".torch_fusion")  # on purpose, and never imported by the others when they are
+    heavy = (".metric", ".torch_context", ".torch_search")  # on purpose, and never imported by the others when they are
     statement = "\n".join(f"import {name}" for name in module_names("speech") if not name.endswith(heavy))
     assert modules_loaded_by(statement) == set()
 

@@ -12,7 +12,7 @@ from cantowhisper.serving.engines.fusion import Fusion  # noqa: E402
 from cantowhisper.serving.engines.search import Rules, beam_search, greedy  # noqa: E402
 from cantowhisper.serving.engines.words import Words  # noqa: E402
 from cantowhisper.speech.ngram import NGram, NGramFacts  # noqa: E402
-from cantowhisper.speech.torch_fusion import ShallowFusion  # noqa: E402
+from cantowhisper.speech.torch_search import ShallowFusion, shared_encoder_states  # noqa: E402
 
 PROMPT, VOCABULARY = [2, 5, 7], 60
 END = 10  # which these weights write after 1, 4 and 10 tokens, or not at all
@@ -90,6 +90,21 @@ def test_texts_with_a_language_model_are_those_of_transformers(model, encoded, b
     listed = Words([[(expected[0][0] + 1,)]], weight=50.0)
     both = ours(model, encoded, beam_size=beam_size, max_new_tokens=24, favours=Fusion(ngram, listed))
     assert any(listed.gain_of(one.token_ids) > 0 for one in both)
+
+
+@pytest.mark.parametrize("beam_size", [1, 2, 5])
+def test_what_hypotheses_share_is_computed_once_a_clip_and_changes_no_text(model, encoded, beam_size):
+    expected = by_transformers(model, encoded, num_beams=beam_size, max_new_tokens=24)
+    keys, layers = [], model.get_decoder().layers
+    hook = layers[0].encoder_attn.k_proj.register_forward_hook(lambda _m, args, out: keys.append((args[0], out)))
+    with shared_encoder_states(model, beam_size):
+        assert by_transformers(model, encoded, num_beams=beam_size, max_new_tokens=24) == expected
+    hook.remove()
+    ((heard, projected),) = keys  # one step of the search has projected them, and no other
+    assert len(heard) == len(encoded), "the encoder's output of each clip, once"
+    assert len(projected) in (len(encoded), beam_size * len(encoded))
+    assert not any(one._forward_hooks or one._forward_pre_hooks for one in layers.modules())
+    assert not hasattr(model, "_reorder_cache") and by_transformers(model, encoded, max_new_tokens=24)
 
 
 @pytest.mark.parametrize("max_new_tokens", [1, 3, 24])

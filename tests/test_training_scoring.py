@@ -107,9 +107,24 @@ def test_inputs_are_as_long_as_the_context_says(model_and_processor, context):
     hook.remove()
     shapes = [(kw["input_features"] if "input_features" in kw else args[0]).shape for args, kw in seen]
     length = CONFIG.context if context == "variable" else Context(kind="full")
-    own = [length.window(int(n)).n_frames for n in frame_counts(split)]
-    assert sorted(frames for clips, _, frames in shapes for _ in range(clips)) == sorted(own)
-    assert all(clips * frames <= CONFIG.max_batch_frames for clips, _, frames in shapes)
+    own = sorted(length.window(int(n)).n_frames for n in frame_counts(split))
+    assert sum(clips for clips, _, _ in shapes) == len(own)
+    for clips, _, frames in shapes:  # the shortest first, each batch as long as its longest clip
+        assert frames == own[clips - 1] and (clips == 1 or clips * frames <= CONFIG.max_batch_frames)
+        own = own[clips:]
+
+
+@pytest.mark.parametrize("kind", ["merged", "plain"])
+def test_a_batch_mixes_lengths_where_that_changes_no_clip(model_and_processor, kind):
+    model, processor = model_and_processor
+    split = small_split("train").select(range(8))
+    config = CONFIG.with_context(dataclasses.replace(CONFIG.context, kind=kind))
+    lengths = {config.context.n_positions(int(n)) for n in frame_counts(split)}
+    batches = []
+    hook = model.get_encoder().register_forward_pre_hook(lambda *_: batches.append(1))
+    transcribe_split(model, processor, split, config=dataclasses.replace(config, max_batch_frames=64_000))
+    hook.remove()
+    assert len(lengths) > 1 and len(batches) == (1 if kind == "merged" else len(lengths))
 
 
 def test_scoring_leaves_the_model_as_it_was(model_and_processor):

@@ -82,9 +82,9 @@ def with_sentences(
     """Choose on the validation clips how much a language model of sentences counts for the weights of a run.
 
     keeper : of a run that has kept the weights of all validations; `model` has the best of them, before and after
-    Returns the curve, validated with the language model at every point, and the language model; None where none helps.
-    The time that counting takes is in the curve. No clip of any split says a sentence that is counted, or six
-    characters in a row of it.
+    Returns the curve, validated with the language model at every point but step 0, which is the stock model, and the
+    language model; None where none helps. The time that counting takes is in the curve. No clip of any split says a
+    sentence that is counted, or six characters in a row of it.
     """
     begun = Clock.now()
     said = [text for split in splits.values() for text in split["text"]]
@@ -99,10 +99,12 @@ def with_sentences(
     chosen, _ = choose_weight(counted, WEIGHTS, lambda ngram: by_weight.setdefault(ngram and ngram.facts, hear(ngram)))
     curve = []
     for point in keeper.curve:
-        model.load_state_dict(keeper.weights(point["step"]))
-        written = by_weight[chosen and chosen.facts] if point is keeper.best else hear(chosen)
         took = {"train_s": round(point["train_s"] + wall_s, 2), "train_cpu_s": round(point["train_cpu_s"] + cpu_s, 2)}
-        curve.append(point | took | {"validation": np.sum(edits_of(written), axis=0).tolist()})
+        curve.append(point | took)
+        if chosen and point["step"]:
+            model.load_state_dict(keeper.weights(point["step"]))
+            written = by_weight[chosen.facts] if point is keeper.best else hear(chosen)
+            curve[-1] |= {"validation": np.sum(edits_of(written), axis=0).tolist()}
     model.load_state_dict(keeper.weights(keeper.best["step"]))
     return curve, chosen
 

@@ -58,8 +58,8 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
         for one in turns:
             one["train"] = mixed(one["train"], own, at_most=recipe.replay)
 
-    def row(called: str, *, ngram: NGram | None = None, **more) -> dict:
-        written = scores(model, processor, config, tested, ngram)
+    def row(called: str, *, splits: dict = tested, ngram: NGram | None = None, **more) -> dict:
+        written = scores(model, processor, config, splits, ngram)
         return {"recipe": called, "fold": fold, "seed": seed, **more, **written}
 
     if name == STOCK:
@@ -79,7 +79,9 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
         if recipe.sentences:
             found["curve"], ngram = with_sentences(*parts, splits, keeper, folds.sentences())
             found["language_model"] = dataclasses.asdict(ngram.facts) if ngram else None
-            rows.append(row(name + WITH_SENTENCES, ngram=ngram, **found))
+            found |= {kind: rows[0][kind] for kind in ("mandarin", "english")}  # where it has no say, as in serving
+            own = {kind: tested[kind] for kind in tested if kind not in found}
+            rows.append(row(name + WITH_SENTENCES, splits=own, ngram=ngram, **found))
         if blends:
             model.load_state_dict(averaged(keeper))
             rows.append(row(AVERAGED))
@@ -112,12 +114,10 @@ def scores(model, processor, config, tested: dict, ngram: NGram | None = None) -
     """Of each split: ids and speakers of its clips, what was written, [edits, characters] of each, how many loop.
 
     A model that has learned to write traditional characters has not forgotten Mandarin: that is compared simplified.
-    A language model counts for its own language alone, as in serving.
     """
     found = {}
     for kind, (split, context) in tested.items():
-        own = ngram if kind.startswith("test_") else None
-        written = transcribe_split(model, processor, split, config=config, context=context, language_model=own)
+        written = transcribe_split(model, processor, split, config=config, context=context, language_model=ngram)
         found[kind] = {
             "ids": [t.id for t in written],
             "speakers": [str(speaker) for speaker in split["speaker"]],

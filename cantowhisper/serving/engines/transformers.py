@@ -53,7 +53,10 @@ class TransformersEngine:
         # Not WhisperForConditionalGeneration.generate(): that one rebuilds the prompt and adds its own fallbacks.
         from transformers import GenerationMixin
 
-        with torch.inference_mode(), self._seam.of(windows):
+        from cantowhisper.speech.torch_search import shared_encoder_states
+
+        shared = shared_encoder_states(model, options.beam_size)
+        with torch.inference_mode(), self._seam.of(windows), shared:
             prompts = torch.tensor([prompt] * len(mels), device=model.device)
             features = self._features(mels)
             out = GenerationMixin.generate(
@@ -125,7 +128,7 @@ def _fusion(options: DecodingOptions, n_prompt: int) -> list:
     """The language model's say, if there is one."""
     if not options.language_model:
         return []
-    from cantowhisper.speech.torch_fusion import ShallowFusion
+    from cantowhisper.speech.torch_search import ShallowFusion
 
     return [ShallowFusion(options.language_model, n_prompt=n_prompt - options.prefix_length)]
 

@@ -1,8 +1,8 @@
-"""How well a model transcribes a split: greedy decoding by length buckets, every clip kept."""
+"""How well a model transcribes a split: greedy decoding in batches of like lengths, every clip kept."""
 
 import csv
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from cantowhisper.speech.mel import FRAMES_PER_POSITION, pad_to
 from cantowhisper.speech.ngram import FUSION_BEAM, NGram
 from cantowhisper.speech.text import has_loop
 from cantowhisper.speech.torch_context import ContextSeam
-from cantowhisper.speech.torch_fusion import ShallowFusion
+from cantowhisper.speech.torch_search import ShallowFusion, shared_encoder_states
 from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.languages import main_language, token_of
 from cantowhisper.training.data.sampling import frame_counts
@@ -52,13 +52,11 @@ def transcribe_split(
     label = context if language_model is None else f"{context}, language model {language_model.facts.weight:g}"
     bar = tqdm(total=len(split), desc=f"transcribe ({label})", disable=not progress, unit="clip")
     with torch.inference_mode():
-        for frames, token in sorted(set(zip(contexts.tolist(), tokens.tolist(), strict=True))):
-            rows = np.flatnonzero((contexts == frames) & (tokens == token))
-            size = max(1, config.max_batch_frames // frames)
-            for start in range(0, len(rows), size):
-                batch = rows[start : start + size]
+        for token in sorted(set(tokens.tolist())):
+            rows = np.flatnonzero(tokens == token)
+            for batch in _batches(rows, contexts, config.max_batch_frames, mixed=length.kind == "merged"):
                 written = _decode(model, processor, split, batch, length, token, language_model)
-                texts.update(zip(batch, written, strict=True))
+                texts.update(zip(batch.tolist(), written, strict=True))
                 bar.update(len(batch))
     bar.close()
     model.train(was_training)
@@ -73,6 +71,23 @@ def clip_tokens(model, tokenizer, split, config: TrainConfig) -> list[str]:
     own = f"<|{model.generation_config.language}|>"
     known = {tag: token_of(tokenizer, tag, config) if tag or config.language else own for tag in set(split["language"])}
     return [known[tag] for tag in split["language"]]
+
+
+def _batches(rows: np.ndarray, contexts: np.ndarray, at_most: int, *, mixed: bool) -> Iterator[np.ndarray]:
+    """Rows in batches of like lengths, the shortest first; a batch is no larger than so many frames.
+
+    mixed : a batch may hold several lengths. Merged windows stay each clip's own then, so that its text is what it is
+        alone; the last position of a plain one may hear speech, which is filled up otherwise among longer ones.
+    """
+    batch: list[int] = []
+    for row in rows[np.argsort(contexts[rows], kind="stable")].tolist():
+        too_many = (len(batch) + 1) * contexts[row] > at_most
+        if batch and (too_many or (not mixed and contexts[row] != contexts[batch[0]])):
+            yield np.array(batch)
+            batch = []
+        batch.append(row)
+    if batch:
+        yield np.array(batch)
 
 
 def _decode(
@@ -102,7 +117,8 @@ def _generate(
     model, mels: np.ndarray, windows: Windows, prompt: list[int], *, max_new_tokens: int, language_model: NGram | None
 ) -> list[list[int]]:
     fusion = [ShallowFusion(language_model, n_prompt=len(prompt))] if language_model else []
-    with ContextSeam.on(model).of(windows):
+    n_beams = FUSION_BEAM if language_model else 1
+    with ContextSeam.on(model).of(windows), shared_encoder_states(model, n_beams):
         # Not Whisper's own generate(): where a time is written it goes back to the encoder, with fewer clips.
         return GenerationMixin.generate(
             model,
@@ -111,7 +127,7 @@ def _generate(
             decoder_input_ids=torch.tensor([prompt] * len(mels), device=model.device),
             max_length=None,
             max_new_tokens=max_new_tokens,
-            num_beams=FUSION_BEAM if language_model else 1,
+            num_beams=n_beams,
             logits_processor=fusion,
             do_sample=False,
         )[:, len(prompt) :].tolist()
