@@ -61,7 +61,8 @@ class ContextSeam:
         self._now = _Now(columns, positions, bias)
         config.max_source_positions = windows.n_frames // FRAMES_PER_POSITION  # compared with the input
         try:
-            yield
+            with _attention_without_plans():
+                yield
         finally:
             config.max_source_positions, self._now = before
 
@@ -83,3 +84,19 @@ class ContextSeam:
         if hidden.shape[0] != bias.shape[0]:  # a search has several hypotheses a clip
             bias = bias.repeat_interleave(hidden.shape[0] // bias.shape[0], dim=0)
         return args, {**kwargs, "attention_mask": bias.to(hidden)}
+
+
+@contextlib.contextmanager
+def _attention_without_plans() -> Iterator[None]:
+    """Within this, PyTorch takes other kernels than cuDNN's for attention, which it prefers on an H100.
+
+    cuDNN makes a plan for each shape that it has not seen: 0.4 s a training step, where a step takes 0.12 s. Windows
+    of clips as long as they are have new shapes all the time. Flash attention and the memory-efficient kernels need no
+    plans. GPUs before the A100 never take cuDNN's.
+    """
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
