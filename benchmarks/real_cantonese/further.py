@@ -7,7 +7,17 @@ import datasets
 import numpy as np
 import torch
 
-from benchmarks.real_cantonese.recipes import EVALUATE_EVERY, STEPS, Clock, KeepWeights, Recipe, edits_of, fit, mean_of
+from benchmarks.real_cantonese.recipes import (
+    EVALUATE_EVERY,
+    STEPS,
+    Clock,
+    KeepWeights,
+    Recipe,
+    edits_of,
+    fit,
+    in_training_precision,
+    mean_of,
+)
 from cantowhisper.curation.language_model import WEIGHTS, choose_weight, learned, unheard
 from cantowhisper.curation.pseudo import pseudo_label
 from cantowhisper.speech.ngram import NGram
@@ -93,7 +103,10 @@ def with_sentences(
 
     def hear(ngram: NGram | None):
         clips = splits["validation"]
-        return transcribe_split(model, processor, clips, config=config, context=recipe.context, language_model=ngram)
+        with in_training_precision(model, config):
+            return transcribe_split(
+                model, processor, clips, config=config, context=recipe.context, language_model=ngram
+            )
 
     by_weight = {}
     chosen, _ = choose_weight(counted, WEIGHTS, lambda ngram: by_weight.setdefault(ngram and ngram.facts, hear(ngram)))

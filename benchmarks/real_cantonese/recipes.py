@@ -181,8 +181,15 @@ def fit(
 
 def validate(recipe: Recipe, model, processor, config: TrainConfig, splits: dict) -> list[int]:
     """[edits, characters] of the validation split."""
-    written = transcribe_split(model, processor, splits["validation"], config=config, context=recipe.context)
+    with in_training_precision(model, config):
+        written = transcribe_split(model, processor, splits["validation"], config=config, context=recipe.context)
     return np.sum(edits_of(written), axis=0).tolist()
+
+
+def in_training_precision(model, config: TrainConfig) -> torch.autocast:
+    """What validations of all recipes compute in, as `train` does; test clips are scored in fp32."""
+    half = pick_precision(config.precision)[0] == "bf16"
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=half)
 
 
 def averaged(keeper: KeepWeights) -> dict[str, torch.Tensor]:

@@ -184,13 +184,14 @@ class WhisperTrainer(PartwiseTrainer):
         return self.accelerator.prepare(loader)
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval") -> dict[str, float]:
-        """CER on the fixed validation subset, at the context that training uses."""
+        """CER on the fixed validation subset, at the context and in the precision that training uses."""
         model = self.accelerator.unwrap_model(self.model)
         started = time.perf_counter()
-        transcripts = processes.dealt(
-            eval_dataset or self.validation,
-            lambda rows: transcribe_split(model, self.whisper_processor, rows, config=self.cantowhisper_config),
-        )
+        with self.accelerator.autocast():  # around all of it: the model's own begins anew, with all weights, each token
+            transcripts = processes.dealt(
+                eval_dataset or self.validation,
+                lambda rows: transcribe_split(model, self.whisper_processor, rows, config=self.cantowhisper_config),
+            )
         scores = summarize(transcripts, spelling=spelling_of(self.whisper_processor))["all"]
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         metrics[f"{metric_key_prefix}_seconds"] = round(time.perf_counter() - started, 2)
