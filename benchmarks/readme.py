@@ -142,28 +142,41 @@ def live(result: dict) -> str:
     return "\n".join(lines)
 
 
+TRAINING_HEAD = [
+    "| shape | clips/s, usual | clips/s, here | | range | peak memory, usual → here |",
+    "|---|---|---|---|---|---|",
+]
+
+
 def training(result: dict) -> str:
-    """Training beside the usual recipe, from results/training.json."""
-    lines = [
-        "| shape | clips/s, usual | clips/s, here | | range | peak memory, usual → here |",
-        "|---|---|---|---|---|---|",
-    ]
-    for shape, row in result["cpu"].items():
-        rate, peak, (low, high) = row["samples_per_second"], row["peak_mib"], row["samples_per_second_ratio_spread"]
-        here = max(mib for name, mib in peak.items() if name != "reference")
-        lines.append(
-            f"| whisper-{shape}, {row['batch_size']} clips a step | {rate['reference']:.2f} | {rate['mixed']:.2f} | "
-            f"**{row['samples_per_second_ratio']:.1f}×** | {low:.1f}–{high:.1f}, {len(row['rounds'])} round(s) | "
-            f"{peak['reference']:,} → {here:,} MiB |"
-        )
-    shares = next(iter(result["cpu"].values()))["window_shares"]
+    """Training beside the usual recipe on a CPU, from results/training.json."""
+    rows = result["cpu"]
+    shares = next(iter(rows.values()))["window_shares"]
+    told = f"(Clips of 4 s on average, {_windows(shares)}, fp32, {where(result['machine'])}.)"
     return "\n".join(
-        [
-            *lines,
-            "",
-            f"(Clips of 4 s on average, {_windows(shares)}, fp32, {where(result['machine'])}. On an accelerator: "
-            f"{result['accelerator'] if isinstance(result['accelerator'], str) else 'see the file'}.)",
-        ]
+        [*TRAINING_HEAD, *(_training_row(f"whisper-{shape}", row) for shape, row in rows.items()), "", told]
+    )
+
+
+def training_gpu(result: dict) -> str:
+    """The same on a GPU, from results/training_gpu.json."""
+    found = dict(result["accelerator"])
+    name, any_row = found.pop("name"), next(iter(found.values()))
+    told = (
+        f"(Clips of 4 s on average, {_windows(any_row['window_shares'])}, {any_row['precision']}, random weights, "
+        f"{name}, {result['machine']['date']}.)"
+    )
+    return "\n".join([*TRAINING_HEAD, *(_training_row("whisper-small", row) for row in found.values()), "", told])
+
+
+def _training_row(shape: str, row: dict) -> str:
+    rate, peak, (low, high) = row["samples_per_second"], row["peak_mib"], row["samples_per_second_ratio_spread"]
+    here, rounds = max(mib for name, mib in peak.items() if name != "reference"), len(row["rounds"])
+    spread = f"{low:.1f}–{high:.1f}, {rounds} rounds" if rounds > 1 else "one round"
+    return (
+        f"| {shape}, {row['batch_size']} clips a step | {rate['reference']:.2f} | {rate['mixed']:.2f} | "
+        f"**{row['samples_per_second_ratio']:.1f}×** | {spread} | "
+        f"{peak['reference']:,} → {here:,} MiB |"
     )
 
 
@@ -218,6 +231,7 @@ RENDERERS: dict[str, Callable[[dict], str]] = {
     "study_noise": study,
     "study_growing_batch": study,
     "training": training,
+    "training_gpu": training_gpu,
     "clean": clean,
     "words": words,
     "punctuation": punctuation,
