@@ -20,6 +20,7 @@ from benchmarks.real_cantonese.recipes import (
     described,
     edits_of,
     fit,
+    in_training_precision,
     interpolated,
     mixed,
     replayed,
@@ -117,7 +118,8 @@ def scores(model, processor, config, tested: dict, ngram: NGram | None = None) -
     """
     found = {}
     for kind, (split, context) in tested.items():
-        written = transcribe_split(model, processor, split, config=config, context=context, language_model=ngram)
+        with in_training_precision(model, config):
+            written = transcribe_split(model, processor, split, config=config, context=context, language_model=ngram)
         found[kind] = {
             "ids": [t.id for t in written],
             "speakers": [str(speaker) for speaker in split["speaker"]],
