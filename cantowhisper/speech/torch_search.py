@@ -30,33 +30,38 @@ class ShallowFusion(LogitsProcessor):
 
 @contextlib.contextmanager
 def shared_encoder_states(model: torch.nn.Module, n_beams: int) -> Iterator[None]:
-    """Within this, a Whisper projects its encoder's output once for each clip, and never moves that.
+    """Within this, a search attends to a clip's encoder output once for all of its hypotheses.
 
-    The hypotheses of a clip attend to the same keys and values of its encoder output, and change places only among
-    themselves. transformers computes them for each hypothesis, and copies all of them after each token: 180 MB a clip
-    for five hypotheses of whisper-base in a 30 s window.
+    The hypotheses of a clip hear the same, and change places only among themselves. transformers keeps keys and values
+    of the encoder output for each of them and copies all of that after each token: 180 MB a clip, for five hypotheses
+    of whisper-base in a 30 s window. Here they are one clip that asks several times, as if for several tokens.
 
-    n_beams : of the search within this; nothing changes for 1
+    n_beams : hypotheses of the search within this; nothing changes for 1
     """
     if n_beams == 1:
         yield
         return
 
-    def one_a_clip(_module, args):
-        return (args[0][::n_beams], *args[1:])
+    def as_clips(_module, args, kwargs):
+        """Hidden states (clips × beams, tokens, width) → (clips, beams × tokens, width)."""
+        given = dict(zip(("hidden_states", "key_value_states"), args, strict=False)) | kwargs
+        hidden, encoded = given["hidden_states"], given["key_value_states"]
+        joined = hidden.reshape(hidden.shape[0] // n_beams, -1, hidden.shape[2])
+        return (), given | {"hidden_states": joined, "key_value_states": encoded[::n_beams]}
 
-    def one_a_hypothesis(_module, _args, output: torch.Tensor) -> torch.Tensor:
-        return output.repeat_interleave(n_beams, dim=0)
+    def as_hypotheses(_module, _args, _kwargs, output: tuple) -> tuple:
+        clips, _, width = output[0].shape
+        return (output[0].reshape(clips * n_beams, -1, width), *output[1:])
 
     def reorder(cache, order: torch.Tensor):
         getattr(cache, "self_attention_cache", cache).reorder_cache(order)
         return cache
 
-    layers = [module.encoder_attn for module in model.modules() if isinstance(module, WhisperDecoderLayer)]
     hooks = []
-    for projection in [one for layer in layers for one in (layer.k_proj, layer.v_proj)]:
-        hooks += [projection.register_forward_pre_hook(one_a_clip)]
-        hooks += [projection.register_forward_hook(one_a_hypothesis)]
+    for attention in [module.encoder_attn for module in model.modules() if isinstance(module, WhisperDecoderLayer)]:
+        # before those of ContextSeam, which have a mask for each clip
+        hooks += [attention.register_forward_pre_hook(as_clips, prepend=True, with_kwargs=True)]
+        hooks += [attention.register_forward_hook(as_hypotheses, with_kwargs=True)]
     vars(model)["_reorder_cache"] = reorder  # what generate() asks, where a model has it
     try:
         yield
