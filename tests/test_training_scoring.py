@@ -24,7 +24,7 @@ from cantowhisper.training.data.sampling import frame_counts
 from cantowhisper.training.miniature import build_miniature
 from cantowhisper.training.model import load_model, save_model
 from cantowhisper.training.presets import PRESETS
-from cantowhisper.training.results.analysis import Transcript
+from cantowhisper.training.results.analysis import Transcript, paired_difference
 from cantowhisper.training.results.export import export_ctranslate2, export_model, export_onnx
 from cantowhisper.training.results.report import score_folder
 from cantowhisper.training.results.scoring import (
@@ -33,7 +33,7 @@ from cantowhisper.training.results.scoring import (
     transcribe_split,
     write_transcripts,
 )
-from cantowhisper.training.results.tables import score_table
+from cantowhisper.training.results.tables import elsewhere_line, score_table
 
 CONFIG = PRESETS["demo"].with_overrides(
     max_batch_frames=4000,
@@ -211,16 +211,19 @@ def test_the_model_before_is_scored_beside_it(model_folder, tmp_path):
     assert kept["reads"] == 2 and kept["before"] == report["before"], "a reading without it leaves it"
 
 
-@pytest.fixture(scope="module")
-def english_features(tmp_path_factory):
-    """The validation clips of the samples, said to be English: the model knows <|en|>, too."""
-    folder = tmp_path_factory.mktemp("canary") / "features"
+def said_to_be(language: str, folder):
+    """The validation clips of the samples, said to be in another language, whose token the model knows, too."""
     (folder / "data").mkdir(parents=True)
     (shard,) = (small_features() / "data").glob("validation-*.parquet")
     table = pq.read_table(shard)
-    table = table.drop_columns("language").append_column("language", pa.array(["en"] * table.num_rows))
+    table = table.drop_columns("language").append_column("language", pa.array([language] * table.num_rows))
     pq.write_table(table.replace_schema_metadata(None), folder / "data" / shard.name)
     return folder
+
+
+@pytest.fixture(scope="module")
+def english_features(tmp_path_factory):
+    return said_to_be("en", tmp_path_factory.mktemp("canary") / "features")
 
 
 def test_a_score_beside_the_model_before_says_how_sure_the_difference_is(
@@ -245,6 +248,19 @@ def test_a_score_beside_the_model_before_says_how_sure_the_difference_is(
     assert report["speed"]["sound_seconds_a_second"]["variable"] > 0
     kept = json.loads((folder / "metrics.json").read_text())
     assert kept == {"elsewhere": report["elsewhere"]}, "the test split was not read"
+
+
+def test_who_writes_chinese_in_other_characters_has_not_forgotten_it(model_folder, tmp_path):
+    mandarin = said_to_be("zh", tmp_path / "mandarin")
+    report = score_folder(model_folder, small_features(), split="validation", before=model_folder, canaries=[mandarin])
+    (other,) = report["elsewhere"]
+    assert other["view"] == "simplified"
+    assert f"n=5, in simplified characters): {other['after']['cer_simplified']:.1%} → " in elsewhere_line(other)
+    said, written = ("讲话", "说什么"), ("講話", "說什麼")
+    before = [Transcript(text, text, text, 1.0) for text in said]
+    after = [dataclasses.replace(clip, prediction=text) for clip, text in zip(before, written, strict=True)]
+    assert paired_difference(before, after)["points"] > 50
+    assert paired_difference(before, after, view="simplified")["points"] == 0
 
 
 def test_each_context_has_its_own_table_of_transcripts(model_folder, tmp_path):

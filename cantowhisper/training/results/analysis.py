@@ -81,8 +81,10 @@ def _computed(metric, transcripts: Sequence[Transcript]) -> dict:
     )
 
 
-def paired_difference(before: Sequence[Transcript], after: Sequence[Transcript]) -> dict:
-    """CER after − before of the same clips, without punctuation: {"points", "interval", "n", "speakers"}.
+def paired_difference(
+    before: Sequence[Transcript], after: Sequence[Transcript], *, view: str = "no_punctuation"
+) -> dict:
+    """CER after − before of the same clips in a view of it: {"points", "interval", "n", "speakers"}.
 
     points and the 95 % bootstrap interval [low, high] in percentage points, both models on the same draws of speakers
     (or clips, where `speakers` is 0). How easy a clip is, which both have in common, does not widen it.
@@ -93,9 +95,9 @@ def paired_difference(before: Sequence[Transcript], after: Sequence[Transcript])
     for old, new in zip(before, after, strict=True):
         if (old.id, old.reference) != (new.id, new.reference):
             raise CantowhisperError(f"{old.id} and {new.id} are not the same clip; score both models on the same split")
-        if edits := cer_edits(new.prediction, new.reference):
-            counted.append((edits[0] - cer_edits(old.prediction, old.reference)[0], edits[1]))
-    spoken_by = [t.speaker for t in after if cer_edits(t.prediction, t.reference)]
+        if edits := cer_edits(new.prediction, new.reference, view=view):
+            counted.append((edits[0] - cer_edits(old.prediction, old.reference, view=view)[0], edits[1]))
+    spoken_by = [t.speaker for t in after if cer_view(t.reference, view)]
     edits, characters = np.array(counted, dtype=np.int64).T
     return {
         "points": _points(edits.sum() / characters.sum()),

@@ -11,6 +11,7 @@ import torch
 from cantowhisper.contracts import CantowhisperError, ModelFacts, UsageError
 from cantowhisper.files import write_json
 from cantowhisper.speech.context import context_of
+from cantowhisper.speech.language import usual_script
 from cantowhisper.speech.ngram import NGram
 from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.collator import check_mels
@@ -54,7 +55,8 @@ def score_folder(
     {"model", "features", "split", "dataset": {"source", "revision"},
     "scores": {context: {group: scores}}, "groups": {trait: {value: scores}} at the first context,
     "before" (as "scores"), "before_model", "difference" (see analysis.paired_difference, and "context"),
-    "elsewhere": [{"source", "language", "split", "context", "before_model", "before", "after", "difference"}, …],
+    "elsewhere": [{"source", "language", "split", "context", "before_model", "view" (see canary_view), "before",
+    "after", "difference"}, …],
     "speed": {"device", "threads", "sound_seconds_a_second": {context: …}},
     "confusions": [[said, written, times], …] at the first context}. Scores on the test split are also kept in the
     folder's `metrics.json`, and "test_reads" says how often that has happened for this model.
@@ -79,9 +81,10 @@ def score_folder(
     if before is not None:
         report["difference"] = {"context": contexts[0], **paired_difference(known, heard[contexts[0]])}
     for known, clips in others:
-        there = [one.hear(clips, contexts[0]) for one in (stock, ear)]
-        told = {"context": contexts[0], "before_model": _shown(before), "difference": paired_difference(*there)}
+        there, view = [one.hear(clips, contexts[0]) for one in (stock, ear)], canary_view(known["language"])
+        told = {"context": contexts[0], "before_model": _shown(before), "view": view}
         told |= {
+            "difference": paired_difference(*there, view=view),
             "before": measure(there[0], spelling=stock.spelling),
             "after": measure(there[1], spelling=ear.spelling),
         }
@@ -148,6 +151,15 @@ def _canary(features: str | os.PathLike) -> tuple[dict, object]:
     except CantowhisperError:
         split, clips = "validation", load_split(features, "validation")
     return {**_dataset(features), "language": main_language(clips), "split": split}, clips
+
+
+def canary_view(language: str) -> str:
+    """The view of the CER that shows what was forgotten of a language: who writes Chinese in other characters has not.
+
+    >>> canary_view("zh"), canary_view("yue"), canary_view("en"), canary_view("")
+    ('simplified', 'simplified', 'no_punctuation', 'no_punctuation')
+    """
+    return "simplified" if language and usual_script(language) in ("Hans", "Hant") else "no_punctuation"
 
 
 def _write(heard: Mapping[str, Sequence[Transcript]], path: Path) -> None:

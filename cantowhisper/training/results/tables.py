@@ -81,12 +81,13 @@ def group_lines(groups: Mapping[str, Mapping[str, Mapping]]) -> Iterator[str]:
 
 def elsewhere_line(other: Mapping) -> str:
     """A canary (see report.score_folder) in a line: CER before → after, and the paired difference."""
-    difference = other["difference"]
+    difference, view = other["difference"], other.get("view", "no_punctuation")
     low, high = difference["interval"]
+    characters = ", in simplified characters" if view == "simplified" else ""
     language = language_name(other["language"]) if other["language"] else "unknown language"
     return (
-        f"{other['source']} ({language}, {other['split']}, n={difference['n']}): "
-        f"{other['before']['cer_no_punctuation']:.1%} → {other['after']['cer_no_punctuation']:.1%}, "
+        f"{other['source']} ({language}, {other['split']}, n={difference['n']}{characters}): "
+        f"{other['before'][f'cer_{view}']:.1%} → {other['after'][f'cer_{view}']:.1%}, "
         f"{points(difference['points'])} points ({points(low)} to {points(high)} over {drawn_over(difference)})"
     )
 
