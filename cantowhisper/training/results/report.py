@@ -81,14 +81,8 @@ def score_folder(
     if before is not None:
         report["difference"] = {"context": contexts[0], **paired_difference(known, heard[contexts[0]])}
     for known, clips in others:
-        there, view = [one.hear(clips, contexts[0]) for one in (stock, ear)], canary_view(known["language"])
-        told = {"context": contexts[0], "before_model": _shown(before), "view": view}
-        told |= {
-            "difference": paired_difference(*there, view=view),
-            "before": measure(there[0], spelling=stock.spelling),
-            "after": measure(there[1], spelling=ear.spelling),
-        }
-        report.setdefault("elsewhere", []).append(known | told)
+        known |= {"context": contexts[0], "before_model": _shown(before), "view": canary_view(known["language"])}
+        report.setdefault("elsewhere", []).append(known | _compared(stock, ear, clips, known))
     report["confusions"] = [list(row) for row in confusions(heard[contexts[0]])]
     if transcripts is not None:
         _write(heard, Path(transcripts))
@@ -151,6 +145,16 @@ def _canary(features: str | os.PathLike) -> tuple[dict, object]:
     except CantowhisperError:
         split, clips = "validation", load_split(features, "validation")
     return {**_dataset(features), "language": main_language(clips), "split": split}, clips
+
+
+def _compared(before: "Ear", after: "Ear", clips, known: Mapping) -> dict:
+    """What two models make of a canary, in the context and the view that are `known`."""
+    old, new = (ear.hear(clips, known["context"]) for ear in (before, after))
+    return {
+        "before": measure(old, spelling=before.spelling),
+        "after": measure(new, spelling=after.spelling),
+        "difference": paired_difference(old, new, view=known["view"]),
+    }
 
 
 def canary_view(language: str) -> str:
