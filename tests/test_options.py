@@ -160,7 +160,7 @@ def test_help_of_a_command_lists_every_option(capsys, command, options):
 def test_help_shows_what_presets_change():
     lines = TrainConfig.help(PRESETS).splitlines()
     (line,) = [line for line in lines if line.startswith("  max_clips_heard=64000 ")]
-    assert line.endswith("; cpu 600; gpu 128000")
+    assert line.endswith("; cpu 1000; gpu 128000")
     (line,) = [line for line in lines if line.startswith("  max_steps=null ")]
     assert line.endswith(f" or null; demo {PRESETS['demo'].max_steps}")
     (line,) = [line for line in lines if line.startswith("  seed=")]

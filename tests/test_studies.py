@@ -169,7 +169,7 @@ def test_variants_hear_as_many_clips():
 
 
 def test_what_is_left_to_the_data_becomes_numbers():
-    config = settled(PRESETS["cpu"], 60)
+    config = settled(PRESETS["cpu"].with_overrides(epochs=6.0), 60)
     assert (config.batch_size, config.max_steps, config.warmup_steps, config.evaluate_every_steps) == (4, 90, 9, 23)
     assert settled(config, 60) == config
     assert lasting(config, 45) == {

@@ -28,7 +28,7 @@ from cantowhisper.training.data.sampling import BucketBatchSampler, run_batches
 from cantowhisper.training.lora import add_lora, merge_lora
 from cantowhisper.training.miniature import build_miniature
 from cantowhisper.training.model import save_model
-from cantowhisper.training.run.callbacks import evaluations_since_best
+from cantowhisper.training.run.callbacks import best_evaluation, evaluations_since_best
 from cantowhisper.training.run.checkpoints import checkpoint_steps
 from cantowhisper.training.run.optimizer import RATES, pick_learning_rate, pick_optimizer
 from cantowhisper.training.run.partwise_trainer import parts_of
@@ -344,10 +344,10 @@ def test_a_run_that_gets_no_better_ends(tmp_path, capsys):
     out, again = tmp_path / "model", tmp_path / "again"
     metrics = train(small_features(), out, config=config, progress=False)
     assert "stopping at step 3: no better validation CER in 2 evaluations" in capsys.readouterr().out
-    assert metrics["steps"] == 3 and metrics["best_step"] == 2  # the first is not kept
+    assert metrics["steps"] == metrics["best_step"] == 3  # the last of equal ones
     again.mkdir()
     shutil.copytree(out / "checkpoints", again / "checkpoints")  # killed before it wrote its model
-    assert train(small_features(), again, config=config, progress=False)["best_step"] == 2
+    assert train(small_features(), again, config=config, progress=False)["best_step"] == 3
     assert "step 5/20" not in capsys.readouterr().out
     assert (again / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
 
@@ -360,7 +360,46 @@ def history(*scores):
     ("scores", "since"), [((), 0), ((0.5,), 0), ((0.5, 0.4), 0), ((0.4, 0.5), 1), ((0.4, 0.3, 0.3, 0.5), 2)]
 )
 def test_evaluations_are_counted_from_the_best(scores, since):
-    assert evaluations_since_best(history(*scores), "cer_no_punctuation") == since
+    assert evaluations_since_best(history(*scores)) == since
+
+
+def log(*rates, n=16, start=True):
+    """A log with an evaluation every 10 steps; the lower the CER, the higher the WER."""
+    first = 0 if start else 10
+    return [
+        {"step": first + 10 * i, "eval_cer_no_punctuation": rate, "eval_n": n, "eval_wer_no_punctuation": 1 - rate}
+        for i, rate in enumerate(rates)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entries", "step"),
+    [
+        (log(0.575, 0.315, 0.356, 0.342, 0.370, 0.342, 0.349), 50),  # 15 clips of Cantonese: step 10 went round in loops
+        (log(0.575, 0.315, 0.356, 0.342, 0.370, 0.342, 0.349, n=400), 10),  # no luck any more
+        (log(0.30, 0.31, 0.30, 0.32), 0),  # the model as it was, unless a step has a lower rate
+        (log(0.30, 0.299, 0.301, 0.305), 10),
+        (log(1.53, 1.73, 1.95, 1.09, 0.87, 0.89, 0.83, 0.80, 0.81), 80),  # a new language, all words wrong throughout
+        (log(0.5, 0.5, start=False), 20),  # fresh weights
+    ],
+)
+def test_the_last_checkpoint_that_may_be_the_best_is_taken(entries, step):
+    assert best_evaluation(entries, range(1000))["step"] == step
+
+
+def test_a_checkpoint_that_is_not_there_is_not_taken():
+    entries = log(0.5, 0.4, 0.2, 0.35)
+    assert best_evaluation(entries, {0, 10, 30})["step"] == 30, "the lowest of those that are kept"
+    assert best_evaluation(entries, set()) is None and best_evaluation([{"step": 1, "loss": 1.0}], {1}) is None
+
+
+@given(st.lists(st.floats(0.01, 2), min_size=1, max_size=12), st.integers(1, 500), st.booleans())
+def test_what_is_taken_in_the_end_was_always_kept(rates, n, start):
+    """All others but the newest are deleted after each evaluation: the same is taken as from all of them."""
+    entries, kept = log(*rates, n=n, start=start), set()
+    for count, entry in enumerate(entries, 1):
+        kept = {best_evaluation(entries[:count], kept | {entry["step"]})["step"]} | {entry["step"]}
+    assert best_evaluation(entries, kept) == best_evaluation(entries, {entry["step"] for entry in entries})
 
 
 # ----------------------------------------------------------------------------------------------- out of memory

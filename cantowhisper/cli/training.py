@@ -32,16 +32,16 @@ def run_train(arguments) -> None:
     preset = preset_named(arguments.preset)
     config = preset.with_overrides(**preset.read(arguments.set))
     from cantowhisper.training.run import processes
+    from cantowhisper.training.run.callbacks import SHOWN
     from cantowhisper.training.run.plan import little_data
     from cantowhisper.training.trainer import train
 
     metrics = train(arguments.features, arguments.out, config=config)
     if not processes.is_main():
         return
-    name, best = metrics["selected_by"], metrics["validation"]
-    print(
-        f"validation {name[:3].upper()} {best[name]:.2%} at step {metrics['best_step']} (no punctuation, n={best['n']})"
-    )
+    best = metrics["validation"]
+    told = ", ".join(f"{name[:3].upper()} {best[name]:.2%}" for name in SHOWN if name in best)
+    print(f"validation {told} at step {metrics['best_step']} (no punctuation, n={best['n']})")
     if few := little_data(metrics["data"], best["n"]):
         print(few)
     print(f"next: cantowhisper score {arguments.out} {arguments.features}")

@@ -122,7 +122,7 @@ class TrainConfig(Options):
     )
 
     epochs: float = option(
-        6.0,
+        10.0,
         "how often a clip is heard where max_steps is null, 30 s windows of several included",
         unit="times",
         above=0,

@@ -137,9 +137,8 @@ class WhisperTrainer(PartwiseTrainer):
         )
         self.whisper_processor = processor
         self.validation = evenly(validation, config.validation_clips)  # the same clips in each evaluation
-        self.metric = callbacks.selection_metric(config.language)
-        early_stop = callbacks.EarlyStop(config.early_stopping_evaluations, self.metric)
-        self.keeper = callbacks.CheckpointKeeper(out, keep=config.keep_checkpoints, metric=self.metric)
+        early_stop = callbacks.EarlyStop(config.early_stopping_evaluations)
+        self.keeper = callbacks.CheckpointKeeper(out, keep=config.keep_checkpoints)
         super().__init__(
             model=model,
             args=_arguments(out, config, progress, d_model=model.config.d_model),
@@ -148,7 +147,7 @@ class WhisperTrainer(PartwiseTrainer):
             data_collator=collator,
             callbacks=[
                 callbacks.TrueEpoch(self.epochs),
-                callbacks.StatusLine(self.metric),
+                callbacks.StatusLine(),
                 self.keeper,
                 early_stop,
                 *[ProgressBar()] * progress,
@@ -223,9 +222,9 @@ class WhisperTrainer(PartwiseTrainer):
         )
 
     def load_best(self) -> dict:
-        """Load the weights of the checkpoint with the lowest validation error rate; returns its log entry."""
+        """Load the weights of the checkpoint that validation chooses; returns its log entry."""
         kept = checkpoint_steps(Path(self.args.output_dir).parent)
-        best = callbacks.best_evaluation(self.state.log_history, kept, self.metric)
+        best = callbacks.best_evaluation(self.state.log_history, kept)
         if best is None:
             raise CantowhisperError("no checkpoint was kept; set save_every_steps to at most max_steps")
         if best["step"] != self.state.global_step:
@@ -284,7 +283,7 @@ def _finish(trainer: WhisperTrainer, out: Path, features, *, best: dict, data: d
         "steps": trainer.state.global_step,
         "epochs": round(float(trainer.epochs[trainer.state.global_step - 1]), 2),
         "best_step": best["step"],
-        "selected_by": trainer.metric,
+        "selected_by": callbacks.SELECTED_BY,
         "learning_rate": trainer.args.learning_rate,  # also where the config leaves it to the model's size
         "validation": {key.removeprefix("eval_"): value for key, value in best.items() if key.startswith("eval_")},
         "parameters": sum(p.numel() for p in model.parameters()),

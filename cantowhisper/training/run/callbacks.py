@@ -1,5 +1,6 @@
 """What happens beside the steps of a run: a line an evaluation, sealed checkpoints, and stops that save first."""
 
+import math
 import signal
 import sys
 import threading
@@ -9,21 +10,20 @@ from pathlib import Path
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from cantowhisper.speech.language import written_with_spaces
 from cantowhisper.training.run import processes
 from cantowhisper.training.run.checkpoints import checkpoint_steps, prune, seal
 from cantowhisper.training.run.hub_checkpoints import Uploads
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; a machine that is taken away
 
+# What checkpoints are chosen by, in every language: a model that does not know one yet has a WER of 100 % or more, and
+# the lowest of those is one that writes a single long word; a few dozen clips also have more characters than words.
+SELECTED_BY = "cer_no_punctuation"
+SHOWN = (SELECTED_BY, "wer_no_punctuation")  # that of words where a language has spaces between them
 
-def selection_metric(language: str) -> str:
-    """The validation error rate by which checkpoints are chosen: of words where a language has spaces between them.
-
-    >>> selection_metric("de"), selection_metric("yue")
-    ('wer_no_punctuation', 'cer_no_punctuation')
-    """
-    return f"{'wer' if language and written_with_spaces(language) else 'cer'}_no_punctuation"
+# How much the validation error rate changes by chance between checkpoints that are as good: by this share of it for one
+# clip, by √n less for n of them. With 16 clips that is a tenth, with 400 a fiftieth.
+CHANCE = 0.4
 
 
 class TrueEpoch(TrainerCallback):
@@ -50,9 +50,6 @@ class StartingPoint(TrainerCallback):
 class StatusLine(TrainerCallback):
     """One line an evaluation: where the run is and what it has reached."""
 
-    def __init__(self, metric: str):
-        self._metric = metric
-
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step >= state.max_steps:  # also when max_steps is no multiple of the other two
             control.should_evaluate = control.should_save = True
@@ -60,8 +57,8 @@ class StatusLine(TrainerCallback):
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
         loss = f"loss {losses[-1]:.3f}, " if losses else ""
-        rates = {"cer_no_punctuation", self._metric}  # names sort CER before WER
-        told = ", ".join(f"{name[:3].upper()} {metrics[f'eval_{name}']:.1%}" for name in sorted(rates))
+        rates = {name[:3].upper(): metrics.get(f"eval_{name}") for name in SHOWN}
+        told = ", ".join(f"{name} {rate:.1%}" for name, rate in rates.items() if rate is not None)
         line = f"step {state.global_step}/{state.max_steps}: {loss}validation {told}"
         if state.is_world_process_zero:
             tqdm.write(f"{line} (no punctuation, n={metrics['eval_n']})")  # above the bar, if there is one
@@ -75,10 +72,9 @@ class StatusLine(TrainerCallback):
 class CheckpointKeeper(TrainerCallback):
     """Seals each new checkpoint, offers it to `uploads`, then deletes those that are no longer needed."""
 
-    def __init__(self, run: Path, *, keep: int, metric: str):
+    def __init__(self, run: Path, *, keep: int):
         self.run = run
         self.keep = keep
-        self.metric = metric
         self.uploads: Uploads | None = None
 
     def on_save(self, args, state, control, **kwargs):
@@ -87,17 +83,40 @@ class CheckpointKeeper(TrainerCallback):
             return
         kept = checkpoint_steps(self.run)
         seal(kept[state.global_step])
-        best = best_evaluation(state.log_history, kept, self.metric)
+        best = best_evaluation(state.log_history, kept)
         needed = frozenset({state.global_step, best["step"] if best else state.global_step})
         if self.uploads:
             self.uploads.offer(needed)
         prune(self.run, keep=self.keep, spare=needed | (self.uploads.in_use if self.uploads else frozenset()))
 
 
-def best_evaluation(log_history: Sequence[dict], kept, metric: str) -> dict | None:
-    """The evaluation with the lowest error rate `metric` among steps whose checkpoint is kept."""
-    found = [entry for entry in log_history if f"eval_{metric}" in entry and entry["step"] in kept]
-    return min(found, key=lambda entry: (entry[f"eval_{metric}"], entry["step"]), default=None)
+def best_evaluation(log_history: Sequence[dict], kept) -> dict | None:
+    """The evaluation whose checkpoint is taken: the last whose error rate may be the lowest but for chance.
+
+    A low rate of a few clips is often luck, and with it an early step, at the peak of the learning rate, may go round
+    in loops on other clips. The model as it was is taken unless a step has a lower rate.
+
+    kept : steps whose checkpoint is kept; where none of them comes so near, that with the lowest rate is taken
+    """
+    found = [entry for entry in log_history if f"eval_{SELECTED_BY}" in entry]
+    here = [entry for entry in found if entry["step"] in kept]
+    if not here:
+        return None
+    lowest = min(map(_rate, found))
+    before = [_rate(entry) for entry in found if entry["step"] == 0]
+    near = [
+        entry
+        for entry in here
+        if _rate(entry) <= lowest * (1 + CHANCE / math.sqrt(entry["eval_n"]))
+        and (entry["step"] == 0 or all(_rate(entry) < rate for rate in before))
+    ]
+    if near:
+        return max(near, key=lambda entry: entry["step"])
+    return min(here, key=lambda entry: (_rate(entry), entry["step"]))
+
+
+def _rate(entry: dict) -> float:
+    return entry[f"eval_{SELECTED_BY}"]
 
 
 class StopSignal(TrainerCallback):
@@ -138,33 +157,29 @@ class StopSignal(TrainerCallback):
 
 
 class EarlyStop(TrainerCallback):
-    """Ends a run when the error rate `metric` has not become better for `patience` evaluations; 0 never does.
+    """Ends a run when the error rate has not become better for `patience` evaluations; 0 never does.
 
     It reads the run's own history and so knows the same after a resume.
     """
 
-    def __init__(self, patience: int, metric: str):
+    def __init__(self, patience: int):
         self.patience = patience
-        self.metric = metric
 
     def on_train_begin(self, args, state, control, **kwargs):
         if self._has_come(state):  # killed when it had stopped and not yet written its model
             control.should_training_stop = True
 
     def _has_come(self, state) -> bool:
-        return bool(self.patience) and evaluations_since_best(state.log_history, self.metric) >= self.patience
+        return bool(self.patience) and evaluations_since_best(state.log_history) >= self.patience
 
     def on_evaluate(self, args, state, control, **kwargs):
         if self._has_come(state):
             if state.is_world_process_zero and state.global_step < state.max_steps:
-                rate = self.metric[:3].upper()
-                print(
-                    f"stopping at step {state.global_step}: no better validation {rate} in {self.patience} evaluations"
-                )
+                print(f"stopping at step {state.global_step}: no better validation CER in {self.patience} evaluations")
             control.should_training_stop = control.should_save = True
 
 
-def evaluations_since_best(log_history: list[dict], metric: str) -> int:
-    """How many evaluations came after the one with the lowest error rate `metric`."""
-    scores = [entry[f"eval_{metric}"] for entry in log_history if f"eval_{metric}" in entry]
+def evaluations_since_best(log_history: list[dict]) -> int:
+    """How many evaluations came after the one with the lowest error rate."""
+    scores = [_rate(entry) for entry in log_history if f"eval_{SELECTED_BY}" in entry]
     return len(scores) - 1 - scores.index(min(scores)) if scores else 0
