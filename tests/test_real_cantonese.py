@@ -178,6 +178,14 @@ def test_figures_of_runs_that_are_known():
     assert "60.0 % to **30.0 %**" in real_cantonese(told) and "**4.0 times sooner**" in real_cantonese_table(told)
 
 
+def test_all_seeds_of_a_recipe_count():
+    rows = [row("stock", fold, 6) for fold in range(N_FOLDS)]
+    rows += [row("ours", fold, edits) | {"seed": seed} for fold in range(N_FOLDS) for seed, edits in ((20, 8), (21, 5))]
+    found = compared(rows)
+    assert found["tuned_cer"] == 65.0 and found["recipes"]["ours"]["minus_stock_interval"] == [5.0, 5.0]
+    assert found["canary_loss_points"] == 5.0 and found["canary_loss_interval"] == [5.0, 5.0], "not the first seed's 20"
+
+
 def test_the_best_recipe_on_validation_is_the_one_compared():
     rows = [row("stock", fold, 6) for fold in range(N_FOLDS)] + [row("usual", fold, 4) for fold in range(N_FOLDS)]
     rows += [row("ours", fold, 5, speed=4) for fold in range(N_FOLDS)]
@@ -209,4 +217,4 @@ def test_intervals_draw_speakers_and_not_clips():
     one["test_full"] |= {"speakers": ["a"] * 25 + ["b"] * 25, "edits": [[1, 10]] * 25 + [[0, 10]] * 25}
     other = copy.deepcopy(one)
     other["test_full"]["edits"] = [[0, 10]] * 50
-    assert difference([one], "test_full", [other], "test_full") == [0.0, 10.0]  # of clips it would be 3 to 7
+    assert difference({20: [one]}, "test_full", [other], "test_full") == [0.0, 10.0]  # of clips it would be 3 to 7

@@ -51,12 +51,11 @@ def compared(rows: Sequence[Mapping]) -> dict:
     if OURS in whole:
         found["best_recipe"] = best = _best_on_validation(found["recipes"])
         cer, before = (found["recipes"][name]["cer"] for name in (best, STOCK))
-        (first, *_) = whole[best].values()
         found |= {
             "tuned_cer": cer["test_variable"],
             "contexts_apart_points": round(abs(cer["test_variable"] - cer["test_full"]), 2),
             "canary_loss_points": round(max(cer[kind] - before[kind] for kind in ("mandarin", "english")), 2),
-            "canary_loss_interval": difference(first, "mandarin", stock, "mandarin"),
+            "canary_loss_interval": difference(whole[best], "mandarin", stock, "mandarin"),
         }
     if OURS in whole and USUAL in whole:
         (usual,) = whole[USUAL].values()
@@ -75,7 +74,7 @@ def _best_on_validation(recipes: Mapping) -> str:
 
 
 def _recipe(seeds: Mapping, stock: Sequence[Mapping]) -> dict:
-    """Mean over seeds of the corpus error rates in percent, and of the first seed the difference from stock."""
+    """Mean over seeds of the corpus error rates in percent, and the difference from stock."""
     first = next(iter(seeds.values()))
     kinds = [kind for kind in ("test_variable", "test_full", "mandarin", "english") if kind in first[0]]
     each = [{kind: 100 * rate(pooled(rows, kind)) for kind in kinds if kind in rows[0]} for rows in seeds.values()]
@@ -85,7 +84,7 @@ def _recipe(seeds: Mapping, stock: Sequence[Mapping]) -> dict:
         "cer_of_seeds": [round(one["test_variable"], 2) for one in each],
         "loops": {kind: sum(one[kind]["loops"] for one in first) for kind in kinds},
         "n": len(pooled(first, "test_variable")),
-        "minus_stock_interval": difference(first, "test_variable", stock, "test_full"),
+        "minus_stock_interval": difference(seeds, "test_variable", stock, "test_full"),
     }
     if "curve" in first[0]:
         row |= {
@@ -106,7 +105,6 @@ def _against(usual: Sequence[Mapping], name: str, ours: Mapping, recipes: Mappin
     best = min(theirs, key=lambda one: (one["cer"], one["step"]))
     reached = next((one for one in mine if one["cer"] <= best["cer"] and one["step"]), None)
     own_best = min(mine, key=lambda one: (one["cer"], one["step"]))
-    first = next(iter(ours.values()))
     found = {
         "usual_best": best,
         "ours_best": own_best,
@@ -114,7 +112,7 @@ def _against(usual: Sequence[Mapping], name: str, ours: Mapping, recipes: Mappin
         "ours_minus_usual_best_points": round(
             recipes[name]["cer"]["test_variable"] - recipes[USUAL]["cer"]["test_full"], 2
         ),
-        "ours_minus_usual_interval": difference(first, "test_variable", usual, "test_full"),
+        "ours_minus_usual_interval": difference(ours, "test_variable", usual, "test_full"),
     }
     if reached and best["step"]:
         found["time_to_usual_best_ratio"] = round(best["train_cpu_s"] / reached["train_cpu_s"], 2)
@@ -141,10 +139,14 @@ def pooled_curve(rows: Sequence[Mapping]) -> list[dict]:
     return curve
 
 
-def difference(rows: Sequence[Mapping], kind: str, others: Sequence[Mapping], other_kind: str) -> list[float]:
-    """95 % interval, in points, of the difference between two corpus error rates on the same clips, over speakers."""
-    speakers = [speaker for row in rows for speaker in row[kind]["speakers"]]
-    mine, theirs = pooled(rows, kind), pooled(others, other_kind)
+def difference(seeds: Mapping, kind: str, others: Sequence[Mapping], other_kind: str) -> list[float]:
+    """95 % interval, in points, of the difference between two corpus error rates on the same clips, over speakers.
+
+    A speaker is drawn with what the models of all seeds have written; the others are of one seed.
+    """
+    pairs = [pair for rows in seeds.values() for pair in zip(rows, others, strict=True) if kind in pair[0]]
+    speakers = [speaker for row, _ in pairs for speaker in row[kind]["speakers"]]
+    mine, theirs = pooled([row for row, _ in pairs], kind), pooled([row for _, row in pairs], other_kind)
     interval = bootstrap_interval(mine[:, 0] - theirs[:, 0], mine[:, 1], speakers)
     return [round(100 * bound, 2) for bound in interval]
 
@@ -237,7 +239,7 @@ def _notes(result: Mapping) -> str:
         f"(n={ours['n']} clips, each tested once, by a model that heard neither its speaker nor its sentence; "
         f"{result['steps']} steps of {result['clips_a_step']} clips, checkpoint chosen on a fourth fold; greedy, "
         "without guards, and with a language model by beam search with five beginnings; 100 Mandarin clips, each "
-        "scored once, too, in simplified characters. In brackets the range over seeds; intervals are of the first one. "
+        "scored once, too, in simplified characters. In brackets the range over seeds; intervals are of all of them. "
         "The stock model, and the usual recipe where it was run, are compared in the 30 s windows that they were "
         "trained on. CPU-minutes are of training alone, all "
         f"cores together. {where(result['machine'])}.)"
