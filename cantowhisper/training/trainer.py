@@ -81,7 +81,10 @@ def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainC
     with callbacks.StopSignal() as stop, Uploads(hub) if hub else contextlib.nullcontext() as uploads:
         trainer.keeper.uploads = uploads
         trainer.add_callback(stop)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if ended := trainer.early_stop.ended(checkpoint):
+            trainer.state = ended
+        else:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.received and trainer.state.global_step < config.max_steps:
         raise KeyboardInterrupt(stop.received)
     best = trainer.load_best()
@@ -137,7 +140,7 @@ class WhisperTrainer(PartwiseTrainer):
         )
         self.whisper_processor = processor
         self.validation = evenly(validation, config.validation_clips)  # the same clips in each evaluation
-        early_stop = callbacks.EarlyStop(config.early_stopping_evaluations)
+        self.early_stop = callbacks.EarlyStop(config.early_stopping_evaluations)
         self.keeper = callbacks.CheckpointKeeper(out, keep=config.keep_checkpoints)
         super().__init__(
             model=model,
@@ -149,7 +152,7 @@ class WhisperTrainer(PartwiseTrainer):
                 callbacks.TrueEpoch(self.epochs),
                 callbacks.StatusLine(),
                 self.keeper,
-                early_stop,
+                self.early_stop,
                 *[ProgressBar()] * progress,
                 ExpectedEnd(),
             ],
@@ -227,8 +230,7 @@ class WhisperTrainer(PartwiseTrainer):
         best = callbacks.best_evaluation(self.state.log_history, kept)
         if best is None:
             raise CantowhisperError("no checkpoint was kept; set save_every_steps to at most max_steps")
-        if best["step"] != self.state.global_step:
-            self._load_from_checkpoint(str(kept[best["step"]]))
+        self._load_from_checkpoint(str(kept[best["step"]]))
         if best["step"] == 0 and processes.is_main():
             print("no step was better than the model as it was: the folder holds the weights that the run began with")
         return best

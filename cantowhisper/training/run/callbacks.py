@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 
 from cantowhisper.training.run import processes
 from cantowhisper.training.run.checkpoints import checkpoint_steps, prune, seal
@@ -165,9 +166,10 @@ class EarlyStop(TrainerCallback):
     def __init__(self, patience: int):
         self.patience = patience
 
-    def on_train_begin(self, args, state, control, **kwargs):
-        if self._has_come(state):  # killed when it had stopped and not yet written its model
-            control.should_training_stop = True
+    def ended(self, checkpoint: Path | None) -> TrainerState | None:
+        """The state of a run that stopped here and was killed before its model was written; None for all others."""
+        state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)) if checkpoint else None
+        return state if state and self._has_come(state) else None
 
     def _has_come(self, state) -> bool:
         return bool(self.patience) and evaluations_since_best(state.log_history) >= self.patience
