@@ -32,7 +32,7 @@ def run_train(arguments) -> None:
     preset = preset_named(arguments.preset)
     config = preset.with_overrides(**preset.read(arguments.set))
     from cantowhisper.training.run import processes
-    from cantowhisper.training.run.callbacks import SHOWN
+    from cantowhisper.training.run.callbacks import shown_rates
     from cantowhisper.training.run.plan import little_data
     from cantowhisper.training.trainer import train
 
@@ -40,8 +40,8 @@ def run_train(arguments) -> None:
     if not processes.is_main():
         return
     best = metrics["validation"]
-    told = ", ".join(f"{name[:3].upper()} {best[name]:.2%}" for name in SHOWN if name in best)
-    print(f"validation {told} at step {metrics['best_step']} (no punctuation, n={best['n']})")
+    rates = shown_rates(best, digits=2)
+    print(f"validation {rates} at step {metrics['best_step']} (no punctuation, n={best['n']})")
     if few := little_data(metrics["data"], best["n"]):
         print(few)
     print(f"next: cantowhisper score {arguments.out} {arguments.features}")

@@ -4,7 +4,7 @@ import math
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -25,6 +25,15 @@ SHOWN = (SELECTED_BY, "wer_no_punctuation")  # that of words where a language ha
 # How much the validation error rate changes by chance between checkpoints that are as good: by this share of it for one
 # clip, by √n less for n of them. With 16 clips that is a tenth, with 400 a fiftieth.
 CHANCE = 0.4
+
+
+def shown_rates(scores: Mapping, *, digits: int) -> str:
+    """The error rates of a validation that a line shows.
+
+    >>> shown_rates({"cer_no_punctuation": 0.125, "wer_no_punctuation": 0.5}, digits=1)
+    'CER 12.5%, WER 50.0%'
+    """
+    return ", ".join(f"{name[:3].upper()} {scores[name]:.{digits}%}" for name in SHOWN if name in scores)
 
 
 class TrueEpoch(TrainerCallback):
@@ -58,8 +67,7 @@ class StatusLine(TrainerCallback):
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
         loss = f"loss {losses[-1]:.3f}, " if losses else ""
-        rates = {name[:3].upper(): metrics.get(f"eval_{name}") for name in SHOWN}
-        told = ", ".join(f"{name} {rate:.1%}" for name, rate in rates.items() if rate is not None)
+        told = shown_rates({name.removeprefix("eval_"): value for name, value in metrics.items()}, digits=1)
         line = f"step {state.global_step}/{state.max_steps}: {loss}validation {told}"
         if state.is_world_process_zero:
             tqdm.write(f"{line} (no punctuation, n={metrics['eval_n']})")  # above the bar, if there is one
@@ -99,7 +107,7 @@ def best_evaluation(log_history: Sequence[dict], kept) -> dict | None:
 
     kept : steps whose checkpoint is kept; where none of them comes so near, that with the lowest rate is taken
     """
-    found = [entry for entry in log_history if f"eval_{SELECTED_BY}" in entry]
+    found = _evaluations(log_history)
     here = [entry for entry in found if entry["step"] in kept]
     if not here:
         return None
@@ -114,6 +122,10 @@ def best_evaluation(log_history: Sequence[dict], kept) -> dict | None:
     if near:
         return max(near, key=lambda entry: entry["step"])
     return min(here, key=lambda entry: (_rate(entry), entry["step"]))
+
+
+def _evaluations(log_history: Sequence[dict]) -> list[dict]:
+    return [entry for entry in log_history if f"eval_{SELECTED_BY}" in entry]
 
 
 def _rate(entry: dict) -> float:
@@ -183,5 +195,5 @@ class EarlyStop(TrainerCallback):
 
 def evaluations_since_best(log_history: list[dict]) -> int:
     """How many evaluations came after the one with the lowest error rate."""
-    scores = [_rate(entry) for entry in log_history if f"eval_{SELECTED_BY}" in entry]
+    scores = [_rate(entry) for entry in _evaluations(log_history)]
     return len(scores) - 1 - scores.index(min(scores)) if scores else 0
