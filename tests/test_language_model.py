@@ -121,6 +121,11 @@ def test_sentences_come_from_files_and_what_clips_say_is_left_out(tmp_path):
         ("附近", "附近。", True),
         ("We would like to go home now", "they would like to go home", False),  # five words, and many letters
         ("We would like to go home now", "I would like to go home now", True),
+        ("พรุ่งนี้ฉันจะไปตลาดกับแม่ของฉัน", "วันนี้เขาจะไปตลาดกับแม่ของฉัน", True),  # Thai: … go to market with my mother
+        ("ฉันจะไปโรงเรียนตอนเช้า", "เขาจะไปตลาด", False),  # will go
+        ("ຂ້ອຍຢາກໄປຕະຫຼາດກັບແມ່ຂອງຂ້ອຍ", "ລາວຢາກໄປຕະຫຼາດກັບແມ່ຂອງລາວ", True),  # Lao: the same
+        ("ខ្ញុំទៅផ្សារជាមួយម្តាយរបស់ខ្ញុំ", "គាត់ទៅផ្សារជាមួយម្តាយរបស់ខ្ញុំ", True),  # Khmer
+        ("ကျွန်တော် ဈေးသွားမယ်", "သူ ဈေးသွားမယ်", False),  # Burmese: will go to market
     ],
 )
 def test_a_sentence_much_like_what_is_said_is_left_out(sentence, said, left_out):

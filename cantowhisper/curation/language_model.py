@@ -20,7 +20,7 @@ from cantowhisper.contracts import (
 from cantowhisper.files import write_aside, write_json
 from cantowhisper.speech.language import language_code
 from cantowhisper.speech.ngram import NGram, NGramFacts
-from cantowhisper.speech.text import normalize, units
+from cantowhisper.speech.text import n_spelled_unspaced, normalize, units
 from cantowhisper.training.config import TrainConfig
 from cantowhisper.training.data.load import load_split
 from cantowhisper.training.results.analysis import Transcript, measure, paired_difference
@@ -30,6 +30,7 @@ from cantowhisper.training.results.scoring import scoring_config
 # More sentences may count more: beside whisper-base tuned on 60 clips, 9,444 took up to 0.2, and 129,312 up to 0.3.
 WEIGHTS = (0.05, 0.1, 0.2, 0.3)
 SHARED, LEAST_SHARED = 6, 3  # words in a row that make a sentence too much like a clip's; of a clip with fewer, all
+LETTERS = 3  # of a short word, where words are written without spaces in letters: Thai, Lao, Khmer and Burmese
 
 
 def add_language_model(
@@ -120,7 +121,8 @@ def unheard(sentences: Sequence[str], said: Iterable[str]) -> list[str]:
     """Sentences that are unlike all that is said, punctuation aside.
 
     Those are left out that are the same, that hold all of it, or that have six words in a row in common with it; a
-    Chinese or Japanese character is a word. Only what is shorter than three words may be a part of a sentence.
+    Chinese or Japanese character is a word, and so are three letters of Thai, Lao, Khmer or Burmese. Only what is
+    shorter than three words may be a part of a sentence.
 
     >>> unheard(["我食咗飯未？", "去邊度"], ["食咗飯未"])
     ['去邊度']
@@ -129,7 +131,8 @@ def unheard(sentences: Sequence[str], said: Iterable[str]) -> list[str]:
     same = set(known)
     shared: dict[int, set] = {}  # runs that count, by their length
     for words in known:
-        if (n := min(len(words), SHARED)) >= LEAST_SHARED:
+        size = LETTERS if 2 * n_spelled_unspaced("".join(words)) > len(words) else 1
+        if (n := min(len(words), SHARED * size)) >= LEAST_SHARED * size:
             shared.setdefault(n, set()).update(_runs(words, n))
 
     def is_known(words: tuple[str, ...]) -> bool:

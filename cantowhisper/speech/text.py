@@ -157,7 +157,12 @@ def units(text: str) -> list[str]:
     >>> units("買咗 iPhone，開心！")
     ['買', '咗', 'iphone', '開', '心']
     """
-    return _UNSPACED.sub(r" \g<0> ", word_view(text)).split()
+    return _SPELLED_UNSPACED.sub(r" \g<0> ", _UNSPACED.sub(r" \g<0> ", word_view(text))).split()
+
+
+def n_spelled_unspaced(text: str) -> int:
+    """How many characters are letters of Thai, Lao, Khmer or Burmese, which set no spaces between words of several."""
+    return len(_SPELLED_UNSPACED.findall(text))
 
 
 _CIRCLES = re.compile(f"(?<=[{_NUMERALS}])[○◯]+|[○◯]+(?=[{_NUMERALS}])")
@@ -285,4 +290,5 @@ def has_loop(text: str) -> bool:
 
 UNSPACED_SENTENCES = {"Hans", "Hant", "Hani", "Jpan", "Hrkt", "Hira", "Kana"}
 # Han, kana and their punctuation and full-width forms.
+_SPELLED_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
 _UNSPACED = re.compile("[\u2e80-\u312f\u31a0-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff]")
