@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from training_data import small_features, small_split, with_texts
-from training_runs import PLAIN, TINY, checkpoints_copied
+from training_runs import PLAIN, TINY, assert_same_curve, assert_same_weights, checkpoints_copied
 from transformers import WhisperForConditionalGeneration
 
 from cantowhisper.contracts import CantowhisperError, UsageError
@@ -193,7 +193,7 @@ def test_adapters_alone_are_trained_and_a_run_with_them_resumes(tmp_path, capsys
     assert train(features, again, config=config, progress=False)["best_step"] == metrics["best_step"]
     for out in (tmp_path / "model", again):
         assert WhisperForConditionalGeneration.from_pretrained(out).num_parameters() == metrics["parameters"]
-    assert (again / "model.safetensors").read_bytes() == (tmp_path / "model" / "model.safetensors").read_bytes()
+    assert_same_weights(again, tmp_path / "model")
 
 
 def test_gradient_checkpointing_reaches_the_adapters(tmp_path):
@@ -324,8 +324,8 @@ def test_a_run_with_a_schedule_resumes_in_the_middle_of_it(tmp_path):
     again.mkdir()
     shutil.copytree(checkpoint_steps(tmp_path / "left")[2], again / "checkpoints" / "checkpoint-2")
     resumed = train(features, again, config=config, progress=False)
-    assert [e["loss"] for e in resumed["curve"] if "loss" in e] == [e["loss"] for e in metrics["curve"] if "loss" in e]
-    assert (again / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+    assert_same_curve(resumed, metrics)
+    assert_same_weights(again, tmp_path / "whole")
 
 
 # ------------------------------------------------------------------------------------------------ the end of a run
