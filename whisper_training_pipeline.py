@@ -183,8 +183,9 @@ if shown:  # not with several processes, nor for 128 Mel channels
 
 # %% [markdown]
 # ## Training
-# **Goal:** a low validation CER. Transcripts of validation clips are scored about eight times, and the best checkpoint
-# is kept; a pretrained model may be it as it is. Interrupt the cell and run it again: it resumes.
+# **Goal:** a low validation CER. Transcripts of validation clips are scored about eight times, and of the checkpoints
+# near the lowest CER the last is taken; if no step is better, the model as it was. Interrupt the cell and run it again:
+# it resumes.
 
 # %%
 from cantowhisper.training.results.plots import plot_curve
@@ -193,7 +194,7 @@ from cantowhisper.training.trainer import train
 MODEL_FOLDER = OUT / "model"
 metrics = train(FEATURES, MODEL_FOLDER, config=config)
 processes.leave_unless_main()  # what follows is the work of one
-print(f"best at step {metrics['best_step']} after {metrics['train_seconds'] / 60:.1f} min")
+print(f"weights of step {metrics['best_step']}, after {metrics['train_seconds'] / 60:.1f} min")
 plot_curve(metrics).savefig(OUT / "plots" / "learning_curve.png")
 plt.show()
 

@@ -55,7 +55,7 @@ def test_both_notebooks_run_from_a_fresh_kernel(small_release, tmp_path):
     }
     printed = run_notebook("whisper_training_pipeline", out, CHANGES=json.dumps(changes))
     assert "killed with code -9, after a whole checkpoint" in printed and "the same weights to the last bit" in printed
-    assert "best at step" in printed
+    assert "weights of step" in printed
     assert "wrong: ['<|startoftranscript|>', '<|startoftranscript|>'" in printed
     assert "wrong: ['<|startoftranscript|>', '<|translate|>'" in printed and "CER 11%, WER 100%" in printed
     assert "known voices" in printed
@@ -94,7 +94,7 @@ def test_nothing_reads_the_test_split_before_the_final_score(tmp_path):
     )
     assert done.returncode and f"cannot read the features '{features}'" in done.stderr
     assert 'test = load_split(FEATURES, "test")' in done.stderr  # the line of the traceback
-    assert "best at step 2" in done.stdout
+    assert "weights of step 2" in done.stdout
     assert "test" not in json.loads((out / "model" / "metrics.json").read_text(encoding="utf-8"))
     assert (out / "plots" / "learning_curve.png").exists()
 

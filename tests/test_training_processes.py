@@ -129,7 +129,7 @@ def test_the_notebooks_script_runs_in_two_processes(tmp_path):
     environment = {f"CANTOWHISPER_{name}": value for name, value in settings.items()}
     code, said, complaint = launch(ROOT / "whisper_training_pipeline.py", **environment)
     assert code == 0, complaint
-    for line in ("best at step 2", "the test split was read 1 time(s)", "market_morning.mp3"):
+    for line in ("weights of step 2", "the test split was read 1 time(s)", "market_morning.mp3"):
         assert said.count(line) == 1
     assert (tmp_path / "model" / "onnx" / "encoder.onnx").exists()
 

@@ -81,7 +81,7 @@ def hub(monkeypatch):
 
 def test_a_card_says_that_no_step_was_better(folder):
     card = " ".join(model_card(folder, repo="me/model").split())
-    assert "Best at step 6 of 7, chosen by CER on validation; 1.5 minutes" in card
+    assert "Weights of step 6 of 7, chosen by CER on validation; 1.5 minutes" in card
     metrics = json.loads((folder / "metrics.json").read_text())
     write_json({**metrics, "best_step": 0}, folder / "metrics.json")
     card = " ".join(model_card(folder, repo="me/model").split())

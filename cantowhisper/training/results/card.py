@@ -274,7 +274,7 @@ def _run(metrics: dict) -> str:
     shown = {**metrics["config"], "model": _begun(metrics)}
     shown.pop("hub_checkpoints", None)  # where copies lay, of which nobody need know
     config = json.dumps(shown, indent=2)
-    best = f"Best at step {metrics['best_step']} of {metrics['steps']}"
+    best = f"Weights of step {metrics['best_step']} of {metrics['steps']}"
     if metrics["best_step"] == 0:
         best = f"None of {metrics['steps']} steps was better than the model as it was, and these are its weights"
     return (

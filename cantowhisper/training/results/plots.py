@@ -17,5 +17,5 @@ def plot_curve(metrics: dict):
     right.set(ylabel=f"validation {rate}, % (no punctuation)", ylim=(0, 105))
     right.axvline(metrics["best_step"], color="tab:red", linestyle=":", linewidth=1)
     n, best = metrics["validation"]["n"], 100 * metrics["validation"][metric]
-    left.set_title(f"best at step {metrics['best_step']}: {rate} {best:.1f} % on {n} validation clips")
+    left.set_title(f"weights of step {metrics['best_step']}: {rate} {best:.1f} % on {n} validation clips")
     return figure
