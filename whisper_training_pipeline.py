@@ -183,9 +183,8 @@ if shown:  # not with several processes, nor for 128 Mel channels
 
 # %% [markdown]
 # ## Training
-# **Goal:** a low validation CER. Transcripts of validation clips are scored about eight times, and of the checkpoints
-# near the lowest CER the last is taken; if no step is better, the model as it was. Interrupt the cell and run it again:
-# it resumes.
+# **Goal:** a low validation CER. Validation clips are scored about eight times, and of the checkpoints near the lowest
+# CER the last is taken, or the model as it was. Interrupt the cell and run it again: it resumes.
 
 # %%
 from cantowhisper.training.results.plots import plot_curve

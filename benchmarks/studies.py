@@ -18,12 +18,12 @@ from cantowhisper.files import write_json
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
 # whisper-base in steps of four single clips without times, and stopped early: runs that have learned everything do not
-# differ. Wrong texts do not harm it in so few clips, so they are measured with a miniature, which learns from nothing;
-# whisper-base finds them.
+# differ, and weights are those of the training alone. Wrong texts do not harm it in so few clips, so they are measured
+# with a miniature, which learns from nothing; whisper-base finds them.
 SINGLE = ["--set", "batch_size=4", "--set", "packed_share=0", "--set", "timestamps_share=0"]
 STUDIES = {
     "noise": ["--steps", 1350, "--other", "whisper-base"],
-    "growing-batch": ["--model", "whisper-base", "--steps", 48, *SINGLE],
+    "growing-batch": ["--model", "whisper-base", "--steps", 48, *SINGLE, "--set", "halfway=false"],
 }
 
 

@@ -26,7 +26,8 @@ from cantowhisper.training.model import load_model, save_model, set_dropout
 from cantowhisper.training.results.facts import model_facts, model_origin
 from cantowhisper.training.results.scoring import METRICS_FILE, spelling_of, summarize, transcribe_split
 from cantowhisper.training.run import callbacks, processes
-from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER, checkpoint_steps, drop_optimizer_states
+from cantowhisper.training.run.checkpoints import CONFIG_FILE, FOLDER, drop_optimizer_states
+from cantowhisper.training.run.choice import go_back_halfway, load_best
 from cantowhisper.training.run.device import memory_is_kept, pick_precision, reproducible
 from cantowhisper.training.run.folder import claim, finished, resume_point, run_config
 from cantowhisper.training.run.hub_checkpoints import HubCheckpoints, Uploads
@@ -87,7 +88,9 @@ def train(features: str | os.PathLike, out: str | os.PathLike, *, config: TrainC
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.received and trainer.state.global_step < config.max_steps:
         raise KeyboardInterrupt(stop.received)
-    best = trainer.load_best()
+    best = load_best(trainer)
+    if config.halfway and config.model != "miniature" and best["step"]:
+        best = go_back_halfway(trainer, best, pretrained=lambda: prepare_model(config, train_split["text"])[0])
     seconds = time.perf_counter() - started
     return processes.from_main(lambda: _finish(trainer, out, features, best=best, data=data, seconds=seconds))
 
@@ -186,20 +189,24 @@ class WhisperTrainer(PartwiseTrainer):
         return self.accelerator.prepare(loader)
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval") -> dict[str, float]:
-        """CER on the fixed validation subset, at the context and in the precision that training uses."""
-        model = self.accelerator.unwrap_model(self.model)
+        """`scores` in the log, for the callbacks."""
         started = time.perf_counter()
-        with self.accelerator.autocast():  # around all of it: the model's own begins anew, with all weights, each token
-            transcripts = processes.dealt(
-                eval_dataset or self.validation,
-                lambda rows: transcribe_split(model, self.whisper_processor, rows, config=self.cantowhisper_config),
-            )
-        scores = summarize(transcripts, spelling=spelling_of(self.whisper_processor))["all"]
+        scores = self.scores(eval_dataset)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         metrics[f"{metric_key_prefix}_seconds"] = round(time.perf_counter() - started, 2)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def scores(self, clips=None) -> dict[str, float]:
+        """CER on the fixed validation subset, at the context and in the precision that training uses."""
+        model = self.accelerator.unwrap_model(self.model)
+        with self.accelerator.autocast():  # around all of it: the model's own begins anew, with all weights, each token
+            transcripts = processes.dealt(
+                clips or self.validation,
+                lambda rows: transcribe_split(model, self.whisper_processor, rows, config=self.cantowhisper_config),
+            )
+        return summarize(transcripts, spelling=spelling_of(self.whisper_processor))["all"]
 
     def keep_start(self) -> None:
         """Score the model as it is, and keep it as a checkpoint: it may turn out to be the best one."""
@@ -223,17 +230,6 @@ class WhisperTrainer(PartwiseTrainer):
             f"{' '.join(str(error).split())[:120]}); make room and give the same command again: it resumes from the "
             "checkpoint before"
         )
-
-    def load_best(self) -> dict:
-        """Load the weights of the checkpoint that validation chooses; returns its log entry."""
-        kept = checkpoint_steps(Path(self.args.output_dir).parent)
-        best = callbacks.best_evaluation(self.state.log_history, kept)
-        if best is None:
-            raise CantowhisperError("no checkpoint was kept; set save_every_steps to at most max_steps")
-        self._load_from_checkpoint(str(kept[best["step"]]))
-        if best["step"] == 0 and processes.is_main():
-            print("no step was better than the model as it was: the folder holds the weights that the run began with")
-        return best
 
 
 def _arguments(out: Path, config: TrainConfig, progress: bool, *, d_model: int) -> Seq2SeqTrainingArguments:
@@ -285,6 +281,7 @@ def _finish(trainer: WhisperTrainer, out: Path, features, *, best: dict, data: d
         "steps": trainer.state.global_step,
         "epochs": round(float(trainer.epochs[trainer.state.global_step - 1]), 2),
         "best_step": best["step"],
+        "halfway": best.get("halfway", False),
         "selected_by": callbacks.SELECTED_BY,
         "learning_rate": trainer.args.learning_rate,  # also where the config leaves it to the model's size
         "validation": {key.removeprefix("eval_"): value for key, value in best.items() if key.startswith("eval_")},

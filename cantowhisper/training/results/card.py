@@ -277,6 +277,8 @@ def _run(metrics: dict) -> str:
     best = f"Weights of step {metrics['best_step']} of {metrics['steps']}"
     if metrics["best_step"] == 0:
         best = f"None of {metrics['steps']} steps was better than the model as it was, and these are its weights"
+    if metrics.get("halfway"):  # runs of 0.1.0 do not say
+        best += ", and half of the way to them from the pretrained ones"
     return (
         f"## Training\n\n{best}, chosen by {metrics.get('selected_by', 'cer')[:3].upper()} on validation; "
         f"{metrics['train_seconds'] / 60:.1f} minutes in the process that finished it.\n\n"
