@@ -10,21 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.real_cantonese.folds import N_FOLDS, assign_folds, split_of
+from benchmarks.real_cantonese.curve import Clock, KeepWeights
+from benchmarks.real_cantonese.folds import N_FOLDS, assign_folds, joined, split_of
 from benchmarks.real_cantonese.further import averaged_runs, made
-from benchmarks.real_cantonese.recipes import (
-    RECIPES,
-    Clock,
-    KeepWeights,
-    averaged,
-    edits_of,
-    fit,
-    interpolated,
-    mean_of,
-    mixed,
-    replayed,
-)
+from benchmarks.real_cantonese.recipes import RECIPES, averaged, edits_of, fit, interpolated, mean_of, mixed, replayed
 from benchmarks.real_cantonese.tables import compared, difference, real_cantonese, real_cantonese_table
+from cantowhisper.speech.audio import load_audio
+from cantowhisper.speech.mel import SAMPLE_RATE
 from cantowhisper.training.results.analysis import is_loop
 from cantowhisper.training.results.scoring import transcribe_split
 from cantowhisper.training.trainer import prepare_model
@@ -62,8 +54,29 @@ def test_each_clip_is_tested_once_and_validated_once():
         assert sum(map(len, speakers)) == len(set.union(*speakers)) == 15
 
 
+def test_clips_one_after_the_other_are_recordings_of_several_sentences(real_speech):
+    release = next(real_speech.glob("common_voice_17_layout/*/zh-HK"))
+    names = sorted(path.stem for path in (release / "clips").glob("*.mp3"))[:9]
+    seconds = [load_audio(release / "clips" / f"{name}.mp3").size / SAMPLE_RATE for name in names]
+    spoken = {"text": [f"句子{n}" for n in range(9)], "speaker": [f"s{n // 2}" for n in range(9)]}
+    recordings = joined(real_speech, datasets.Dataset.from_dict({"id": names, "language": ["yue"] * 9, **spoken}))
+    found = [name.split("+") for name in recordings["id"]]
+    assert len(found) > 1 and all(len(parts) > 1 for parts in found)
+    heard = [name for parts in found for name in parts]
+    assert heard == [name for name in names if name in heard]
+    for parts, recording in zip(found, recordings, strict=True):
+        rows = [names.index(name) for name in parts]
+        pauses = 0.6 * (len(rows) - 1)
+        assert recording["duration_s"] == pytest.approx(sum(seconds[row] for row in rows) + pauses, abs=1e-3)
+        assert recording["duration_s"] <= 14 and len(recording["features"]) == pytest.approx(
+            100 * recording["duration_s"], abs=8
+        )
+        assert recording["text"] == "".join(f"句子{row}" for row in rows)
+        assert recording["speaker"] == f"s{rows[0] // 2}"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["usual", "ours"])
+@pytest.mark.parametrize("name", ["usual", "ours", "by itself"])
 def test_a_recipe_takes_its_steps_and_ends_with_its_best_weights(name, tmp_path):
     from training_data import small_split
 
@@ -83,7 +96,7 @@ def test_a_recipe_takes_its_steps_and_ends_with_its_best_weights(name, tmp_path)
     for seconds in ("train_s", "train_cpu_s"):
         assert 0 == curve[0][seconds] < curve[1][seconds] < curve[2][seconds]
     written = transcribe_split(model, processor, splits["validation"], config=config, context=RECIPES[name].context)
-    best = min(curve, key=lambda point: (point["validation"][0] / point["validation"][1], point["step"]))
+    best = keeper.best
     assert np.sum(edits_of(written), axis=0).tolist() == best["validation"]
     mean = averaged(keeper)
     assert mean.keys() == model.state_dict().keys()
@@ -146,6 +159,9 @@ def test_the_best_weights_are_kept_and_the_others_only_for_blends(tmp_path, ever
         model.weight.data.fill_(step)
         keeper.add(step, [edits, 10], model)
     assert keeper.best["step"] == 1 and keeper.weights(1)["weight"].item() == 1
+    as_train = KeepWeights(tmp_path, clock, n_clips=20)
+    as_train.curve = keeper.curve
+    assert as_train.best["step"] == 3  # of those near the lowest, the last
     assert {path.stem for path in tmp_path.iterdir()} == ({"0", "1", "2", "3"} if every else {"1"})
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import datasets
@@ -11,11 +12,13 @@ import numpy as np
 
 from benchmarks.real_clips import FIXTURES, SETS
 from cantowhisper.features.pipeline import FeatureConfig, build_features
+from cantowhisper.serving.recognizer import STOCK_CHUNK_S
 from cantowhisper.speech.audio import load_audio
 from cantowhisper.speech.mel import SAMPLE_RATE, log_mel
-from cantowhisper.speech.text import normalize
+from cantowhisper.speech.text import join_texts, normalize
 
 N_FOLDS = 5
+PAUSE = np.zeros(round(0.6 * SAMPLE_RATE), np.float32)  # as in the long recordings of REAL_SPEECH
 
 
 def cantonese(speech: Path, work: Path) -> datasets.Dataset:
@@ -35,14 +38,48 @@ def mandarin(speech: Path, work: Path, fold: int) -> tuple[datasets.Dataset, dat
 
 def english(speech: Path) -> datasets.Dataset:
     """The English fixtures as rows of a feature dataset."""
-    rows = []
-    for name, said in FIXTURES.items():
-        waveform = load_audio(speech / "fixtures" / name)
-        features = log_mel(waveform, n_mels=80, engine="numpy").T.astype(np.float16)
-        seconds = np.float32(waveform.size / SAMPLE_RATE)
-        rows.append(
-            {"id": name, "features": features, "text": said, "duration_s": seconds, "language": "en", "speaker": name}
+    folder = speech / "fixtures"
+    return _as_rows((name, load_audio(folder / name), said, "en", name) for name, said in FIXTURES.items())
+
+
+def joined(speech: Path, clips: datasets.Dataset) -> datasets.Dataset:
+    """zh-HK clips one after the other, with pauses, as recordings of two clips and more; one that is left is not there.
+
+    As long as what a stock model is given at once. A recording counts as one of its first clip's speaker.
+    """
+    folder, recordings = speech / SETS["zh-HK"][0] / "clips", [[]]
+    for clip in clips:
+        waveform = load_audio(folder / f"{clip['id']}.mp3")
+        seconds = sum(sound.size + PAUSE.size for _, sound in recordings[-1]) + waveform.size
+        if seconds > STOCK_CHUNK_S * SAMPLE_RATE:
+            recordings.append([])
+        recordings[-1].append((clip, waveform))
+    return _as_rows(
+        (
+            "+".join(str(clip["id"]) for clip, _ in parts),
+            np.concatenate([sound for _, waveform in parts for sound in (PAUSE, waveform)][1:]),
+            join_texts([str(clip["text"]) for clip, _ in parts], "yue"),
+            str(parts[0][0]["language"]),
+            str(parts[0][0]["speaker"]),
         )
+        for parts in recordings
+        if len(parts) > 1
+    )
+
+
+def _as_rows(recordings: Iterable[tuple[str, np.ndarray, str, str, str]]) -> datasets.Dataset:
+    """(id, waveform, text, language, speaker) of each as rows of a feature dataset."""
+    rows = [
+        {
+            "id": name,
+            "features": log_mel(waveform, n_mels=80, engine="numpy").T.astype(np.float16),
+            "text": said,
+            "duration_s": np.float32(waveform.size / SAMPLE_RATE),
+            "language": language,
+            "speaker": speaker,
+        }
+        for name, waveform, said, language, speaker in recordings
+    ]
     return datasets.Dataset.from_list(rows).with_format("numpy")
 
 

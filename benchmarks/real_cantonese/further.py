@@ -7,11 +7,10 @@ import datasets
 import numpy as np
 import torch
 
+from benchmarks.real_cantonese.curve import Clock, KeepWeights
 from benchmarks.real_cantonese.recipes import (
     EVALUATE_EVERY,
     STEPS,
-    Clock,
-    KeepWeights,
     Recipe,
     edits_of,
     fit,

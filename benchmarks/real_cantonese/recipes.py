@@ -1,7 +1,6 @@
 """The recipes side by side. All take steps of four clips and are validated at the same steps."""
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,14 +8,15 @@ from pathlib import Path
 import datasets
 import numpy as np
 import torch
-from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
+from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments
 
+from benchmarks.real_cantonese.curve import Clock, KeepWeights
 from cantowhisper.speech.context import Context
 from cantowhisper.speech.mel import N_FRAMES, pad_to
 from cantowhisper.speech.text import cer_edits
 from cantowhisper.training.data.collator import pad_labels
 from cantowhisper.training.data.load import evenly
-from cantowhisper.training.presets import TrainConfig
+from cantowhisper.training.presets import PRESETS, TrainConfig
 from cantowhisper.training.results.analysis import is_loop
 from cantowhisper.training.results.scoring import transcribe_split
 from cantowhisper.training.run.device import pick_precision
@@ -32,6 +32,7 @@ class Recipe:
     """`padded` is the usual one: clips padded to 30 s by stock Seq2SeqTrainer; the others are options of `train`."""
 
     padded: bool = False
+    by_itself: bool = False  # the preset cpu with nothing else set, and its weights chosen as `train` does
     mandarin: bool = False  # as many clips of the related language are mixed in
     replay: int = 0  # clips of the related language, with the text that the stock model writes of them
     seeds: int = 1  # of runs whose weights are averaged
@@ -46,6 +47,8 @@ class Recipe:
         return "full" if self.padded else "variable"
 
     def config(self, model: Path, seed: int) -> TrainConfig:
+        if self.by_itself:
+            return PRESETS["cpu"].with_overrides(model=str(model), language="yue", seed=seed, **self.options)
         shared = {
             "model": str(model),
             "language": "yue",
@@ -54,7 +57,7 @@ class Recipe:
             "max_steps": STEPS,
             "warmup_steps": STEPS // 10,
             "evaluate_every_steps": EVALUATE_EVERY,
-            "save_every_steps": 10 * STEPS,  # KeepWeights keeps what is chosen
+            "save_every_steps": 10 * STEPS,
             "log_every_steps": EVALUATE_EVERY,
             "data_workers": 0,
             "seed": seed,
@@ -71,6 +74,11 @@ VARIED = {"stretch": 0.1, "warp": 0.05, "equalizer_db": 6.0, "time_masks": 2, "f
 RECIPES = {
     "usual": Recipe(padded=True, options={"learning_rate": 1e-5}),  # the blog post's learning rate
     "ours": Recipe(sentences=True, options=OURS),
+    "by itself": Recipe(by_itself=True),
+    "all the way": Recipe(by_itself=True, options={"halfway": False}),
+    "all the way, single clips": Recipe(
+        by_itself=True, options={"halfway": False, "packed_share": 0.0, "timestamps_share": 0.0}
+    ),
     "packed windows": Recipe(options=OURS | {"packed_share": 0.2}),
     "times": Recipe(options=OURS | {"timestamps_share": 0.2}),
     "48 groups": Recipe(options=OURS | {"context_groups": 48}),
@@ -90,60 +98,6 @@ RECIPES = {
 }
 
 
-class Clock(TrainerCallback):
-    """Seconds of training so far, without evaluations and checkpoints: of the clock, and of all cores together."""
-
-    def __init__(self):
-        self.train_s = np.zeros(2)
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self._since = self.now()
-
-    def on_step_end(self, args, state, control, **kwargs):
-        now = self.now()
-        self.train_s, self._since = self.train_s + now - self._since, now
-
-    def on_evaluate(self, args, state, control, **kwargs):
-        self._since = self.now()
-
-    def point(self, step: int, edits: list[int]) -> dict:
-        """A point of a curve: what a validation has found after so much training."""
-        wall_s, cpu_s = self.train_s.round(2).tolist()
-        return {"step": step, "train_s": wall_s, "train_cpu_s": cpu_s, "validation": edits}
-
-    @staticmethod
-    def now() -> np.ndarray:
-        return np.array([time.perf_counter(), time.process_time()])
-
-    on_save = on_evaluate
-
-
-class KeepWeights(TrainerCallback):
-    """The curve of a run: step, seconds, [edits, characters]; and in a folder the weights of its best validation.
-
-    every : those of all validations, which blends need
-    """
-
-    def __init__(self, folder: Path, clock: Clock, *, every: bool = False):
-        self.folder, self.clock, self.every = folder, clock, every
-        self.curve: list[dict] = []
-
-    @property
-    def best(self) -> dict:
-        return min(self.curve, key=lambda one: (one["validation"][0] / one["validation"][1], one["step"]))
-
-    def add(self, step: int, edits: list[int], model) -> None:
-        self.curve.append(self.clock.point(step, edits))
-        if self.every or self.best["step"] == step:
-            torch.save(model.state_dict(), self.folder / f"{step}.pt")
-        for path in [] if self.every else self.folder.glob("*.pt"):
-            if path.stem != str(self.best["step"]):
-                path.unlink()
-
-    def weights(self, step: int) -> dict[str, torch.Tensor]:
-        return torch.load(self.folder / f"{step}.pt", weights_only=True)
-
-
 def edits_of(transcripts, *, view: str = "no_punctuation") -> list[list[int]]:
     """[edits, characters] of each clip in a view of the CER."""
     return [list(cer_edits(t.prediction, t.reference, view=view) or (0, 0)) for t in transcripts]
@@ -160,13 +114,14 @@ def fit(
     blends: bool = False,
     clock: Clock | None = None,
 ) -> KeepWeights:
-    """Train `model` in place and leave the weights of the best validation in it.
+    """Train `model` in place and leave the weights of the best validation in it; by itself also half of the way there.
 
     blends : all weights are kept
     clock : goes on from an earlier run whose time counts, too
     """
     clock = clock or Clock()
-    keeper = KeepWeights(folder, clock, every=blends)
+    own = len(splits["validation"]) if recipe.by_itself else None
+    keeper = KeepWeights(folder, clock, every=blends or recipe.by_itself, n_clips=own)
     keeper.add(0, validate(recipe, model, processor, config, splits), model)
     make = _usual_trainer if recipe.padded else _our_trainer
     trainer = make(model, processor, config, splits["train"], splits["validation"], folder)
@@ -175,7 +130,13 @@ def fit(
     )
     trainer.add_callback(clock)
     trainer.train()
-    model.load_state_dict(keeper.weights(keeper.best["step"]))
+    tuned = keeper.weights(keeper.best["step"])
+    if recipe.by_itself and config.halfway:
+        model.load_state_dict(mean_of([keeper.weights(0), tuned]))
+        edits, _ = validate(recipe, model, processor, config, splits)
+        if edits <= keeper.best["validation"][0]:
+            return keeper
+    model.load_state_dict(tuned)
     return keeper
 
 
@@ -234,6 +195,7 @@ def _our_trainer(model, processor, config, train, validation, folder):
     for callback in list(trainer.callback_handler.callbacks):
         if type(callback).__name__ in ("StatusLine", "CheckpointKeeper"):  # those of a run with checkpoints
             trainer.remove_callback(callback)
+    trainer._save_checkpoint = lambda *_: None  # KeepWeights keeps what is chosen
     return trainer
 
 

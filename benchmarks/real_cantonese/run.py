@@ -51,6 +51,7 @@ def run(name: str, fold: int, seed: int, work: Path, *, blends: bool = False) ->
     if recipe.mandarin:
         splits["train"] = mixed(splits["train"], others, at_most=len(splits["train"]))
     tested = {f"test_{context}": (splits["test"], context) for context in SCORED_CONTEXTS}
+    tested |= {"joined": (folds.joined(speech, splits["test"]), "variable")}
     tested |= {"mandarin": (scored, "variable"), "english": (folds.english(speech), "variable")}
     torch.manual_seed(seed)
     model, processor = prepare_model(config, splits["train"]["text"])
