@@ -57,6 +57,13 @@ def start(page: str, root: Path, *options: str) -> tuple[subprocess.Popen, str]:
     raise AssertionError("the page did not start")
 
 
+def run_python(*lines: str) -> str:
+    """What a program prints that ends with code 0, within half a minute."""
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def files_in(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
@@ -100,6 +107,22 @@ def test_however_a_page_ends_nothing_of_its_visitors_stays(how, tmp_path):
     else:
         assert process.returncode == 0 and "Traceback" not in said and "terminate" not in said, said
     assert not root.exists()
+
+
+def test_a_call_that_is_still_computing_is_not_waited_for():
+    said = run_python(
+        "import asyncio, threading, time",
+        "import anyio.to_thread",
+        "from cantowhisper.serving.web.running import leave_at_once_if_busy",
+        "begun = threading.Event()",
+        "def compute(): begun.set(); time.sleep(60)",
+        "async def answer(): await anyio.to_thread.run_sync(compute)",
+        "threading.Thread(target=asyncio.run, args=[answer()], daemon=True).start()",
+        "begun.wait()",
+        "leave_at_once_if_busy(None)",
+        "print('went on')",
+    )
+    assert said == ""
 
 
 def test_the_live_page_ends_in_order_too(tmp_path):

@@ -101,11 +101,13 @@ def run_until_asked(start: Callable[[], None], *, ending: Sequence[Callable[[], 
 
 
 def leave_at_once_if_busy(*threads: threading.Thread | None) -> None:
-    """End the process without Python's own clean-up while a thread still computes in native code.
+    """End the process without Python's own clean-up while a thread may still compute in native code.
 
-    That clean-up takes away what such a thread stands on, and the program would end with an abort.
+    That clean-up takes away what such a thread stands on, and the program would end with an abort. Besides `threads`,
+    those count in which the server answers calls: one may be loading a model.
     """
-    if any(thread is not None and thread.is_alive() for thread in threads):
+    answering = [thread for thread in threading.enumerate() if thread.name.startswith("AnyIO worker")]
+    if any(thread is not None and thread.is_alive() for thread in (*threads, *answering)):
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(0)
