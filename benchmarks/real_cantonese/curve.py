@@ -22,7 +22,7 @@ class Clock(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         now = self.now()
         self.train_s, self._since = self.train_s + now - self._since, now
-        if state.global_step >= state.max_steps:
+        if state.global_step >= state.max_steps:  # as `train` does, also when max_steps is no multiple
             control.should_evaluate = True
 
     def on_evaluate(self, args, state, control, **kwargs):
@@ -44,7 +44,7 @@ class KeepWeights(TrainerCallback):
     """The curve of a run: step, seconds, [edits, characters]; and in a folder the weights of its best validation.
 
     every : those of all validations, which blends need
-    n_clips : validated, of which `train` chooses the best as it does: not always the lowest error rate
+    n_clips : how many are validated; the best is then chosen as `train` does, and not always the lowest error rate
     """
 
     def __init__(self, folder: Path, clock: Clock, *, every: bool = False, n_clips: int | None = None):

@@ -57,7 +57,6 @@ class Recipe:
             "max_steps": STEPS,
             "warmup_steps": STEPS // 10,
             "evaluate_every_steps": EVALUATE_EVERY,
-            "save_every_steps": 10 * STEPS,
             "log_every_steps": EVALUATE_EVERY,
             "data_workers": 0,
             "seed": seed,

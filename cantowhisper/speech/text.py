@@ -289,6 +289,6 @@ def has_loop(text: str) -> bool:
 
 
 UNSPACED_SENTENCES = {"Hans", "Hant", "Hani", "Jpan", "Hrkt", "Hira", "Kana"}
+_SPELLED_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")  # Thai and Lao, Burmese, Khmer
 # Han, kana and their punctuation and full-width forms.
-_SPELLED_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
 _UNSPACED = re.compile("[\u2e80-\u312f\u31a0-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U00020000-\U0003ffff]")

@@ -164,8 +164,8 @@ class TrainConfig(Options):
         unit="evaluations",
         least=0,
     )
-    adam_beta2: float = option(0.999, "how long squared gradients are remembered", unit="share kept", least=0, below=1)
     halfway: bool = option(True, "end with the mean of pretrained and tuned weights where its validation CER is as low")
+    adam_beta2: float = option(0.999, "how long squared gradients are remembered", unit="share kept", least=0, below=1)
     weight_decay: float = option(
         0.0, "pulls weights towards 0; fine-tuning is short enough without", unit="factor", least=0, most=1
     )

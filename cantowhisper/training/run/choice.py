@@ -18,11 +18,10 @@ from cantowhisper.training.run.checkpoints import checkpoint_steps
 
 def load_best(trainer) -> dict:
     """Load the weights of the checkpoint that validation chooses into the trainer's model; returns its log entry."""
-    kept = checkpoint_steps(Path(trainer.args.output_dir).parent)
-    best = best_evaluation(trainer.state.log_history, kept)
+    best = best_evaluation(trainer.state.log_history, _kept(trainer))
     if best is None:
         raise CantowhisperError("no checkpoint was kept; set save_every_steps to at most max_steps")
-    trainer._load_from_checkpoint(str(kept[best["step"]]))
+    _load(trainer, best["step"])
     if best["step"] == 0 and processes.is_main():
         print("no step was better than the model as it was: the folder holds the weights that the run began with")
     return best
@@ -50,8 +49,16 @@ def go_back_halfway(trainer, best: dict, *, pretrained: Callable[[], torch.nn.Mo
                 f"({SELECTED_BY[:3].upper()} {scores[SELECTED_BY]:.1%}) and forgets less: the folder holds that"
             )
         return best | {f"eval_{name}": value for name, value in scores.items()} | {"halfway": True}
-    trainer._load_from_checkpoint(str(checkpoint_steps(Path(trainer.args.output_dir).parent)[best["step"]]))
+    _load(trainer, best["step"])
     return best | {"halfway": False}
+
+
+def _kept(trainer) -> dict[int, Path]:
+    return checkpoint_steps(Path(trainer.args.output_dir).parent)
+
+
+def _load(trainer, step: int) -> None:
+    trainer._load_from_checkpoint(str(_kept(trainer)[step]))
 
 
 @torch.no_grad()
